@@ -1,0 +1,342 @@
+//! Writing a capture: to a file, or to a pipe that someone reads meanwhile.
+
+mod error;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Write};
+use std::time::Duration;
+
+use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption, InterfaceTsResolution,
+};
+use pcap_file::pcapng::blocks::interface_statistics::{
+    InterfaceStatisticsBlock, InterfaceStatisticsOption,
+};
+use pcap_file::pcapng::blocks::opt_common::CommonOption;
+use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
+use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
+use pcap_file::{DataLink, Endianness};
+use virtscope_record::{FRAME_LEN, Kind, PseudoHeader, QueueId, Record, Timestamp};
+
+use crate::{CaptureInfo, Ledger, QueueDescription, Totals};
+
+pub use error::WriteError;
+
+/// The most payload a record can have in a capture: Wireshark reads packets of
+/// up to 262144 bytes.
+pub const MAX_SNAPLEN: u32 = 262_144 - FRAME_LEN as u32;
+
+/// Bytes gathered before they are handed on: whole blocks, so that whoever
+/// follows the file seldom sees half of one.
+const BATCH: usize = 64 * 1024;
+
+/// `epb_flags`, direction (pcapng §4.3.1).
+const INBOUND: u32 = 1;
+const OUTBOUND: u32 = 2;
+
+/// Writes records into a pcapng capture.
+///
+/// Records go in by [`write`](Self::write); [`finish`](Self::finish) adds the
+/// statistics of every interface and ends the capture. Without it the capture
+/// can be read all the same, and says that it was not finished. The output is
+/// never sought in.
+#[derive(Debug)]
+pub struct CaptureWriter<W: Write> {
+    out: W,
+    blocks: Blocks,
+    snaplen: u32,
+    clock: crate::ClockOffset,
+    ledger: Ledger,
+    interfaces: BTreeMap<QueueId, Interface>,
+    frame: Vec<u8>,
+    written: u64,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Interface {
+    id: u32,
+    /// The most payload its packets hold: `snaplen`, or enough for its facts.
+    payload_limit: usize,
+    /// Losses that packets have told of already.
+    losses_told: u64,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl<W: Write> CaptureWriter<W> {
+    /// Begins a capture on `out` and hands its section header on.
+    ///
+    /// # Errors
+    /// A snaplen beyond [`MAX_SNAPLEN`], trouble of the output.
+    pub fn new(out: W, info: CaptureInfo) -> Result<Self, WriteError> {
+        if info.snaplen > MAX_SNAPLEN {
+            return Err(WriteError::Snaplen {
+                snaplen: info.snaplen,
+            });
+        }
+        let section = SectionHeaderBlock {
+            endianness: Endianness::Little,
+            options: vec![
+                SectionHeaderOption::Common(CommonOption::Comment(info.to_comment().into())),
+                SectionHeaderOption::OS(operating_system().into()),
+                SectionHeaderOption::UserApplication(
+                    concat!("virtscope ", env!("CARGO_PKG_VERSION")).into(),
+                ),
+            ],
+            ..SectionHeaderBlock::default()
+        };
+        let mut writer = Self {
+            out,
+            blocks: Blocks(
+                PcapNgWriter::with_section_header(Vec::with_capacity(2 * BATCH), section)
+                    .map_err(WriteError::Block)?,
+            ),
+            snaplen: info.snaplen,
+            clock: info.clock,
+            ledger: Ledger::new(info.selection),
+            interfaces: BTreeMap::new(),
+            frame: Vec::new(),
+            written: 0,
+            ended: false,
+        };
+        writer.flush()?;
+        Ok(writer)
+    }
+
+    /// Writes `record` with as much of `payload` as snaplen allows.
+    ///
+    /// The first queue facts of a queue open its interface; those of a later
+    /// generation are a record like any other.
+    ///
+    /// # Errors
+    /// A queue without facts, trouble of the output.
+    pub fn write(&mut self, record: &Record, payload: &[u8]) -> Result<(), WriteError> {
+        if self.ended {
+            return Err(WriteError::Ended);
+        }
+        let queue = record.queue();
+        let kind = record.kind().ok();
+        if kind == Some(Kind::QueueFacts) && !self.interfaces.contains_key(&queue) {
+            self.open(record, payload)?;
+        }
+        let Some(interface) = self.interfaces.get_mut(&queue) else {
+            return Err(WriteError::Undeclared { queue });
+        };
+
+        // Facts describe the queue and are no part of a buffer: they are kept.
+        let limit = match kind {
+            Some(Kind::QueueFacts) => interface.payload_limit,
+            _ => self.snaplen as usize,
+        };
+        let stored = payload.get(..limit).unwrap_or(payload);
+        let full = saturate(payload.len()).max(record.full_payload_len().unwrap_or(0));
+        self.frame.clear();
+        self.frame
+            .extend_from_slice(PseudoHeader::new(saturate(stored.len())).as_bytes());
+        self.frame.extend_from_slice(record.as_bytes());
+        self.frame.extend_from_slice(stored);
+
+        self.ledger.observe(record);
+        let mut options = Vec::with_capacity(2);
+        if let Some(kind) = kind {
+            let outbound = kind.is_towards_device();
+            options.push(EnhancedPacketOption::Flags(if outbound {
+                OUTBOUND
+            } else {
+                INBOUND
+            }));
+        }
+        let losses = self.ledger.settled_losses(queue);
+        if losses > interface.losses_told {
+            options.push(EnhancedPacketOption::DropCount(
+                losses - interface.losses_told,
+            ));
+            interface.losses_told = losses;
+        }
+        let time = record.time();
+        interface.first = interface.first.min(time);
+        interface.last = interface.last.max(time);
+        self.blocks.push(EnhancedPacketBlock {
+            interface_id: interface.id,
+            timestamp: Duration::from_nanos(self.clock.to_unix_ns(time)),
+            original_len: full.saturating_add(FRAME_LEN as u32),
+            data: Cow::Borrowed(&self.frame),
+            options,
+        })?;
+        if self.blocks.pending().len() >= BATCH {
+            self.send()?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, facts: &Record, payload: &[u8]) -> Result<(), WriteError> {
+        let description = QueueDescription::from_payload(payload, facts.queue());
+        let payload_limit = payload
+            .len()
+            .min(MAX_SNAPLEN as usize)
+            .max(self.snaplen as usize);
+        let mut options = vec![
+            InterfaceDescriptionOption::IfName(description.name.as_str().into()),
+            InterfaceDescriptionOption::IfTsResol(InterfaceTsResolution::NANO),
+            InterfaceDescriptionOption::Common(CommonOption::Comment(
+                description.to_comment(facts).into(),
+            )),
+        ];
+        if !description.properties.is_empty() {
+            options.push(InterfaceDescriptionOption::IfDescription(
+                description.summary().into(),
+            ));
+        }
+        self.blocks.push(InterfaceDescriptionBlock {
+            linktype: DataLink::USER0,
+            snaplen: saturate(FRAME_LEN + payload_limit),
+            options,
+        })?;
+        let interface = Interface {
+            id: saturate(self.interfaces.len()),
+            payload_limit,
+            losses_told: 0,
+            first: facts.time(),
+            last: facts.time(),
+        };
+        self.interfaces.insert(facts.queue(), interface);
+        Ok(())
+    }
+
+    /// Hands everything on, so that a reader can see it.
+    ///
+    /// # Errors
+    /// Trouble of the output.
+    pub fn flush(&mut self) -> Result<(), WriteError> {
+        self.send()?;
+        self.out.flush().map_err(|source| self.end(source))
+    }
+
+    /// What became of all records written, and of those they tell of.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Bytes that the output has taken.
+    pub const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Ends the capture with one statistics block an interface and returns what
+    /// those say in sum.
+    ///
+    /// # Errors
+    /// Trouble of the output.
+    pub fn finish(mut self) -> Result<Totals, WriteError> {
+        let tail = if self.ledger.tail_known() {
+            "known"
+        } else {
+            "unknown"
+        };
+        for (queue, interface) in &self.interfaces {
+            let totals = self.ledger.queue_totals(*queue);
+            let unix = |time| Duration::from_nanos(self.clock.to_unix_ns(time));
+            let comment = format!(
+                "virtscope statistics\nmissed={}\ntail={tail}",
+                totals.missed
+            );
+            self.blocks.push(InterfaceStatisticsBlock {
+                interface_id: interface.id,
+                timestamp: unix(interface.last),
+                options: vec![
+                    InterfaceStatisticsOption::IsbStartTime(unix(interface.first)),
+                    InterfaceStatisticsOption::IsbEndTime(unix(interface.last)),
+                    InterfaceStatisticsOption::IsbIfRecv(totals.emitted),
+                    InterfaceStatisticsOption::IsbIfDrop(totals.lost),
+                    InterfaceStatisticsOption::IsbFilterAccept(totals.emitted - totals.filtered),
+                    InterfaceStatisticsOption::IsbUsrDeliv(totals.stored),
+                    InterfaceStatisticsOption::Common(CommonOption::Comment(comment.into())),
+                ],
+            })?;
+        }
+        self.flush()?;
+        Ok(self.ledger.totals())
+    }
+
+    /// Hands the gathered blocks on.
+    fn send(&mut self) -> Result<(), WriteError> {
+        if self.ended {
+            return Err(WriteError::Ended);
+        }
+        let mut from = 0;
+        while let Some(rest) = self.blocks.pending().get(from..)
+            && !rest.is_empty()
+        {
+            match self.out.write(rest) {
+                Ok(0) => return Err(self.end(ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    from += count;
+                    self.written += count as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.end(error)),
+            }
+        }
+        self.blocks.clear();
+        Ok(())
+    }
+
+    /// After an error nothing more is written: behind half a block no reader
+    /// would find another.
+    fn end(&mut self, source: io::Error) -> WriteError {
+        self.ended = true;
+        WriteError::output(source, self.written)
+    }
+}
+
+/// What was gathered is not lost when the writer is dropped unfinished.
+impl<W: Write> Drop for CaptureWriter<W> {
+    fn drop(&mut self) {
+        if !self.ended {
+            // There is nobody left to tell of an error.
+            let _ = self.flush();
+        }
+    }
+}
+
+/// Whole blocks, waiting to be handed on.
+struct Blocks(PcapNgWriter<Vec<u8>>);
+
+impl Blocks {
+    fn push<'a>(&mut self, block: impl PcapNgBlock<'a>) -> Result<(), WriteError> {
+        self.0
+            .write_pcapng_block(block)
+            .map(|_| ())
+            .map_err(WriteError::Block)
+    }
+
+    fn pending(&self) -> &[u8] {
+        self.0.get_ref()
+    }
+
+    fn clear(&mut self) {
+        self.0.get_mut().clear();
+    }
+}
+
+impl std::fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blocks({} bytes)", self.pending().len())
+    }
+}
+
+fn saturate(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// Like `Linux 6.1.0`.
+fn operating_system() -> String {
+    let read = |name| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+    match (read("ostype"), read("osrelease")) {
+        (Ok(name), Ok(release)) => format!("{} {}", name.trim(), release.trim()),
+        _ => std::env::consts::OS.to_owned(),
+    }
+}
