@@ -1,0 +1,331 @@
+//! The live path: probes write records into a byte ring of their thread, one
+//! drainer takes them out.
+//!
+//! ```text
+//! thread ── Probe ──► byte ring ─┐
+//! thread ── Probe ──► byte ring ─┼─► Hub::drain ─► merge, capture, analyzer
+//! thread ── Probe ──► byte ring ─┘
+//! ```
+//!
+//! Every (queue, producer) is a *stream* with its own sequence and counters:
+//! what a full byte ring could not take is counted there as lost, exactly.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::thread::gettid;
+use rustix::time::{ClockId, clock_gettime};
+use virtscope_record::{
+    Common, Context, Generation, Kind, Producer, ProducerId, QueueId, Record, Sequence, Timestamp,
+};
+
+use super::byte_ring::{Reader, Writer, byte_ring};
+use super::{Event, Instrument, Payload};
+
+/// Bytes of each thread's ring unless told otherwise: some 30,000 records.
+pub const DEFAULT_RING_BYTES: usize = 4 << 20;
+
+/// Where all probes' records come together.
+#[derive(Debug)]
+pub struct Hub {
+    id: u64,
+    ring_bytes: usize,
+    snaplen: u32,
+    process: u32,
+    /// Rings being drained; held for as long as that takes.
+    readers: Mutex<Vec<Reader>>,
+    /// Rings of threads that are new. A lock of its own and never held for
+    /// long, because a producer takes it.
+    new_readers: Mutex<Vec<Reader>>,
+    streams: Mutex<Vec<Arc<Stream>>>,
+}
+
+/// One (queue, producer).
+#[derive(Debug)]
+struct Stream {
+    queue: QueueId,
+    producer: ProducerId,
+    generation: AtomicU16,
+    /// The next sequence number, and so the records emitted.
+    emitted: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// A stream's counters, taken together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamCounters {
+    /// Whose queue.
+    pub queue: QueueId,
+    /// Whose half.
+    pub producer: ProducerId,
+    /// Records made, lost ones included.
+    pub emitted: u64,
+    /// Records that a full byte ring refused.
+    pub lost: u64,
+}
+
+thread_local! {
+    /// This thread's writers, by hub. A thread rarely knows more than one hub.
+    static WRITERS: RefCell<Vec<(u64, Writer)>> = const { RefCell::new(Vec::new()) };
+    static THREAD: u32 = gettid().as_raw_nonzero().get().cast_unsigned();
+}
+
+/// What `CLOCK_MONOTONIC` says now.
+pub fn monotonic_now() -> Timestamp {
+    let now = clock_gettime(ClockId::Monotonic);
+    Timestamp::from_nanos(now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned())
+}
+
+impl Hub {
+    /// A hub whose threads have rings of `ring_bytes` and whose records carry at
+    /// most `snaplen` bytes of payload.
+    pub fn new(ring_bytes: usize, snaplen: u32) -> Arc<Self> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            ring_bytes,
+            snaplen,
+            process: std::process::id(),
+            readers: Mutex::new(Vec::new()),
+            new_readers: Mutex::new(Vec::new()),
+            streams: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// An instrument for one half of one queue. Clones count as the same
+    /// producer.
+    pub fn probe(self: &Arc<Self>, queue: QueueId, producer: Producer) -> Probe {
+        let stream = Arc::new(Stream {
+            queue,
+            producer: producer.id(),
+            generation: AtomicU16::new(0),
+            emitted: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        });
+        lock(&self.streams).push(Arc::clone(&stream));
+        Probe {
+            hub: Arc::clone(self),
+            stream,
+        }
+    }
+
+    /// Bytes of payload a record carries at most.
+    pub fn snaplen(&self) -> u32 {
+        self.snaplen
+    }
+
+    /// Hands every record written up to now to `take`, thread by thread, each
+    /// thread's in the order it wrote them. Returns how many there were.
+    ///
+    /// Threads don't wait for each other, so the caller puts them in order.
+    pub fn drain(&self, mut take: impl FnMut(&Record, &[u8])) -> usize {
+        let mut readers = lock(&self.readers);
+        readers.append(&mut lock(&self.new_readers));
+        let mut frames = 0;
+        readers.retain_mut(|reader| {
+            // Ask first: what was written before closing is drained below.
+            let closed = reader.is_closed();
+            frames += reader.drain(&mut take);
+            !closed
+        });
+        frames
+    }
+
+    /// The counters of every stream.
+    ///
+    /// A record is counted as emitted before it is written or counted as lost,
+    /// so while producers run `emitted` may be ahead of what was drained.
+    pub fn counters(&self) -> Vec<StreamCounters> {
+        lock(&self.streams)
+            .iter()
+            .map(|stream| {
+                // Lost first: it never exceeds emitted.
+                let lost = stream.lost.load(Ordering::Acquire);
+                StreamCounters {
+                    queue: stream.queue,
+                    producer: stream.producer,
+                    emitted: stream.emitted.load(Ordering::Acquire),
+                    lost,
+                }
+            })
+            .collect()
+    }
+
+    fn with_writer<R>(&self, use_it: impl FnOnce(&mut Writer) -> R) -> Option<R> {
+        // A probe that fires while the thread is torn down finds no writer.
+        WRITERS
+            .try_with(|writers| {
+                let mut writers = writers.borrow_mut();
+                let known = writers.iter().position(|(id, _)| *id == self.id);
+                let index = known.unwrap_or_else(|| {
+                    // Rings to hubs that are gone end here.
+                    writers.retain(|(_, writer)| writer.has_reader());
+                    let (writer, reader) = byte_ring(self.ring_bytes);
+                    lock(&self.new_readers).push(reader);
+                    writers.push((self.id, writer));
+                    writers.len() - 1
+                });
+                use_it(&mut writers[index].1)
+            })
+            .ok()
+    }
+}
+
+/// The lists behind these locks are whole at every moment, so a panic elsewhere
+/// spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes the records of one half of one queue to its hub.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    hub: Arc<Hub>,
+    stream: Arc<Stream>,
+}
+
+impl Instrument for Probe {
+    const ENABLED: bool = true;
+
+    #[inline]
+    fn now(&self) -> Timestamp {
+        monotonic_now()
+    }
+
+    fn emit(&self, event: Event, payload: Payload<'_>) {
+        let stream = &*self.stream;
+        let sequence = stream.emitted.fetch_add(1, Ordering::AcqRel);
+        let mut len = payload.len().min(self.hub.snaplen as usize);
+        // Zero-filled payload must never pass for content, so it is dropped and
+        // the record says so.
+        let mut flags = event.flags;
+        let mut bytes = [0; INLINE_PAYLOAD];
+        let mut spilled = Vec::new();
+        let copied = if len <= INLINE_PAYLOAD {
+            &mut bytes[..len]
+        } else {
+            spilled.resize(len, 0);
+            &mut spilled[..]
+        };
+        if !payload.copy_to(copied) {
+            flags |= virtscope_record::Flags::PAYLOAD_UNAVAILABLE;
+            len = 0;
+        }
+        let record = Record::new(
+            Common {
+                time: event.time,
+                queue: stream.queue,
+                generation: Generation(stream.generation.load(Ordering::Relaxed)),
+                producer: stream.producer,
+                sequence: Sequence(sequence as u32),
+                context: Context::Task,
+                process: self.hub.process,
+                thread: THREAD.try_with(|thread| *thread).unwrap_or(0),
+                token: event.token,
+                flags,
+            },
+            event.body,
+        );
+        debug_assert_ne!(event.body.kind(), Kind::Statistics);
+        let written = self.hub.with_writer(|writer| {
+            writer.write(&record, len, |into| into.copy_from_slice(&copied[..len]))
+        });
+        if !matches!(written, Some(Ok(()))) {
+            stream.lost.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn start_generation(&self, generation: Generation) {
+        self.stream
+            .generation
+            .store(generation.0, Ordering::Relaxed);
+    }
+}
+
+/// Payload up to this length is gathered on the stack.
+const INLINE_PAYLOAD: usize = 512;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use virtscope_record::{Body, Flags, Notify, Token};
+
+    fn event() -> Event {
+        Event {
+            time: monotonic_now(),
+            token: Token(1),
+            flags: Flags::empty(),
+            body: Body::Notify(Notify::default()),
+        }
+    }
+
+    #[test]
+    fn every_record_is_stored_or_counted_as_lost() {
+        let hub = Hub::new(4096, 64);
+        let probe = hub.probe(QueueId::new(0, 0), Producer::DriverHalf);
+        let rounds = if cfg!(miri) { 50 } else { 5_000 };
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let probe = probe.clone();
+                std::thread::spawn(move || {
+                    for _ in 0..rounds {
+                        probe.emit(event(), Payload::none());
+                    }
+                })
+            })
+            .collect();
+        let mut seen = std::collections::HashSet::new();
+        let mut take = |record: &Record, _: &[u8]| {
+            assert!(seen.insert(record.sequence().0), "a sequence came twice");
+        };
+        while !threads.iter().all(std::thread::JoinHandle::is_finished) {
+            hub.drain(&mut take);
+            std::thread::yield_now();
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        hub.drain(&mut take);
+        let counters = hub.counters()[0];
+        assert_eq!(counters.emitted, 3 * rounds);
+        assert_eq!(seen.len() as u64 + counters.lost, counters.emitted);
+        assert!(
+            lock(&hub.readers).is_empty(),
+            "finished threads leave rings"
+        );
+    }
+
+    #[test]
+    fn a_thread_keeps_no_ring_of_a_hub_that_is_gone() {
+        for _ in 0..3 {
+            let hub = Hub::new(4096, 64);
+            let probe = hub.probe(QueueId::new(0, 0), Producer::DriverHalf);
+            probe.emit(event(), Payload::none());
+            assert_eq!(hub.drain(|_, _| ()), 1);
+            assert_eq!(WRITERS.with_borrow(Vec::len), 1);
+        }
+    }
+
+    #[test]
+    fn payload_that_cannot_be_reached_is_said_so() {
+        let hub = Hub::new(4096, 64);
+        let probe = hub.probe(QueueId::new(0, 0), Producer::DriverHalf);
+        let segments = [crate::memory::Segment {
+            address: crate::memory::GuestAddress(0),
+            len: 100,
+        }];
+        probe.emit(event(), Payload::segments(&segments, 100, &|_, _| false));
+        probe.emit(
+            event(),
+            Payload::segments(&segments, 100, &|_, into| {
+                into.fill(7);
+                true
+            }),
+        );
+        let mut seen = Vec::new();
+        hub.drain(|record, payload| seen.push((record.flags(), payload.to_vec())));
+        assert_eq!(seen[0], (Flags::PAYLOAD_UNAVAILABLE, vec![]));
+        assert_eq!(seen[1], (Flags::empty(), vec![7; 64]));
+    }
+}

@@ -1,0 +1,84 @@
+//! Kicks: whether the device needs to hear of what was published.
+
+use std::sync::atomic::Ordering;
+
+use virtscope_record::{Body, Flags, Notification, NotificationReason, RingIndex, Token};
+
+use super::super::NotifyError;
+use super::super::split_layout::{FLAGS, USED_F_NO_NOTIFY, avail_event};
+use super::SplitQueue;
+use crate::instrument::{Instrument, Payload};
+use crate::memory::{QueueMemory, RingWords};
+
+impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
+    /// Linux `virtqueue_kick_prepare`: whether the device needs an available
+    /// buffer notification for what was published since the last decision.
+    ///
+    /// If `true`, call [`QueueHandle::notify`](super::QueueHandle::notify), which need not be serialised.
+    /// Where nothing was published the answer is `false`.
+    pub fn kick_prepare(&mut self) -> bool {
+        let shared = &*self.shared;
+        // The device must see the new index before we look at what it asks for:
+        // otherwise both sides could miss each other (virtio 1.4 §2.7.13.4).
+        shared.memory.full_fence();
+        let device_area = shared.memory.device_area();
+        let (event, flags) = if shared.features.event_idx {
+            let event = device_area.load_u16(avail_event(shared.size), Ordering::Relaxed);
+            (RingIndex(event), 0)
+        } else {
+            (RingIndex(0), device_area.load_u16(FLAGS, Ordering::Relaxed))
+        };
+        let (old, new) = (self.kicked, self.published);
+        let reason = if self.published_since_kick == 0 {
+            NotificationReason::NothingAdded
+        } else if shared.features.event_idx {
+            // Past 65535 buffers every event index was crossed.
+            if self.published_since_kick > u32::from(u16::MAX) || event.is_crossed_by(old, new) {
+                NotificationReason::EventCrossed
+            } else {
+                NotificationReason::EventNotCrossed
+            }
+        } else if flags & USED_F_NO_NOTIFY == 0 {
+            NotificationReason::FlagClear
+        } else {
+            NotificationReason::FlagSet
+        };
+        let needed = reason.verdict() == Some(true);
+        self.kicked = new;
+        self.published_since_kick = 0;
+        if I::ENABLED {
+            let mut record_flags = self.suppression_flags();
+            record_flags.set(Flags::NOTIFICATION_NEEDED, needed);
+            self.emit(
+                self.shared.instrument.stamp(),
+                Token::default(),
+                record_flags,
+                Body::Kick(Notification {
+                    free: self.free,
+                    error: 0,
+                    old,
+                    new,
+                    event,
+                    event_flags: flags,
+                    reason,
+                }),
+                Payload::none(),
+            );
+        }
+        needed
+    }
+
+    /// Linux `virtqueue_kick`: [`kick_prepare`](Self::kick_prepare), and
+    /// [`notify`](super::QueueHandle::notify) if needed. Returns whether the device was
+    /// notified.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn kick(&mut self) -> Result<bool, NotifyError> {
+        if self.kick_prepare() {
+            self.shared.notify()?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
