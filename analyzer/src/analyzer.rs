@@ -1,0 +1,323 @@
+//! The analyzer: records in, lives, snapshots and a report out.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use virtscope_captures::Selection;
+use virtscope_record::{QueueId, Record, Timestamp};
+
+use crate::life::{Incomplete, Life, Operation, Outcome};
+use crate::losses::Losses;
+use crate::notes;
+use crate::queue::Queue;
+use crate::report::{CaptureEnd, Report};
+use crate::snapshot::{OperationView, RecordTotals, RequestTotals, Snapshot};
+use crate::stats::RequestStats;
+
+/// Queues that are followed. A real guest has some hundreds at most; a forged
+/// capture shall not fill the memory.
+const QUEUE_LIMIT: usize = 1024;
+
+/// Ring slots that a snapshot draws, of all queues together.
+const SLOT_LIMIT: usize = 1 << 20;
+
+/// How much an analyzer keeps.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Lives that ended, kept for [`Snapshot::recent`].
+    pub recent_lives: usize,
+    /// Lives in flight shown in [`Snapshot::in_flight`].
+    pub in_flight_lives: usize,
+    /// Bytes of each message kept with its life, at least 64 for 9P's sake.
+    pub keep_bytes: usize,
+    /// Whether lives that end are kept for [`Analyzer::take_ended`]. Then they
+    /// must be taken, or they pile up.
+    pub collect_ended: bool,
+    /// What was left out of the stream on purpose.
+    pub selection: Selection,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            recent_lives: 2000,
+            in_flight_lives: 256,
+            keep_bytes: 4096,
+            collect_ended: false,
+            selection: Selection::WHOLE,
+        }
+    }
+}
+
+/// Rebuilds what happened from a stream of records, one at a time.
+///
+/// The stream should come in the order of time; a little disorder between
+/// producers does no harm. Memory is bounded by what is in flight and by
+/// [`Options`], not by the length of the stream.
+///
+/// ```
+/// use virtscope_analyzer::{Analyzer, CaptureEnd, Options};
+/// use virtscope_record::{Add, Body, Common, Record};
+///
+/// let mut analyzer = Analyzer::new(Options::default());
+/// analyzer.push(&Record::new(Common::default(), Body::Add(Add::default())), b"");
+/// analyzer.finish();
+/// let report = analyzer.report(&CaptureEnd::default());
+/// assert_eq!(report.requests.in_flight, 1);
+/// ```
+#[derive(Debug)]
+pub struct Analyzer {
+    options: Options,
+    losses: Losses,
+    queues: Vec<Queue>,
+    queue_numbers: HashMap<QueueId, usize>,
+    operations: BTreeMap<Operation, RequestStats>,
+    incomplete: BTreeMap<&'static str, (Incomplete, u64)>,
+    recent: VecDeque<Arc<Life>>,
+    ended: Vec<Arc<Life>>,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    next_number: u64,
+    /// Records of a kind or layout that this version does not know.
+    unknown_records: u64,
+    /// Records of queues beyond those that are followed.
+    unfollowed_records: u64,
+    /// Records that came before their queue's facts.
+    without_facts: u64,
+}
+
+impl Analyzer {
+    /// An analyzer that has seen nothing.
+    pub fn new(options: Options) -> Self {
+        Self {
+            losses: Losses::new(options.selection),
+            options,
+            queues: Vec::new(),
+            queue_numbers: HashMap::new(),
+            operations: BTreeMap::new(),
+            incomplete: BTreeMap::new(),
+            recent: VecDeque::new(),
+            ended: Vec::new(),
+            first: None,
+            last: None,
+            next_number: 0,
+            unknown_records: 0,
+            unfollowed_records: 0,
+            without_facts: 0,
+        }
+    }
+
+    /// Takes in one record and the payload that stands behind it. No input is an
+    /// error: what cannot be understood is counted and noted.
+    pub fn push(&mut self, record: &Record, payload: &[u8]) {
+        self.losses.observe(record);
+        let time = record.time();
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
+        self.last = self.last.max(Some(time));
+        let Some(at) = self.queue_at(record.queue()) else {
+            self.unfollowed_records += 1;
+            return;
+        };
+        let Some(queue) = self.queues.get_mut(at) else {
+            return;
+        };
+        match record.body() {
+            Ok(body) => queue.push(record, &body, payload, &mut self.next_number),
+            Err(_) => {
+                // It still has its place in the sequence.
+                self.unknown_records += 1;
+                queue.skip(record);
+            }
+        }
+        self.without_facts += u64::from(queue.facts.is_none());
+        self.collect(at);
+    }
+
+    /// The stream has ended: what still waits for a late piece is settled. Call it
+    /// once, before [`report`](Self::report).
+    pub fn finish(&mut self) {
+        for at in 0..self.queues.len() {
+            if let Some(queue) = self.queues.get_mut(at) {
+                queue.finish();
+            }
+            self.collect(at);
+        }
+    }
+
+    /// The lives that ended since this was asked last, in the order they ended;
+    /// empty unless [`Options::collect_ended`] is set.
+    pub fn take_ended(&mut self) -> std::vec::Drain<'_, Arc<Life>> {
+        self.ended.drain(..)
+    }
+
+    /// The lives still in flight, oldest first.
+    pub fn in_flight(&self) -> Vec<Arc<Life>> {
+        self.oldest_in_flight(usize::MAX)
+    }
+
+    /// How things stand. `now` is the present on the stream's clock, where there is
+    /// one (a live view); without it, the time of the latest record.
+    pub fn snapshot(&self, now: Option<Timestamp>) -> Snapshot {
+        let now = now.max(self.last);
+        let mut slots = SLOT_LIMIT;
+        let queues = self
+            .queues()
+            .into_iter()
+            .map(|queue| queue.view(now, &mut slots))
+            .collect();
+        Snapshot {
+            first: self.first,
+            last: self.last,
+            now,
+            records: self.record_totals(),
+            requests: self.request_totals(),
+            queues,
+            operations: self.operation_views(),
+            recent: self.recent.iter().rev().cloned().collect(),
+            in_flight: self.oldest_in_flight(self.options.in_flight_lives),
+            notes: notes::of(self, None),
+        }
+    }
+
+    /// The report. It depends on the records and on `end` alone, so a live run and
+    /// the capture of it have the same one.
+    pub fn report(&self, end: &CaptureEnd) -> Report {
+        Report::new(self, end)
+    }
+
+    /// Records, lost ones included.
+    pub fn record_totals(&self) -> RecordTotals {
+        let mut totals = self.losses.totals();
+        let missed: u64 = self
+            .queues
+            .iter()
+            .map(|queue| self.queue_records(queue).missed)
+            .sum();
+        totals.missed = missed;
+        totals
+    }
+
+    /// Requests, all queues together.
+    pub fn request_totals(&self) -> RequestTotals {
+        self.queues.iter().map(Queue::request_totals).fold(
+            RequestTotals::default(),
+            |sum, queue| RequestTotals {
+                completed: sum.completed + queue.completed,
+                incomplete: sum.incomplete + queue.incomplete,
+                in_flight: sum.in_flight + queue.in_flight,
+            },
+        )
+    }
+
+    /// One queue's records. Missed is what the kernel counted or what the ring's
+    /// positions tell, whichever is more: both see only a part.
+    pub(crate) fn queue_records(&self, queue: &Queue) -> RecordTotals {
+        let mut totals = self.losses.queue_totals(queue.id);
+        totals.missed = totals.missed.max(queue.missed());
+        totals
+    }
+
+    pub(crate) fn queues(&self) -> Vec<&Queue> {
+        let mut queues: Vec<_> = self.queues.iter().collect();
+        queues.sort_by_key(|queue| queue.id);
+        queues
+    }
+
+    pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        Some((self.first?, self.last?))
+    }
+
+    pub(crate) fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    pub(crate) fn incomplete_reasons(&self) -> impl Iterator<Item = (Incomplete, u64)> {
+        self.incomplete.values().copied()
+    }
+
+    pub(crate) fn unknown_records(&self) -> u64 {
+        self.unknown_records
+    }
+
+    pub(crate) fn unfollowed_records(&self) -> u64 {
+        self.unfollowed_records
+    }
+
+    pub(crate) fn without_facts(&self) -> u64 {
+        self.without_facts
+    }
+
+    pub(crate) fn operation_views(&self) -> Vec<OperationView> {
+        let mut views: Vec<_> = self
+            .operations
+            .iter()
+            .map(|(operation, stats)| OperationView {
+                operation: *operation,
+                completed: stats.completed,
+                incomplete: stats.incomplete,
+                errors: stats.error_count(),
+                errors_by_errno: stats.errors.iter().map(|(e, n)| (*e, *n)).collect(),
+                data_bytes: stats.data_bytes,
+                latency: stats.latencies.view(),
+            })
+            .collect();
+        views.sort_by_key(|view| (view.operation.name(), view.operation));
+        views
+    }
+
+    fn queue_at(&mut self, id: QueueId) -> Option<usize> {
+        if let Some(at) = self.queue_numbers.get(&id) {
+            return Some(*at);
+        }
+        if self.queues.len() == QUEUE_LIMIT {
+            return None;
+        }
+        let at = self.queues.len();
+        self.queues
+            .push(Queue::new(id, self.options.keep_bytes.max(64)));
+        self.queue_numbers.insert(id, at);
+        Some(at)
+    }
+
+    /// Counts and keeps the lives that ended on one queue.
+    fn collect(&mut self, at: usize) {
+        let Some(queue) = self.queues.get_mut(at) else {
+            return;
+        };
+        for life in queue.take_ended() {
+            queue.count_life(&life);
+            self.operations
+                .entry(life.operation)
+                .or_default()
+                .record(&life);
+            if let Outcome::Incomplete(reason) = life.outcome {
+                self.incomplete
+                    .entry(reason.name())
+                    .or_insert((reason, 0))
+                    .1 += 1;
+            }
+            let life = Arc::new(life);
+            if self.options.collect_ended {
+                self.ended.push(Arc::clone(&life));
+            }
+            if self.options.recent_lives > 0 {
+                if self.recent.len() >= self.options.recent_lives {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back(life);
+            }
+        }
+    }
+
+    fn oldest_in_flight(&self, most: usize) -> Vec<Arc<Life>> {
+        let mut lives: Vec<_> = self
+            .queues
+            .iter()
+            .flat_map(|queue| queue.open_lives(most))
+            .map(Arc::new)
+            .collect();
+        lives.sort_by_key(|life| life.number);
+        lives.truncate(most);
+        lives
+    }
+}

@@ -1,0 +1,112 @@
+//! Which callback and which interrupt decision speak of a used entry.
+
+use std::collections::VecDeque;
+
+use virtscope_record::{RingIndex, Timestamp};
+
+use super::index_space::IndexSpace;
+
+/// Interrupt decisions remembered at most; there is no need for more than entries
+/// that are not taken back yet.
+const INTERRUPT_LIMIT: usize = 1024;
+
+/// Callbacks and interrupt decisions about used entries that the driver has not
+/// taken back.
+#[derive(Debug, Default)]
+pub(super) struct Announcements {
+    /// Each announces entries that none before it did. Oldest first.
+    callbacks: VecDeque<Announced>,
+    interrupts: VecDeque<Interrupt>,
+    /// The next entry the driver will take, as far as used records tell.
+    harvested: Option<RingIndex>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Announced {
+    used_index: RingIndex,
+    time: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Interrupt {
+    old: RingIndex,
+    new: RingIndex,
+    time: Timestamp,
+    needed: bool,
+}
+
+impl Announcements {
+    pub(super) fn callback(&mut self, space: IndexSpace, used_index: RingIndex, time: Timestamp) {
+        let announced_before = self.callbacks.back().map(|last| last.used_index);
+        let says_more = announced_before
+            .or(self.harvested)
+            .is_none_or(|mark| space.is_before(mark, used_index));
+        if says_more {
+            self.callbacks.push_back(Announced { used_index, time });
+        }
+        // Forged indices only: there are never more than entries.
+        if self.callbacks.len() > 1 << 15 {
+            self.callbacks.pop_front();
+        }
+    }
+
+    /// When the entry at `position`, which the driver takes now, was announced.
+    pub(super) fn callback_for(
+        &mut self,
+        space: IndexSpace,
+        position: RingIndex,
+    ) -> Option<Timestamp> {
+        let next = space.after(position);
+        self.harvested = Some(next);
+        while let Some(first) = self.callbacks.front() {
+            if space.is_before(position, first.used_index) {
+                return Some(first.time);
+            }
+            self.callbacks.pop_front();
+        }
+        None
+    }
+
+    pub(super) fn interrupt(
+        &mut self,
+        space: IndexSpace,
+        old: RingIndex,
+        new: RingIndex,
+        time: Timestamp,
+        needed: bool,
+    ) {
+        if space.ahead(old, new) == 0 {
+            return;
+        }
+        if self.interrupts.len() == INTERRUPT_LIMIT {
+            self.interrupts.pop_front();
+        }
+        self.interrupts.push_back(Interrupt {
+            old,
+            new,
+            time,
+            needed,
+        });
+        // What lies well behind the driver is of no use any more; a little is
+        // kept for used lives that wait for their device half.
+        while let (Some(first), Some(harvested)) = (self.interrupts.front(), self.harvested)
+            && space.is_before(first.new, harvested)
+            && space.ahead(first.new, harvested) > 256
+        {
+            self.interrupts.pop_front();
+        }
+    }
+
+    /// The decision about the entry at `position`: when, and the verdict.
+    pub(super) fn interrupt_for(
+        &self,
+        space: IndexSpace,
+        position: RingIndex,
+    ) -> Option<(Timestamp, bool)> {
+        self.interrupts
+            .iter()
+            .rev()
+            .find(|interrupt| space.contains(interrupt.old, interrupt.new, position))
+            .map(|interrupt| (interrupt.time, interrupt.needed))
+    }
+}

@@ -1,0 +1,358 @@
+//! Joins the records of one queue into [`Life`]s.
+//!
+//! Records are joined by generation and id, with the token as a check. What
+//! belongs to a life is decided as follows.
+//!
+//! - **Kick decision**: the one whose range of available indices holds the
+//!   buffer's. One that begins beyond it proves that its own is missing.
+//! - **Callback**: the first whose used index lies beyond the buffer's used entry.
+//!   If the used record comes and no such callback has, the buffer was *polled*;
+//!   so was one taken in a driver's loop after the callback looked at the index,
+//!   unless a later callback announced it before it was taken.
+//! - **The device's half**: taken by available index, returned by used index,
+//!   interrupt decision by its range of used indices. They may be missing without
+//!   making a life incomplete: they are detail inside its device phase.
+//!
+//! A life during which the driver's half lost a record is incomplete even if all
+//! its pieces seem to be there: the missing record may have been an earlier
+//! callback, or the return of an earlier buffer of the same id. A hole in the
+//! sequence may yet be filled, so a used life waits until that is known. With several
+//! driver-side producers (one a CPU) such a loss shows only with that producer's
+//! next record, so the stream must be merged with a window that covers it.
+//!
+//! Records of different producers may come a little out of time. What the device
+//! half says too early waits in a small side table; a life that is used waits a
+//! moment for what the device half and the kick decision have still to say.
+
+mod announcements;
+mod device;
+mod early;
+mod holes;
+mod index_space;
+mod open;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use virtscope_record::{
+    Add, Callback, Detach, Flags, Generation, Layout, Notification, QueueFacts, QueueId, Record,
+    RingIndex, Used,
+};
+
+use crate::life::{Incomplete, KickDecision, Life, Operation, Piece};
+use announcements::Announcements;
+use early::Early;
+use holes::Holes;
+use index_space::IndexSpace;
+use open::Open;
+
+/// How long a used life waits for its kick decision, and for what the device half
+/// has still to say. If the record of either was lost, no other record may tell.
+const SETTLE_NS: u64 = 10_000_000;
+
+/// Used lives that wait, at most, where the ring's size is not known.
+const SETTLE_LIMIT: usize = 1024;
+
+/// The lives of one queue that have begun and not ended, and those just ending.
+#[derive(Debug)]
+pub(crate) struct Lives {
+    queue: QueueId,
+    generation: Option<Generation>,
+    space: IndexSpace,
+    size: u16,
+    is_9p: bool,
+    keep_bytes: usize,
+    /// By id.
+    open: HashMap<u16, Box<Open>>,
+    /// The numbers of the open lives: the smallest was added first.
+    order: BTreeSet<u64>,
+    /// Open or settling lives that no kick decision covers, in order of position.
+    unkicked: VecDeque<Unkicked>,
+    announcements: Announcements,
+    early: VecDeque<Early>,
+    /// Used, and waiting for pieces of their own.
+    settling: VecDeque<Box<Open>>,
+    /// Used, and waiting for holes to be filled or confirmed.
+    undecided: VecDeque<Box<Open>>,
+    holes: Holes,
+    /// Whether anything of this generation was seen.
+    begun: bool,
+    /// Buffers that were in flight when the capture began and have not ended.
+    begun_before: u16,
+    facts_seen: bool,
+    device_half_seen: bool,
+    /// Lives that ended, for the caller to take.
+    ended: Vec<Life>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Unkicked {
+    position: RingIndex,
+    head: u16,
+    number: u64,
+}
+
+impl Lives {
+    pub(crate) fn new(queue: QueueId, keep_bytes: usize) -> Self {
+        Self {
+            queue,
+            generation: None,
+            space: IndexSpace::new(0, Layout::Split),
+            size: 0,
+            is_9p: false,
+            keep_bytes,
+            open: HashMap::new(),
+            order: BTreeSet::new(),
+            unkicked: VecDeque::new(),
+            announcements: Announcements::default(),
+            early: VecDeque::new(),
+            settling: VecDeque::new(),
+            undecided: VecDeque::new(),
+            holes: Holes::default(),
+            begun: false,
+            begun_before: 0,
+            facts_seen: false,
+            device_half_seen: false,
+            ended: Vec::new(),
+        }
+    }
+
+    /// Begins `generation`: what was in flight ended with the one before.
+    pub(crate) fn begin_generation(&mut self, generation: Generation) {
+        self.reset();
+        self.generation = Some(generation);
+        self.begun = false;
+        self.begun_before = 0;
+        self.facts_seen = false;
+        self.device_half_seen = false;
+    }
+
+    /// The generation being followed.
+    pub(crate) fn generation(&self) -> Option<Generation> {
+        self.generation
+    }
+
+    /// Buffers in flight, those begun before the capture included.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.open.len() as u32 + u32::from(self.begun_before)
+    }
+
+    /// Lives added and not used.
+    pub(crate) fn open_count(&self) -> u64 {
+        self.open.len() as u64
+    }
+
+    /// The lives that have ended since this was asked last.
+    pub(crate) fn take_ended(&mut self) -> Vec<Life> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// The oldest lives in flight, oldest first, as they stand.
+    pub(crate) fn open_lives(&self, most: usize) -> Vec<Life> {
+        let mut open: Vec<_> = self.open.values().collect();
+        open.sort_unstable_by_key(|open| open.life.number);
+        open.truncate(most);
+        open.into_iter()
+            .map(|open| open.as_it_stands(&self.announcements, self.space))
+            .collect()
+    }
+
+    pub(crate) fn facts(&mut self, facts: &QueueFacts) {
+        self.space = IndexSpace::new(facts.size, facts.layout);
+        self.size = facts.size;
+        self.is_9p = facts.device_type == crate::queue::DEVICE_TYPE_9P;
+        // Facts are repeated when a capture goes on in another file; only what
+        // was in flight before the first record began before the capture.
+        if !self.begun && !self.facts_seen {
+            self.begun_before = facts.in_flight;
+        }
+        self.facts_seen = true;
+    }
+
+    pub(crate) fn add(&mut self, record: &Record, add: &Add, payload: &[u8], numbers: &mut u64) {
+        self.begun = true;
+        let head = add.head;
+        if let Some(old) = self.close(head) {
+            let reason = if self.holes.is_doubtful(old.gaps_at_add) {
+                Incomplete::Lost(Piece::Used)
+            } else {
+                Incomplete::IdReused
+            };
+            self.ended.push(old.end_incomplete(reason));
+        }
+        let mut open = Open::added(
+            self.queue,
+            record,
+            add,
+            self.kept(payload),
+            self.holes.mark_at_add(),
+        );
+        let number = next(numbers);
+        open.life.number = number;
+        if self.is_9p {
+            open.decode_request();
+        }
+        self.take_early(&mut open);
+        self.unkicked.push_back(Unkicked {
+            position: add.position,
+            head,
+            number,
+        });
+        // More than the ring holds are waiting only if kicks are missing.
+        if self.unkicked.len() > 1 << 16 {
+            self.unkicked.pop_front();
+        }
+        self.order.insert(number);
+        self.open.insert(head, open);
+        self.settle(record.time());
+    }
+
+    pub(crate) fn kick(&mut self, record: &Record, kick: &Notification) {
+        self.begun = true;
+        let flags = record.flags();
+        let decision = KickDecision {
+            needed: flags.contains(Flags::NOTIFICATION_NEEDED),
+            reason: kick.reason,
+            raced: is_raced(flags, kick),
+            batch: u16::try_from(self.space.ahead(kick.old, kick.new)).unwrap_or(u16::MAX),
+        };
+        while let Some(waiting) = self.unkicked.front().copied() {
+            let covered = self.space.contains(kick.old, kick.new, waiting.position);
+            if !covered && !self.space.is_before(waiting.position, kick.old) {
+                break;
+            }
+            self.unkicked.pop_front();
+            if let Some(open) = self.find(waiting.head, waiting.number) {
+                if covered {
+                    open.life.kick = Some(decision);
+                    open.life.moments.kicked = Some(record.time());
+                }
+                open.kick_settled = true;
+            }
+        }
+        self.settle(record.time());
+    }
+
+    pub(crate) fn callback(&mut self, record: &Record, callback: &Callback) {
+        self.begun = true;
+        self.announcements
+            .callback(self.space, callback.used_index, record.time());
+    }
+
+    pub(crate) fn used(&mut self, record: &Record, used: &Used, payload: &[u8], numbers: &mut u64) {
+        self.begun = true;
+        // An entry that broke the queue ended nothing.
+        if used.error != 0 {
+            return;
+        }
+        let callback = self.announcements.callback_for(self.space, used.position);
+        let reply = self.kept(payload);
+        let oldest = self.order.first().copied();
+        let Some(mut open) = self.close(used.head) else {
+            self.used_without_add(record, used, reply, numbers);
+            return;
+        };
+        if open.life.token != record.token() {
+            // The records of a return and of an add lie between: whose this was
+            // is not known.
+            self.ended
+                .push(open.end_incomplete(Incomplete::Lost(Piece::Used)));
+            self.used_without_add(record, used, reply, numbers);
+            return;
+        }
+        open.life.out_of_order = oldest.is_some_and(|oldest| oldest < open.life.number);
+        open.gaps_at_used = self.holes.mark();
+        open.touched = self.holes.is_touched(open.gaps_at_add);
+        open.used(record, used, callback, reply);
+        if self.is_9p {
+            open.decode_reply();
+        }
+        open.interrupt(&self.announcements, self.space);
+        self.settling.push_back(open);
+        self.settle(record.time());
+    }
+
+    fn used_without_add(&mut self, record: &Record, used: &Used, reply: &[u8], numbers: &mut u64) {
+        let reason = if self.begun_before > 0 {
+            self.begun_before -= 1;
+            Incomplete::BegunBefore
+        } else if !self.facts_seen && !self.holes.is_doubtful(0) {
+            Incomplete::BegunBefore
+        } else {
+            Incomplete::Lost(Piece::Add)
+        };
+        let mut open = Open::unknown(self.queue, record, used.head);
+        open.life.number = next(numbers);
+        if self.is_9p {
+            open.life.operation = Operation::Unknown9p;
+        }
+        open.used(record, used, None, reply);
+        self.ended.push(open.end_incomplete(reason));
+    }
+
+    pub(crate) fn detach(&mut self, detach: &Detach) {
+        match self.close(detach.head) {
+            Some(open) => self.ended.push(open.end_incomplete(Incomplete::Detached)),
+            None => self.begun_before = self.begun_before.saturating_sub(1),
+        }
+    }
+
+    /// The queue was reset: nothing in flight survives it.
+    pub(crate) fn reset(&mut self) {
+        self.flush_settling();
+        let mut open: Vec<_> = self.open.drain().map(|(_, open)| open).collect();
+        open.sort_unstable_by_key(|open| open.life.number);
+        for open in open {
+            self.ended.push(open.end_incomplete(Incomplete::QueueReset));
+        }
+        self.order.clear();
+        self.unkicked.clear();
+        self.announcements = Announcements::default();
+        self.early.clear();
+        self.begun_before = 0;
+    }
+
+    fn kept<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
+        payload.get(..self.keep_bytes).unwrap_or(payload)
+    }
+
+    /// Takes a life out of those in flight.
+    fn close(&mut self, head: u16) -> Option<Box<Open>> {
+        let open = self.open.remove(&head)?;
+        self.order.remove(&open.life.number);
+        Some(open)
+    }
+
+    fn find(&mut self, head: u16, number: u64) -> Option<&mut Open> {
+        self.find_by(head, |open| open.life.number == number)
+    }
+
+    /// The life under `head` that `is_it`: those that wait come first, because
+    /// they are older.
+    fn find_by(&mut self, head: u16, is_it: impl Fn(&Open) -> bool) -> Option<&mut Open> {
+        self.settling
+            .iter_mut()
+            .chain(self.open.get_mut(&head))
+            .map(|open| &mut **open)
+            .find(|open| open.life.head == head && is_it(open))
+    }
+}
+
+/// The next life's number.
+fn next(numbers: &mut u64) -> u64 {
+    let number = *numbers;
+    *numbers += 1;
+    number
+}
+
+/// Whether the sample beside a verdict speaks against it.
+pub(crate) fn is_raced(flags: Flags, decision: &Notification) -> bool {
+    let needed = flags.contains(Flags::NOTIFICATION_NEEDED);
+    flags.contains(Flags::RACED)
+        || decision
+            .reason
+            .verdict()
+            .is_some_and(|verdict| verdict != needed)
+}

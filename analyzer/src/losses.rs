@@ -1,0 +1,238 @@
+//! What was lost, and where the driver's story has holes.
+//!
+//! Two questions, answered apart. How many records were lost in all is the
+//! [`Ledger`]'s business. Whether a request may have been touched depends on what
+//! came between its own records: that begins with [`Continuity`], which tells of
+//! every jump in a sequence and of every late record as they come.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use virtscope_captures::{Ledger, Selection, Totals};
+use virtscope_record::{Body, Producer, ProducerId, QueueId, Record};
+
+use crate::snapshot::RecordTotals;
+
+/// The accounts of a stream.
+#[derive(Debug)]
+pub(crate) struct Losses {
+    ledger: Ledger,
+}
+
+impl Losses {
+    pub(crate) fn new(selection: Selection) -> Self {
+        Self {
+            ledger: Ledger::new(selection),
+        }
+    }
+
+    pub(crate) fn observe(&mut self, record: &Record) {
+        self.ledger.observe(record);
+    }
+
+    pub(crate) fn totals(&self) -> RecordTotals {
+        self.ledger.totals().into()
+    }
+
+    pub(crate) fn queue_totals(&self, queue: QueueId) -> RecordTotals {
+        self.ledger.queue_totals(queue).into()
+    }
+
+    pub(crate) fn tail_known(&self) -> bool {
+        self.ledger.tail_known()
+    }
+
+    /// What does not fit together, as a sentence.
+    pub(crate) fn inconsistencies(&self) -> Option<String> {
+        let found = self.ledger.inconsistencies();
+        (!found.is_empty()).then(|| found.to_string())
+    }
+}
+
+impl From<Totals> for RecordTotals {
+    fn from(totals: Totals) -> Self {
+        Self {
+            emitted: totals.emitted,
+            stored: totals.stored,
+            lost: totals.lost,
+            filtered: totals.filtered,
+            missed: totals.missed,
+        }
+    }
+}
+
+/// Follows the sequences of one queue's producers.
+#[derive(Debug, Default)]
+pub(crate) struct Continuity {
+    streams: HashMap<ProducerId, Stream>,
+    /// Sequence numbers of the driver's half that were passed over.
+    pub(crate) driver_holes: u64,
+    /// Sequence numbers of the device's half that were passed over.
+    pub(crate) device_holes: u64,
+}
+
+/// Where a record stands in the sequence of its producer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// Right behind the highest so far.
+    Next,
+    /// Further on: these numbers were passed over.
+    Over(Range<u64>),
+    /// Behind the highest so far, at this number.
+    Late(u64),
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    /// The number the next record should have.
+    next: u64,
+    /// Records that the producer's last statistics say it emitted.
+    emitted: u64,
+}
+
+/// Producers that are followed: more are not believed to exist on one queue.
+const MAX_STREAMS: usize = 4096;
+
+impl Continuity {
+    /// Takes note of `record`; tells of those of the driver's half where they
+    /// stand.
+    pub(crate) fn observe(&mut self, record: &Record) -> Option<Step> {
+        let step = self.step(record)?;
+        let holes = match &step {
+            Step::Over(missing) => missing.end - missing.start,
+            Step::Next | Step::Late(_) => 0,
+        };
+        match record.producer() {
+            Producer::Recorder => None,
+            Producer::DeviceHalf => {
+                self.device_holes += holes;
+                None
+            }
+            Producer::DriverHalf | Producer::Cpu(_) | Producer::Unknown(_) => {
+                self.driver_holes += holes;
+                Some(step)
+            }
+        }
+    }
+
+    /// Nothing, if there are too many producers.
+    fn step(&mut self, record: &Record) -> Option<Step> {
+        let stream = self.stream(record.producer().id())?;
+        let mut number = record.sequence().unwrap_near(stream.next);
+        if number > u64::MAX / 2 {
+            // Wrapped below zero: nothing lies before the first record.
+            number = record.sequence().0.into();
+        }
+        // A late record lies behind `next` and opens no hole.
+        if number < stream.next {
+            return Some(Step::Late(number));
+        }
+        let missing = stream.next..number;
+        stream.next = number + 1;
+        Some(if missing.is_empty() {
+            Step::Next
+        } else {
+            Step::Over(missing)
+        })
+    }
+
+    /// Takes note of what a producer says of itself.
+    pub(crate) fn learn(&mut self, record: &Record) {
+        if let Ok(Body::Statistics(statistics)) = record.body()
+            && let Some(stream) = self.stream(statistics.about)
+        {
+            stream.emitted = stream.emitted.max(statistics.emitted);
+        }
+    }
+
+    /// At the end of the stream: whether the driver's half emitted records that
+    /// never came.
+    pub(crate) fn driver_tail_lost(&mut self) -> bool {
+        let mut any = false;
+        for (producer, stream) in &mut self.streams {
+            let lost = stream.emitted.saturating_sub(stream.next);
+            stream.next += lost;
+            match Producer::from(*producer) {
+                Producer::Recorder => {}
+                Producer::DeviceHalf => self.device_holes = self.device_holes.saturating_add(lost),
+                Producer::DriverHalf | Producer::Cpu(_) | Producer::Unknown(_) => {
+                    self.driver_holes = self.driver_holes.saturating_add(lost);
+                    any |= lost > 0;
+                }
+            }
+        }
+        any
+    }
+
+    fn stream(&mut self, producer: ProducerId) -> Option<&mut Stream> {
+        if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&producer) {
+            return None;
+        }
+        Some(self.streams.entry(producer).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use virtscope_record::{Common, Notify, Sequence, Statistics};
+
+    fn record(producer: Producer, sequence: u32) -> Record {
+        Record::new(
+            Common {
+                producer: producer.id(),
+                sequence: Sequence(sequence),
+                ..Common::default()
+            },
+            Body::Notify(Notify::default()),
+        )
+    }
+
+    #[test]
+    fn a_jump_is_seen_at_once_and_a_late_record_is_none() {
+        let mut continuity = Continuity::default();
+        let mut step = |sequence| continuity.observe(&record(Producer::DriverHalf, sequence));
+        assert_eq!(step(0), Some(Step::Next));
+        assert_eq!(step(3), Some(Step::Over(1..3)));
+        assert_eq!(step(1), Some(Step::Late(1)));
+        assert_eq!(step(4), Some(Step::Next));
+        assert_eq!(continuity.driver_holes, 2);
+    }
+
+    #[test]
+    fn the_device_half_does_not_touch_the_drivers_story() {
+        let mut continuity = Continuity::default();
+        assert_eq!(continuity.observe(&record(Producer::DeviceHalf, 7)), None);
+        assert_eq!((continuity.driver_holes, continuity.device_holes), (0, 7));
+    }
+
+    #[test]
+    fn statistics_tell_of_the_tail() {
+        let mut continuity = Continuity::default();
+        continuity.observe(&record(Producer::DriverHalf, 0));
+        continuity.learn(&Record::new(
+            Common::default(),
+            Body::Statistics(Statistics {
+                about: Producer::DriverHalf.id(),
+                emitted: 2,
+                ..Statistics::default()
+            }),
+        ));
+        assert!(continuity.driver_tail_lost());
+        assert!(!continuity.driver_tail_lost());
+        assert_eq!(continuity.driver_holes, 1);
+    }
+
+    #[test]
+    fn sequences_wrap() {
+        let mut continuity = Continuity::default();
+        let driver = Producer::DriverHalf;
+        continuity.observe(&record(driver, 1 << 30));
+        continuity.observe(&record(driver, 1 << 31));
+        continuity.observe(&record(driver, 3 << 30));
+        continuity.observe(&record(driver, u32::MAX));
+        let holes = continuity.driver_holes;
+        assert_eq!(continuity.observe(&record(driver, 0)), Some(Step::Next));
+        assert_eq!(continuity.driver_holes, holes);
+    }
+}

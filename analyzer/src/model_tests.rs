@@ -1,0 +1,570 @@
+//! The whole analyzer against a simple model of a ring and its two sides.
+//!
+//! The model plays a valid history of one queue (adds, kick decisions, a device
+//! that takes, returns in any order and interrupts, callbacks, polling) and knows
+//! every request's times because it made them up. Its records go through the
+//! analyzer, whole or with losses.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use proptest::prelude::*;
+use virtscope_record::{Body, Common, NotificationReason, Producer, Record, Sequence, Timestamp};
+
+use crate::testing::{Stream, analyze};
+use crate::{Announcement, Incomplete, Life, Outcome, Phases, Piece};
+
+/// Entries of the model's ring; each buffer takes one descriptor.
+const SIZE: u16 = 8;
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Add,
+    Kick(bool),
+    Take,
+    Return(usize),
+    Interrupt(bool),
+    Callback,
+    Harvest,
+    Refuse,
+}
+
+fn step() -> impl Strategy<Value = (Step, u64)> {
+    let step = prop_oneof![
+        6 => Just(Step::Add),
+        4 => any::<bool>().prop_map(Step::Kick),
+        5 => Just(Step::Take),
+        5 => any::<usize>().prop_map(Step::Return),
+        3 => any::<bool>().prop_map(Step::Interrupt),
+        3 => Just(Step::Callback),
+        6 => Just(Step::Harvest),
+        1 => Just(Step::Refuse),
+    ];
+    // Zero too: records of one nanosecond.
+    (step, 0_u64..50)
+}
+
+/// A request as the model lived it.
+#[derive(Clone, Debug, Default)]
+struct Request {
+    head: u16,
+    position: u16,
+    added: u64,
+    kicked: Option<u64>,
+    batch: u16,
+    taken: Option<u64>,
+    returned: Option<u64>,
+    used_position: Option<u16>,
+    interrupted: Option<bool>,
+    callback: Option<u64>,
+    used: Option<u64>,
+    out_of_order: bool,
+}
+
+impl Request {
+    fn phases(&self) -> Option<Phases> {
+        let (used, kicked) = (self.used?, self.kicked?.min(self.used?));
+        let announced = self.callback.unwrap_or(used).max(kicked);
+        Some(Phases {
+            queued_ns: kicked - self.added,
+            device_ns: announced - kicked,
+            harvest_ns: used - announced,
+            announcement: match self.callback {
+                Some(_) => Announcement::Callback,
+                None => Announcement::Polled,
+            },
+        })
+    }
+
+    fn overlap(&self) -> u64 {
+        let first = [self.taken, self.returned, self.callback, self.used];
+        let first = first.into_iter().flatten().min();
+        match (first, self.kicked) {
+            (Some(first), Some(kicked)) => kicked.saturating_sub(first),
+            _ => 0,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Model {
+    stream: Stream,
+    now: u64,
+    began: u64,
+    requests: Vec<Request>,
+    free: Vec<u16>,
+    added: u16,
+    kicked: u16,
+    available: VecDeque<usize>,
+    taken: Vec<usize>,
+    used: VecDeque<usize>,
+    used_idx: u16,
+    signalled: u16,
+    last_used: u16,
+    refused: u64,
+    /// In flight times nanoseconds; and nanoseconds at no free descriptor.
+    area: u64,
+    full_ns: u64,
+    peak: usize,
+}
+
+impl Model {
+    fn new(start: u16) -> Self {
+        let mut stream = Stream::new();
+        stream.at(1000).facts(SIZE, 0);
+        Self {
+            stream,
+            now: 1000,
+            began: 1000,
+            requests: Vec::new(),
+            free: (0..SIZE).collect(),
+            added: start,
+            kicked: start,
+            available: VecDeque::new(),
+            taken: Vec::new(),
+            used: VecDeque::new(),
+            used_idx: start,
+            signalled: start,
+            last_used: start,
+            refused: 0,
+            area: 0,
+            full_ns: 0,
+            peak: 0,
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        usize::from(SIZE) - self.free.len()
+    }
+
+    fn play(steps: &[(Step, u64)], start: u16) -> Self {
+        let mut model = Self::new(start);
+        for (step, ns) in steps {
+            model.area += model.in_flight() as u64 * ns;
+            model.full_ns += if model.free.is_empty() { *ns } else { 0 };
+            model.now += ns;
+            model.stream.at(model.now);
+            model.step(*step);
+            model.peak = model.peak.max(model.in_flight());
+        }
+        // A record at the end, so that the last stretch of time is seen.
+        model.stream.final_statistics();
+        model
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            // A driver kicks before it has added a ring's worth again.
+            Step::Add if self.added.wrapping_sub(self.kicked) >= SIZE => self.kick(true),
+            Step::Add => self.add(),
+            Step::Kick(needed) => self.kick(needed),
+            Step::Take => {
+                if let Some(at) = self.available.pop_front() {
+                    let request = &mut self.requests[at];
+                    request.taken = Some(self.now);
+                    self.stream.taken(request.head, request.position);
+                    self.taken.push(at);
+                }
+            }
+            Step::Return(which) => self.return_one(which),
+            Step::Interrupt(needed) => self.interrupt(needed),
+            Step::Callback => {
+                self.stream.callback(self.used_idx, self.last_used);
+                for at in &self.used {
+                    let callback = &mut self.requests[*at].callback;
+                    *callback = callback.or(Some(self.now));
+                }
+            }
+            Step::Harvest => self.harvest(),
+            Step::Refuse => {
+                if self.free.is_empty() {
+                    self.stream.free = 0;
+                    self.stream.add_failed(28);
+                    self.refused += 1;
+                }
+            }
+        }
+    }
+
+    fn add(&mut self) {
+        let Some(head) = self.free.pop() else { return };
+        self.stream.free = self.free.len() as u16;
+        self.stream.add(head, self.added);
+        self.available.push_back(self.requests.len());
+        self.requests.push(Request {
+            head,
+            position: self.added,
+            added: self.now,
+            ..Request::default()
+        });
+        self.added = self.added.wrapping_add(1);
+    }
+
+    fn kick(&mut self, needed: bool) {
+        let reason = NotificationReason::Unknown;
+        self.stream.free = self.free.len() as u16;
+        self.stream.kick_as(self.kicked, self.added, needed, reason);
+        let batch = self.added.wrapping_sub(self.kicked);
+        for request in self.requests.iter_mut().rev().take(batch.into()) {
+            (request.kicked, request.batch) = (Some(self.now), batch);
+        }
+        self.kicked = self.added;
+    }
+
+    fn return_one(&mut self, which: usize) {
+        if self.taken.is_empty() {
+            return;
+        }
+        let at = self.taken.remove(which % self.taken.len());
+        let request = &mut self.requests[at];
+        request.returned = Some(self.now);
+        request.used_position = Some(self.used_idx);
+        self.stream.returned(request.head, self.used_idx);
+        self.used_idx = self.used_idx.wrapping_add(1);
+        self.used.push_back(at);
+    }
+
+    fn interrupt(&mut self, needed: bool) {
+        let (old, new) = (self.signalled, self.used_idx);
+        self.stream.interrupt(old, new, needed);
+        for request in &mut self.requests {
+            let inside = request
+                .used_position
+                .is_some_and(|u| u.wrapping_sub(old) < new.wrapping_sub(old));
+            if inside {
+                request.interrupted = Some(needed);
+            }
+        }
+        self.signalled = new;
+    }
+
+    fn harvest(&mut self) {
+        let Some(at) = self.used.pop_front() else {
+            return;
+        };
+        let older = self.requests[..at].iter().any(|r| r.used.is_none());
+        let request = &mut self.requests[at];
+        request.used = Some(self.now);
+        request.out_of_order = older;
+        self.free.push(request.head);
+        self.stream.free = self.free.len() as u16;
+        self.stream.used(request.head, self.last_used);
+        self.last_used = self.last_used.wrapping_add(1);
+    }
+
+    /// By what is unique to it.
+    fn request_of(&self, life: &Life) -> Option<&Request> {
+        self.requests.iter().find(|request| {
+            Some(Timestamp::from_nanos(request.added)) == life.moments.added
+                && life.position.is_some_and(|p| p.0 == request.position)
+        })
+    }
+}
+
+fn renumber(record: &mut Record, producer: Producer, number: usize) {
+    let common = Common {
+        producer: producer.id(),
+        sequence: Sequence(number as u32),
+        ..record.common()
+    };
+    *record = Record::new(common, record.body().unwrap());
+}
+
+fn time(ns: Option<u64>) -> Option<Timestamp> {
+    ns.map(Timestamp::from_nanos)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What the analyzer says of a whole stream is exactly what happened.
+    #[test]
+    fn a_whole_stream_is_rebuilt_exactly(
+        steps in prop::collection::vec(step(), 0..400),
+        start in prop_oneof![Just(0_u16), 65500_u16..=65535, any::<u16>()],
+    ) {
+        let model = Model::play(&steps, start);
+        let (analyzer, lives) = model.stream.analyze();
+
+        let mut ended: Vec<_> = lives.iter().collect();
+        ended.sort_by_key(|life| life.number);
+        let expected: Vec<_> = model.requests.iter().filter(|r| r.used.is_some()).collect();
+        prop_assert_eq!(ended.len(), expected.len());
+        for (life, request) in ended.iter().zip(&expected) {
+            prop_assert_eq!(life.head, request.head);
+            prop_assert_eq!(life.total_ns(), Some(request.used.unwrap() - request.added));
+            match request.phases() {
+                Some(phases) => {
+                    prop_assert_eq!(life.outcome, Outcome::Complete(phases));
+                    prop_assert_eq!(Some(phases.total_ns()), life.total_ns());
+                    prop_assert_eq!(life.kick.unwrap().batch, request.batch);
+                    prop_assert_eq!(life.overlap_ns, request.overlap());
+                }
+                None => prop_assert_eq!(
+                    life.outcome,
+                    Outcome::Incomplete(Incomplete::Lost(Piece::Kick))
+                ),
+            }
+            prop_assert_eq!(life.moments.taken, time(request.taken));
+            prop_assert_eq!(life.moments.returned, time(request.returned));
+            prop_assert_eq!(life.out_of_order, request.out_of_order);
+            // A life that waited long ends without the interrupt decision.
+            prop_assert!(life.interrupted.is_none() || life.interrupted == request.interrupted);
+            prop_assert!(life.device_half_seen);
+        }
+
+        let totals = analyzer.request_totals();
+        prop_assert_eq!(totals.in_flight, model.in_flight() as u64);
+        prop_assert_eq!(
+            totals.completed + totals.incomplete + totals.in_flight,
+            model.requests.len() as u64
+        );
+        let records = analyzer.record_totals();
+        prop_assert_eq!(records.emitted, model.stream.records.len() as u64);
+        prop_assert_eq!((records.stored, records.lost, records.missed), (records.emitted, 0, 0));
+
+        let snapshot = analyzer.snapshot(None);
+        let occupancy = &snapshot.queues[0].occupancy;
+        let observed = model.now - model.began;
+        prop_assert_eq!(occupancy.in_flight.now as usize, model.in_flight());
+        prop_assert_eq!(occupancy.in_flight.peak as usize, model.peak);
+        prop_assert_eq!(occupancy.descriptors.peak, occupancy.in_flight.peak);
+        prop_assert_eq!(occupancy.refused_no_space, model.refused);
+        // The last stretch of time ends with the last statistics.
+        prop_assert_eq!(occupancy.observed_ns, observed);
+        prop_assert_eq!(occupancy.full_ns, model.full_ns);
+        if observed > 0 {
+            prop_assert_eq!(occupancy.in_flight.mean, model.area as f64 / observed as f64);
+        }
+
+        // The live order of in-flight lives is the order of adding.
+        let in_flight: Vec<_> = analyzer.in_flight().iter().map(|life| life.head).collect();
+        let expected: Vec<_> = model.requests.iter().filter(|r| r.used.is_none()).map(|r| r.head).collect();
+        prop_assert_eq!(in_flight, expected);
+    }
+
+    /// Whatever is lost: no life is called complete with wrong times, nothing is
+    /// counted twice, and the accounts are exact.
+    #[test]
+    fn losses_are_never_papered_over(
+        steps in prop::collection::vec(step(), 0..300),
+        start in prop_oneof![Just(0_u16), 65500_u16..=65535],
+        losses in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        run in 1_usize..6,
+    ) {
+        let model = Model::play(&steps, start);
+        let mut kept: BTreeMap<usize, (Record, Vec<u8>)> =
+            model.stream.records.iter().cloned().enumerate().collect();
+        for loss in losses {
+            let first = loss.index(model.stream.records.len());
+            for at in first..first + run {
+                let is_recorders = kept
+                    .get(&at)
+                    .is_some_and(|(record, _)| record.producer() == Producer::Recorder);
+                if !is_recorders {
+                    kept.remove(&at);
+                }
+            }
+        }
+        let lost = (model.stream.records.len() - kept.len()) as u64;
+        let records: Vec<_> = kept.into_values().collect();
+        let (analyzer, lives) = analyze(&records);
+
+        let totals = analyzer.record_totals();
+        prop_assert_eq!(totals.emitted, model.stream.records.len() as u64);
+        prop_assert_eq!((totals.stored, totals.lost), (records.len() as u64, lost));
+        prop_assert_eq!(totals.missed, 0);
+        prop_assert!(analyzer.report(&crate::CaptureEnd::default()).capture.tail_known);
+
+        let mut seen = Vec::new();
+        let (mut completed, mut incomplete) = (0, 0);
+        for life in &lives {
+            match life.outcome {
+                Outcome::Complete(phases) => {
+                    completed += 1;
+                    let request = model.request_of(life);
+                    prop_assert!(request.is_some(), "{:?} never was", life);
+                    let request = request.unwrap();
+                    prop_assert_eq!(Some(phases), request.phases());
+                    prop_assert!(life.overlap_ns <= request.overlap());
+                    for (got, was) in [
+                        (life.moments.taken, request.taken),
+                        (life.moments.returned, request.returned),
+                    ] {
+                        prop_assert!(got.is_none() || got == time(was));
+                    }
+                    prop_assert!(life.interrupted.is_none() || life.interrupted == request.interrupted);
+                    seen.push(life.position.map(|p| p.0));
+                }
+                Outcome::Incomplete(reason) => {
+                    incomplete += 1;
+                    prop_assert!(
+                        lost > 0 || reason == Incomplete::Lost(Piece::Kick),
+                        "incomplete without a loss: {reason:?}"
+                    );
+                }
+                Outcome::InFlight => prop_assert!(false, "an ended life in flight"),
+            }
+        }
+        let many = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        prop_assert_eq!(seen.len(), many, "a request counted twice");
+
+        let requests = analyzer.request_totals();
+        prop_assert_eq!(
+            (requests.completed, requests.incomplete),
+            (completed, incomplete)
+        );
+        for life in analyzer.in_flight() {
+            let request = model.request_of(&life);
+            prop_assert!(request.is_some_and(|r| r.used.is_none()), "{:?} came back", life);
+        }
+    }
+
+    /// The device half's records come a little early or late: no life is wrong
+    /// because of it, at worst a moment of the device's is missing.
+    #[test]
+    fn disorder_between_the_halves_does_no_harm(
+        steps in prop::collection::vec(step(), 0..300),
+        shifts in prop::collection::vec(-8_i64..=8, 1..40),
+    ) {
+        let model = Model::play(&steps, 65530);
+        let (_, in_order) = model.stream.analyze();
+        let mut shift = shifts.iter().cycle();
+        let mut latest = 0;
+        let mut records: Vec<_> = model.stream.records.iter().enumerate().map(|(at, record)| {
+            let mut place = at as i64 * 2;
+            if record.0.producer() == Producer::DeviceHalf {
+                // One producer's records stay in their order.
+                latest = latest.max(place + 2 * shift.next().unwrap() + 1);
+                place = latest;
+            } else if record.0.producer() == Producer::Recorder {
+                place = if at == 0 { i64::MIN } else { i64::MAX };
+            }
+            (place, record.clone())
+        }).collect();
+        records.sort_by_key(|(place, _)| *place);
+        let records: Vec<_> = records.into_iter().map(|(_, record)| record).collect();
+        let (analyzer, lives) = analyze(&records);
+
+        prop_assert_eq!(lives.len(), in_order.len());
+        for life in &lives {
+            let was = in_order.iter().find(|was| was.number == life.number);
+            let was = was.expect("lives are numbered by the driver's half");
+            prop_assert_eq!(life.outcome, was.outcome);
+            prop_assert_eq!(life.moments.callback, was.moments.callback);
+            prop_assert_eq!(life.out_of_order, was.out_of_order);
+            let (m, w) = (&life.moments, &was.moments);
+            prop_assert!(m.taken.is_none() || m.taken == w.taken);
+            prop_assert!(m.returned.is_none() || m.returned == w.returned);
+            let request = model.request_of(life).expect("it is one of the model's");
+            prop_assert!(life.interrupted.is_none() || life.interrupted == request.interrupted);
+        }
+        prop_assert_eq!(analyzer.record_totals().missed, 0);
+    }
+
+    /// The driver's half numbers its records in another order than that of time,
+    /// and none is lost: every life is what it would have been.
+    #[test]
+    fn numbers_out_of_order_are_no_loss(
+        steps in prop::collection::vec(step(), 0..400),
+        keys in prop::collection::vec(0_usize..100, 1..60),
+        cpus in 0_u8..3,
+    ) {
+        // No two records of one moment, or their order would be open.
+        let steps: Vec<_> = steps.into_iter().map(|(step, ns)| (step, ns + 1)).collect();
+        let model = Model::play(&steps, 65530);
+        let (whole, mut in_order) = model.stream.analyze();
+        let mut records = model.stream.records.clone();
+        // With CPUs: as many driver-side producers, which take turns.
+        let producers: Vec<_> = match cpus {
+            0 => vec![Producer::DriverHalf],
+            _ => (0..cpus).map(|cpu| Producer::Cpu(cpu.into())).collect(),
+        };
+        for (turn, producer) in producers.iter().enumerate() {
+            let mut places: Vec<_> = records
+                .iter()
+                .enumerate()
+                .filter(|(at, (record, _))| {
+                    record.producer() == Producer::DriverHalf && at % producers.len() == turn
+                })
+                .zip(keys.iter().cycle())
+                .enumerate()
+                .map(|(number, ((at, _), key))| (number + key, at))
+                .collect();
+            places.sort_unstable();
+            for (number, (_, at)) in places.into_iter().enumerate() {
+                renumber(&mut records[at].0, *producer, number);
+            }
+        }
+        if cpus > 0 {
+            records.retain(|(record, _)| !matches!(record.body(), Ok(Body::Statistics(_))));
+        }
+        let (analyzer, mut lives) = analyze(&records);
+
+        in_order.sort_by_key(|life| life.number);
+        lives.sort_by_key(|life| life.number);
+        prop_assert_eq!(format!("{lives:#?}"), format!("{in_order:#?}"));
+        prop_assert_eq!(analyzer.request_totals(), whole.request_totals());
+        prop_assert_eq!(format!("{:?}", analyzer.in_flight()), format!("{:?}", whole.in_flight()));
+        let totals = analyzer.record_totals();
+        prop_assert_eq!((totals.lost, totals.missed), (0, 0));
+    }
+
+    /// The driver's half's records arrive out of the order of time and number, and
+    /// some never do: no life is called complete with times that are not its own.
+    #[test]
+    fn late_records_make_no_life_wrong(
+        steps in prop::collection::vec(step(), 0..300),
+        keys in prop::collection::vec(prop_oneof![9 => Just(0_usize), 1 => 0_usize..40], 1..60),
+        losses in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let model = Model::play(&steps, 65530);
+        let mut places: Vec<_> = (0..model.stream.records.len())
+            .zip(keys.iter().cycle())
+            .map(|(at, key)| (if at == 0 { 0 } else { at + key }, at))
+            .collect();
+        places.sort_unstable();
+        for loss in losses {
+            let at = loss.index(places.len());
+            if model.stream.records[places[at].1].0.producer() != Producer::Recorder {
+                places.remove(at);
+            }
+        }
+        let records: Vec<_> = places.iter().map(|(_, at)| model.stream.records[*at].clone()).collect();
+        let (_, lives) = analyze(&records);
+        for life in &lives {
+            if let Outcome::Complete(phases) = life.outcome {
+                let request = model.request_of(life);
+                prop_assert!(request.is_some(), "{:?} never was", life);
+                prop_assert_eq!(Some(phases), request.unwrap().phases(), "{:#?}", life);
+            }
+        }
+    }
+
+    /// Operations whose probe was skipped are told from the ring's positions.
+    #[test]
+    fn missed_adds_and_returns_are_counted(
+        many in 3_u16..40,
+        skipped in prop::collection::btree_set(1_u16..39, 0..10),
+        start in prop_oneof![Just(0_u16), 65500_u16..=65535],
+    ) {
+        let mut stream = Stream::with_facts();
+        let mut missed = 0;
+        for i in 0..many {
+            let position = start.wrapping_add(i);
+            stream.at(u64::from(i) * 10).add(i % 8, position);
+            if skipped.contains(&i) && i + 1 < many {
+                stream.miss();
+                missed += 1;
+            }
+            stream.kick(position, position.wrapping_add(1));
+            stream.used(i % 8, position);
+        }
+        stream.final_statistics();
+        let (analyzer, lives) = stream.analyze();
+        prop_assert_eq!(analyzer.record_totals().missed, missed);
+        let complete = lives.iter().filter(|life| life.phases().is_some()).count();
+        prop_assert_eq!(complete as u64, u64::from(many) - missed);
+    }
+}

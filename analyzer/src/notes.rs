@@ -1,0 +1,164 @@
+//! What a reader must know before trusting the numbers.
+
+use crate::analyzer::Analyzer;
+use crate::report::CaptureEnd;
+use crate::snapshot::{Note, NoteCode};
+
+/// The notes on what `analyzer` has seen; with `end`, on how the capture ended
+/// too.
+pub(crate) fn of(analyzer: &Analyzer, end: Option<&CaptureEnd>) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if let Some(end) = end {
+        on_capture(analyzer, end, &mut notes);
+    }
+    on_records(analyzer, &mut notes);
+    on_requests(analyzer, &mut notes);
+    notes
+}
+
+fn on_capture(analyzer: &Analyzer, end: &CaptureEnd, notes: &mut Vec<Note>) {
+    if let Some(offset) = end.truncated_at {
+        note(
+            notes,
+            NoteCode::CaptureTruncated,
+            format!("The capture is cut off at byte {offset}; what stands before it was read."),
+        );
+    }
+    if end.corrupt_packets > 0 {
+        note(
+            notes,
+            NoteCode::CorruptPackets,
+            format!(
+                "{} skipped: the file was damaged.",
+                count(
+                    end.corrupt_packets,
+                    "corrupt packet was",
+                    "corrupt packets were"
+                )
+            ),
+        );
+    }
+    if !analyzer.losses().tail_known() {
+        note(
+            notes,
+            NoteCode::TailUnknown,
+            "The producers' last counters are missing, so records may have been lost at the end \
+             that nobody counted. Requests in flight may have ended."
+                .to_owned(),
+        );
+    }
+}
+
+fn on_records(analyzer: &Analyzer, notes: &mut Vec<Note>) {
+    let totals = analyzer.record_totals();
+    if totals.lost > 0 {
+        note(
+            notes,
+            NoteCode::RecordsLost,
+            format!(
+                "{} of {} records {} lost; requests that may have been touched are incomplete.",
+                totals.lost,
+                totals.emitted,
+                if totals.lost == 1 { "was" } else { "were" }
+            ),
+        );
+    }
+    if totals.missed > 0 {
+        note(
+            notes,
+            NoteCode::OperationsMissed,
+            format!(
+                "{} no record: the probe was skipped.",
+                count(totals.missed, "operation left", "operations left")
+            ),
+        );
+    }
+    if totals.filtered > 0 {
+        note(
+            notes,
+            NoteCode::RecordsFiltered,
+            format!(
+                "{} left out on purpose.",
+                count(totals.filtered, "record was", "records were")
+            ),
+        );
+    }
+    if analyzer.unknown_records() > 0 {
+        note(
+            notes,
+            NoteCode::UnknownRecords,
+            format!(
+                "{} of a kind that this version does not know: update virtscope.",
+                count(analyzer.unknown_records(), "record is", "records are")
+            ),
+        );
+    }
+    if analyzer.without_facts() > 0 {
+        note(
+            notes,
+            NoteCode::FactsMissing,
+            format!(
+                "{} without the facts of the queue, so what the queue is was not known.",
+                count(analyzer.without_facts(), "record came", "records came")
+            ),
+        );
+    }
+    if let Some(text) = analyzer.losses().inconsistencies() {
+        note(
+            notes,
+            NoteCode::Inconsistent,
+            format!("The stream contradicts itself: {text}."),
+        );
+    }
+    if analyzer.unfollowed_records() > 0 {
+        note(
+            notes,
+            NoteCode::Inconsistent,
+            format!(
+                "{} of more queues than can be followed.",
+                count(analyzer.unfollowed_records(), "record is", "records are")
+            ),
+        );
+    }
+}
+
+fn on_requests(analyzer: &Analyzer, notes: &mut Vec<Note>) {
+    for (reason, many) in analyzer.incomplete_reasons() {
+        note(
+            notes,
+            NoteCode::IncompleteRequests,
+            format!(
+                "{} incomplete: {}.",
+                count(many, "request is", "requests are"),
+                reason.explain()
+            ),
+        );
+    }
+    let anomalies: u64 = analyzer
+        .queues()
+        .iter()
+        .map(|queue| queue.counts.anomalies)
+        .sum();
+    if anomalies > 0 {
+        note(
+            notes,
+            NoteCode::Anomalies,
+            format!(
+                "{} in itself or by its reply.",
+                count(
+                    anomalies,
+                    "request is contradictory",
+                    "requests are contradictory"
+                )
+            ),
+        );
+    }
+}
+
+fn note(notes: &mut Vec<Note>, code: NoteCode, text: String) {
+    notes.push(Note { code, text });
+}
+
+fn count(many: u64, one: &str, more: &str) -> String {
+    format!("{many} {}", if many == 1 { one } else { more })
+}

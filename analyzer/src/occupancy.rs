@@ -1,0 +1,380 @@
+//! How full a ring is and was.
+
+use virtscope_record::Timestamp;
+
+/// Occupancy of one queue, over all its generations.
+#[derive(Clone, Default, Debug)]
+pub struct OccupancyView {
+    /// Entries of the ring, if known.
+    pub size: Option<u16>,
+    /// Buffers in flight.
+    pub in_flight: Level,
+    /// Descriptors in use; stays at zero if the ring's size is not known.
+    pub descriptors: Level,
+    /// Time observed, ns: what the means are over.
+    pub observed_ns: u64,
+    /// Time without a free descriptor, ns.
+    pub full_ns: u64,
+    /// Adds refused, whatever the reason.
+    pub refused: u64,
+    /// Adds refused for want of descriptors (ENOSPC).
+    pub refused_no_space: u64,
+    /// Over the whole run, coarser as it gets longer.
+    pub history: History,
+}
+
+/// A level over time.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct Level {
+    /// At this moment.
+    pub now: u32,
+    /// Weighted by time.
+    pub mean: f64,
+    /// The highest.
+    pub peak: u32,
+}
+
+/// Equal stretches of time from the start of the run to now.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct History {
+    /// When the first bucket begins.
+    pub start: Timestamp,
+    /// Length of each bucket, ns. Doubles when the run outgrows the buckets.
+    pub bucket_ns: u64,
+    /// Oldest first; the last one is still filling. At most
+    /// [`History::MAX_BUCKETS`].
+    pub buckets: Vec<HistoryBucket>,
+}
+
+impl History {
+    /// Most buckets there ever are.
+    pub const MAX_BUCKETS: usize = 600;
+}
+
+/// One stretch of time.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct HistoryBucket {
+    /// Mean buffers in flight, weighted by time.
+    pub mean_in_flight: f64,
+    /// Most buffers in flight.
+    pub peak_in_flight: u32,
+    /// Mean descriptors in use, weighted by time.
+    pub mean_descriptors: f64,
+    /// Most descriptors in use.
+    pub peak_descriptors: u32,
+}
+
+/// Follows the occupancy of one queue.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Occupancy {
+    size: Option<u16>,
+    /// The moment up to which everything below is added up.
+    at: Option<Timestamp>,
+    observed_ns: u64,
+    full_ns: u64,
+    in_flight: Gauge,
+    descriptors: Gauge,
+    /// Nothing can be added: no descriptor is free.
+    full: bool,
+    refused: u64,
+    refused_no_space: u64,
+    bins: Bins,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Gauge {
+    now: u32,
+    peak: u32,
+    /// Level times nanoseconds.
+    area: u128,
+}
+
+impl Gauge {
+    fn set(&mut self, level: u32) {
+        self.now = level;
+        self.peak = self.peak.max(level);
+    }
+
+    fn hold(&mut self, ns: u64) {
+        self.area += u128::from(self.now) * u128::from(ns);
+    }
+
+    fn level(&self, observed_ns: u64) -> Level {
+        Level {
+            now: self.now,
+            mean: mean(self.area, observed_ns),
+            peak: self.peak,
+        }
+    }
+}
+
+fn mean(area: u128, ns: u64) -> f64 {
+    if ns == 0 {
+        return 0.0;
+    }
+    area as f64 / ns as f64
+}
+
+impl Occupancy {
+    pub(crate) fn set_size(&mut self, size: u16) {
+        self.size = (size > 0).then_some(size);
+    }
+
+    /// Lets time pass at the present levels. Time that goes back is not counted
+    /// twice.
+    pub(crate) fn advance(&mut self, now: Timestamp) {
+        let Some(at) = self.at else {
+            self.at = Some(now);
+            self.bins.begin(now);
+            return;
+        };
+        let ns = now.nanos_since(at);
+        if ns == 0 {
+            return;
+        }
+        self.at = Some(now);
+        self.observed_ns += ns;
+        if self.full {
+            self.full_ns += ns;
+        }
+        self.in_flight.hold(ns);
+        self.descriptors.hold(ns);
+        self.bins
+            .hold(at, ns, self.in_flight.now, self.descriptors.now);
+    }
+
+    pub(crate) fn set_in_flight(&mut self, count: u32) {
+        self.in_flight.set(count);
+        self.note_peaks();
+    }
+
+    /// The driver says how many descriptors are free.
+    pub(crate) fn set_free(&mut self, free: u16) {
+        if let Some(size) = self.size {
+            self.descriptors.set(size.saturating_sub(free).into());
+            self.full = free == 0;
+            self.note_peaks();
+        }
+    }
+
+    pub(crate) fn refused(&mut self, no_space: bool) {
+        self.refused += 1;
+        self.refused_no_space += u64::from(no_space);
+    }
+
+    /// A reset empties the ring.
+    pub(crate) fn empty(&mut self) {
+        self.in_flight.set(0);
+        self.descriptors.set(0);
+        self.full = false;
+    }
+
+    pub(crate) fn view(&self, now: Option<Timestamp>) -> OccupancyView {
+        let mut to_now = self.clone();
+        if let (Some(now), Some(_)) = (now, self.at) {
+            to_now.advance(now);
+        }
+        OccupancyView {
+            size: to_now.size,
+            in_flight: to_now.in_flight.level(to_now.observed_ns),
+            descriptors: to_now.descriptors.level(to_now.observed_ns),
+            observed_ns: to_now.observed_ns,
+            full_ns: to_now.full_ns,
+            refused: to_now.refused,
+            refused_no_space: to_now.refused_no_space,
+            history: to_now.bins.view(),
+        }
+    }
+
+    fn note_peaks(&mut self) {
+        if let Some(at) = self.at {
+            self.bins.peak(at, self.in_flight.now, self.descriptors.now);
+        }
+    }
+}
+
+/// The history in the making: bins of equal length that are merged in pairs when
+/// there would be too many.
+#[derive(Clone, Debug)]
+struct Bins {
+    start: Timestamp,
+    bin_ns: u64,
+    bins: Vec<Bin>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Bin {
+    ns: u64,
+    in_flight_area: u128,
+    descriptors_area: u128,
+    in_flight_peak: u32,
+    descriptors_peak: u32,
+}
+
+impl Default for Bins {
+    fn default() -> Self {
+        Self {
+            start: Timestamp::default(),
+            bin_ns: 1_000_000,
+            bins: Vec::new(),
+        }
+    }
+}
+
+impl Bins {
+    fn begin(&mut self, start: Timestamp) {
+        self.start = start;
+    }
+
+    fn hold(&mut self, from: Timestamp, ns: u64, in_flight: u32, descriptors: u32) {
+        let mut offset = from.nanos_since(self.start);
+        let end = offset.saturating_add(ns);
+        // Make room first, so that no bin moves meanwhile.
+        self.bin_at(end);
+        while offset < end {
+            let (bin_ns, bin) = (self.bin_ns, self.bin_at(offset));
+            let ns = (bin_ns - offset % bin_ns).min(end - offset);
+            bin.ns += ns;
+            bin.in_flight_area += u128::from(in_flight) * u128::from(ns);
+            bin.descriptors_area += u128::from(descriptors) * u128::from(ns);
+            bin.in_flight_peak = bin.in_flight_peak.max(in_flight);
+            bin.descriptors_peak = bin.descriptors_peak.max(descriptors);
+            offset += ns;
+        }
+    }
+
+    fn peak(&mut self, at: Timestamp, in_flight: u32, descriptors: u32) {
+        let bin = self.bin_at(at.nanos_since(self.start));
+        bin.in_flight_peak = bin.in_flight_peak.max(in_flight);
+        bin.descriptors_peak = bin.descriptors_peak.max(descriptors);
+    }
+
+    fn bin_at(&mut self, offset: u64) -> &mut Bin {
+        while offset / self.bin_ns >= History::MAX_BUCKETS as u64 {
+            self.halve();
+        }
+        let number = (offset / self.bin_ns) as usize;
+        if number >= self.bins.len() {
+            self.bins.resize(number + 1, Bin::default());
+        }
+        &mut self.bins[number]
+    }
+
+    fn halve(&mut self) {
+        self.bin_ns *= 2;
+        self.bins = self
+            .bins
+            .chunks(2)
+            .map(|pair| {
+                pair.iter().fold(Bin::default(), |sum, bin| Bin {
+                    ns: sum.ns + bin.ns,
+                    in_flight_area: sum.in_flight_area + bin.in_flight_area,
+                    descriptors_area: sum.descriptors_area + bin.descriptors_area,
+                    in_flight_peak: sum.in_flight_peak.max(bin.in_flight_peak),
+                    descriptors_peak: sum.descriptors_peak.max(bin.descriptors_peak),
+                })
+            })
+            .collect();
+    }
+
+    fn view(&self) -> History {
+        History {
+            start: self.start,
+            bucket_ns: self.bin_ns,
+            buckets: self
+                .bins
+                .iter()
+                .map(|bin| HistoryBucket {
+                    mean_in_flight: mean(bin.in_flight_area, bin.ns),
+                    peak_in_flight: bin.in_flight_peak,
+                    mean_descriptors: mean(bin.descriptors_area, bin.ns),
+                    peak_descriptors: bin.descriptors_peak,
+                })
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(ns: u64) -> Timestamp {
+        Timestamp::from_nanos(ns)
+    }
+
+    #[test]
+    fn means_are_weighted_by_time() {
+        let mut occupancy = Occupancy::default();
+        occupancy.set_size(4);
+        occupancy.advance(at(1000));
+        occupancy.set_in_flight(1);
+        occupancy.set_free(0);
+        occupancy.advance(at(1300));
+        occupancy.set_in_flight(0);
+        occupancy.set_free(4);
+        occupancy.advance(at(1400));
+        let view = occupancy.view(None);
+        assert_eq!(view.observed_ns, 400);
+        assert_eq!(view.full_ns, 300);
+        assert_eq!(view.in_flight.mean, 0.75);
+        assert_eq!(view.descriptors.mean, 3.0);
+        assert_eq!((view.descriptors.peak, view.descriptors.now), (4, 0));
+        assert_eq!(occupancy.view(Some(at(1800))).observed_ns, 800);
+    }
+
+    #[test]
+    fn time_that_goes_back_is_not_counted_twice() {
+        let mut occupancy = Occupancy::default();
+        occupancy.advance(at(100));
+        occupancy.set_in_flight(2);
+        occupancy.advance(at(200));
+        occupancy.advance(at(150));
+        occupancy.advance(at(300));
+        assert_eq!(occupancy.view(None).observed_ns, 200);
+        assert_eq!(occupancy.view(None).in_flight.mean, 2.0);
+    }
+
+    #[test]
+    fn the_longest_time_there_is_has_a_history() {
+        let mut occupancy = Occupancy::default();
+        occupancy.advance(at(0));
+        occupancy.set_in_flight(3);
+        occupancy.advance(at(u64::MAX));
+        let view = occupancy.view(None);
+        assert!(view.history.buckets.len() <= History::MAX_BUCKETS);
+        assert_eq!(view.in_flight.mean, 3.0);
+    }
+
+    proptest! {
+        /// However it is merged, the history holds the whole area.
+        #[test]
+        fn bins_keep_the_area(
+            steps in prop::collection::vec((0_u64..2_000_000_000, 0_u32..100), 1..60),
+            start in 0_u64..1 << 60,
+        ) {
+            let mut occupancy = Occupancy::default();
+            let mut now = start;
+            let mut area = 0_u128;
+            let mut level = 0;
+            occupancy.advance(at(now));
+            for (ns, next) in steps {
+                now += ns;
+                area += u128::from(level) * u128::from(ns);
+                occupancy.advance(at(now));
+                occupancy.set_in_flight(next);
+                level = next;
+            }
+            prop_assert_eq!(occupancy.in_flight.area, area);
+            let bins = &occupancy.bins.bins;
+            prop_assert_eq!(bins.iter().map(|bin| bin.in_flight_area).sum::<u128>(), area);
+            prop_assert_eq!(bins.iter().map(|bin| bin.ns).sum::<u64>(), now - start);
+            prop_assert_eq!(
+                bins.iter().map(|bin| bin.in_flight_peak).max().unwrap_or(0),
+                occupancy.in_flight.peak
+            );
+            prop_assert!(bins.len() <= History::MAX_BUCKETS);
+        }
+    }
+}

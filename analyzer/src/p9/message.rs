@@ -1,0 +1,355 @@
+//! One message: its header at once, its fields as they are asked for.
+
+use std::fmt;
+
+use nom::bytes::streaming::take;
+use nom::combinator::map;
+use nom::error::Error;
+use nom::multi::length_data;
+use nom::number::streaming::{le_u16, le_u32, le_u64, u8};
+use nom::{Err, IResult, Needed, Parser};
+
+use super::end::{End, Problem};
+use super::layout::{Shape, Spec, fields_of};
+use super::{Fid, Field, MessageType, Qid, Tag, Value};
+use crate::errno::Errno;
+
+/// Bytes of size, type and tag.
+const HEADER_LEN: usize = 7;
+
+/// A 9P message in captured bytes.
+///
+/// `Display` is one line: `Tread tag 3 fid 7 offset 4096 count 8192`, safe to
+/// print.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Bytes of the whole message, as its header says.
+    pub size: u32,
+    /// What kind of message.
+    pub kind: MessageType,
+    /// What joins request and reply.
+    pub tag: Tag,
+    /// The captured part of it, header included, at most `size` bytes.
+    bytes: &'a [u8],
+    /// Bytes of the buffer it stands in.
+    full_length: u32,
+}
+
+/// Bytes without a 9P header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HeaderError {
+    /// The capture cut the header off.
+    #[error(
+        "only {captured} bytes were captured, the 9P header has 7: capture with a larger snaplen"
+    )]
+    NotCaptured {
+        /// How many bytes there are.
+        captured: usize,
+    },
+    /// The buffer is too short for a message.
+    #[error("a buffer of {length} bytes holds no 9P message: the header alone has 7")]
+    TooShort {
+        /// Bytes of the buffer.
+        length: u32,
+    },
+    /// The size field is smaller than the header.
+    #[error("field `size` at offset 0 says {size}, but the 9P header alone has 7 bytes")]
+    Size {
+        /// What it says.
+        size: u32,
+    },
+}
+
+impl<'a> Message<'a> {
+    /// The message at the start of `bytes`, which are what was captured of a
+    /// buffer of `full_length` bytes.
+    ///
+    /// # Errors
+    /// Bytes that hold no header.
+    pub fn decode(bytes: &'a [u8], full_length: u32) -> Result<Self, HeaderError> {
+        let header = (le_u32::<&[u8], Error<&[u8]>>, u8, le_u16).parse(bytes);
+        let Ok((_, (size, kind, tag))) = header else {
+            return Err(if (full_length as usize) < HEADER_LEN {
+                HeaderError::TooShort {
+                    length: full_length,
+                }
+            } else {
+                HeaderError::NotCaptured {
+                    captured: bytes.len(),
+                }
+            });
+        };
+        if (size as usize) < HEADER_LEN {
+            return Err(HeaderError::Size { size });
+        }
+        Ok(Self {
+            size,
+            kind: MessageType(kind),
+            tag: Tag(tag),
+            bytes: bytes.get(..size as usize).unwrap_or(bytes),
+            full_length: full_length.max(u32::try_from(bytes.len()).unwrap_or(u32::MAX)),
+        })
+    }
+
+    /// Size, type and tag as fields, for a detailed view.
+    pub fn header_fields(&self) -> [Field<'a>; 3] {
+        let field = |name, value, range| Field {
+            name,
+            index: None,
+            value,
+            range,
+        };
+        [
+            field("size", Value::Number(self.size.into()), 0..4),
+            field("type", Value::Type(self.kind), 4..5),
+            field("tag", Value::Tag(self.tag), 5..7),
+        ]
+    }
+
+    /// The fields behind the header, in order, as far as they go;
+    /// [`Fields::end`] says how far that was.
+    pub fn fields(&self) -> Fields<'a> {
+        Fields::new(self)
+    }
+
+    /// How decoding ends.
+    pub fn end(&self) -> End {
+        let mut fields = self.fields();
+        fields.by_ref().for_each(drop);
+        fields.end()
+    }
+
+    /// The value of the first field called `name`, if it was captured.
+    pub fn value(&self, name: &str) -> Option<Value<'a>> {
+        self.fields()
+            .find(|field| field.name == name)
+            .map(|field| field.value)
+    }
+
+    /// The fid this message is about first: `fid`, `dfid`, `afid` or `olddirfid`.
+    pub fn fid(&self) -> Option<Fid> {
+        self.fields().find_map(|field| match field.value {
+            Value::Fid(fid) => Some(fid),
+            _ => None,
+        })
+    }
+
+    /// The error of an `Rlerror`.
+    pub fn errno(&self) -> Option<Errno> {
+        match (self.kind, self.value("ecode")) {
+            (MessageType::Rlerror, Some(Value::Errno(errno))) => Some(errno),
+            _ => None,
+        }
+    }
+
+    /// The `count` field: bytes asked for, moved or that follow.
+    pub fn count(&self) -> Option<u32> {
+        match self.value("count") {
+            Some(Value::Number(count)) => u32::try_from(count).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tag {}", self.kind, self.tag)?;
+        let mut fields = self.fields();
+        while let Some((field, in_summary)) = fields.next_with_summary() {
+            if !in_summary {
+                continue;
+            }
+            match field.value {
+                Value::Errno(_) => write!(f, " {}", field.value)?,
+                _ if field.index.is_some_and(|index| index > 0) => write!(f, " {}", field.value)?,
+                _ => write!(f, " {} {}", field.name, field.value)?,
+            }
+        }
+        match fields.end() {
+            End::Whole => Ok(()),
+            // That the data of a read or write was not kept is the rule.
+            End::Truncated { field: "data" } => Ok(()),
+            end => write!(f, " ({end})"),
+        }
+    }
+}
+
+/// Reads a message's fields one after the other.
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    size: usize,
+    buffer: u32,
+    bytes: &'a [u8],
+    offset: usize,
+    specs: &'static [Spec],
+    /// The number just read: how much of the next field there is.
+    count: u64,
+    /// Which one of a repeated field comes next.
+    index: u64,
+    end: Option<End>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(message: &Message<'a>) -> Self {
+        let specs = fields_of(message.kind);
+        Self {
+            size: message.size as usize,
+            buffer: message.full_length,
+            bytes: message.bytes,
+            offset: HEADER_LEN,
+            specs: specs.unwrap_or_default(),
+            count: 0,
+            index: 0,
+            end: specs.is_none().then_some(End::NotDecoded),
+        }
+    }
+
+    /// How the decoding ended; meaningful once the iterator has.
+    pub fn end(&self) -> End {
+        self.end.unwrap_or(End::Whole)
+    }
+
+    fn next_with_summary(&mut self) -> Option<(Field<'a>, bool)> {
+        loop {
+            if self.end.is_some() {
+                return None;
+            }
+            let Some((spec, later)) = self.specs.split_first() else {
+                self.end = Some(self.end_behind_last());
+                return None;
+            };
+            let repeats = matches!(spec.shape, Shape::Texts | Shape::Qids);
+            if repeats && self.index >= self.count {
+                self.specs = later;
+                continue;
+            }
+            let field = self.read(spec, repeats)?;
+            if repeats {
+                self.index += 1;
+            } else {
+                self.specs = later;
+                self.index = 0;
+            }
+            return Some((field, spec.in_summary));
+        }
+    }
+
+    fn read(&mut self, spec: &Spec, repeats: bool) -> Option<Field<'a>> {
+        let start = self.offset;
+        let rest = self.bytes.get(start..).unwrap_or_default();
+        let (value, length) = match parse(spec.shape, self.count, rest) {
+            Ok((behind, value)) => (value, rest.len() - behind.len()),
+            Err(Err::Incomplete(Needed::Size(more)))
+                if self.size - self.bytes.len() >= more.get() =>
+            {
+                self.end = Some(
+                    self.larger_than_buffer()
+                        .unwrap_or(End::Truncated { field: spec.name }),
+                );
+                // Of data the length is known though the bytes are not.
+                (self.cut_data(spec.shape, rest)?, rest.len())
+            }
+            Err(_) => {
+                self.end = Some(End::Malformed {
+                    field: spec.name,
+                    offset: start,
+                    problem: Problem::BeyondEnd,
+                });
+                return None;
+            }
+        };
+        if let Value::Number(number) = value {
+            self.count = number;
+        }
+        self.offset = start + length;
+        Some(Field {
+            name: spec.name,
+            // The count of a repeated field has two bytes.
+            index: repeats.then(|| u16::try_from(self.index).unwrap_or(u16::MAX)),
+            value,
+            range: start..start + length,
+        })
+    }
+
+    fn cut_data(&self, shape: Shape, bytes: &'a [u8]) -> Option<Value<'a>> {
+        let declared = u32::try_from(self.count).ok()?;
+        match shape {
+            Shape::Data => Some(Value::Data { declared, bytes }),
+            Shape::Directory => Some(Value::Directory { declared, bytes }),
+            _ => None,
+        }
+    }
+
+    fn larger_than_buffer(&self) -> Option<End> {
+        (self.size > self.buffer as usize).then_some(End::Malformed {
+            field: "size",
+            offset: 0,
+            problem: Problem::LargerThanBuffer {
+                buffer: self.buffer,
+            },
+        })
+    }
+
+    fn end_behind_last(&self) -> End {
+        if let Some(end) = self.larger_than_buffer() {
+            return end;
+        }
+        match self.size - self.offset {
+            0 => End::Whole,
+            bytes => End::Malformed {
+                field: "end",
+                offset: self.offset,
+                problem: Problem::Trailing { bytes },
+            },
+        }
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    fn next(&mut self) -> Option<Field<'a>> {
+        self.next_with_summary().map(|(field, _)| field)
+    }
+}
+
+fn parse(shape: Shape, count: u64, input: &[u8]) -> IResult<&[u8], Value<'_>> {
+    match shape {
+        Shape::U8 => map(u8, |n| Value::Number(n.into())).parse(input),
+        Shape::U16 => map(le_u16, |n| Value::Number(n.into())).parse(input),
+        Shape::U32 => map(le_u32, |n| Value::Number(n.into())).parse(input),
+        Shape::U64 => map(le_u64, Value::Number).parse(input),
+        Shape::Tag => map(le_u16, |n| Value::Tag(Tag(n))).parse(input),
+        Shape::Fid => map(le_u32, |n| Value::Fid(Fid(n))).parse(input),
+        Shape::Octal => map(le_u32, Value::Octal).parse(input),
+        Shape::Mask32 => map(le_u32, |n| Value::Mask(n.into())).parse(input),
+        Shape::Mask64 => map(le_u64, Value::Mask).parse(input),
+        Shape::Errno => map(le_u32, |n| Value::Errno(Errno(n))).parse(input),
+        Shape::Text | Shape::Texts => map(length_data(le_u16), Value::Text).parse(input),
+        Shape::Qid | Shape::Qids => map(qid, Value::Qid).parse(input),
+        Shape::Data => map(take(count), |bytes| Value::Data {
+            declared: declared(bytes),
+            bytes,
+        })
+        .parse(input),
+        Shape::Directory => map(take(count), |bytes| Value::Directory {
+            declared: declared(bytes),
+            bytes,
+        })
+        .parse(input),
+    }
+}
+
+/// The length of data that was captured whole; its count has four bytes.
+fn declared(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+pub(super) fn qid(input: &[u8]) -> IResult<&[u8], Qid> {
+    map((u8, le_u32, le_u64), |(kind, version, path)| Qid {
+        kind,
+        version,
+        path,
+    })
+    .parse(input)
+}

@@ -1,0 +1,280 @@
+//! Everything known of one queue, record by record.
+
+use virtscope_record::{Body, Flags, Layout, QueueFacts, QueueId, Record, Timestamp};
+
+use crate::life::Life;
+use crate::lives::Lives;
+use crate::losses::Continuity;
+use crate::occupancy::Occupancy;
+use crate::positions::Positions;
+use crate::rates::RateWindow;
+use crate::ring::{RingModel, RingTracker};
+use crate::snapshot::{Facts, QueueView, RequestTotals};
+use crate::stats::{QueueCounts, RequestStats, is_no_space};
+use crate::text::sanitize;
+
+/// The device type of the 9P transport (Linux `VIRTIO_ID_9P`).
+pub(crate) const DEVICE_TYPE_9P: u16 = 9;
+
+/// Properties of a queue that are kept.
+const PROPERTY_LIMIT: usize = 32;
+
+/// Bytes of facts that are looked at.
+const FACTS_LIMIT: usize = 4096;
+
+/// One queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) id: QueueId,
+    pub(crate) name: String,
+    pub(crate) facts: Option<Facts>,
+    /// Generations seen.
+    pub(crate) generations: u64,
+    pub(crate) counts: QueueCounts,
+    pub(crate) requests: RequestStats,
+    pub(crate) occupancy: Occupancy,
+    pub(crate) continuity: Continuity,
+    pub(crate) positions: Positions,
+    lives: Lives,
+    ring: RingTracker,
+    rates: RateWindow,
+}
+
+impl Queue {
+    pub(crate) fn new(id: QueueId, keep_bytes: usize) -> Self {
+        Self {
+            id,
+            name: id.to_string(),
+            facts: None,
+            generations: 0,
+            counts: QueueCounts::default(),
+            requests: RequestStats::default(),
+            occupancy: Occupancy::default(),
+            continuity: Continuity::default(),
+            positions: Positions::default(),
+            lives: Lives::new(id, keep_bytes),
+            ring: RingTracker::default(),
+            rates: RateWindow::default(),
+        }
+    }
+
+    /// Takes in one record. `number` is what the next new life is called; it is
+    /// moved on if there is one.
+    pub(crate) fn push(&mut self, record: &Record, body: &Body, payload: &[u8], number: &mut u64) {
+        self.continuity.learn(record);
+        self.follow(record);
+        // Statistics are about all generations. On a queue gone quiet they alone
+        // tell that time goes on.
+        if matches!(body, Body::Statistics(_)) {
+            self.lives.settle(record.time());
+            return;
+        }
+        if !self.is_current(record) {
+            return;
+        }
+        if let Body::QueueFacts(facts) = body {
+            self.facts(record, facts, payload);
+        }
+        if self.positions.observe(body, self.layout()) {
+            self.lives.gap();
+        }
+        self.counts.record(record.flags(), body);
+        self.ring.observe(record, body);
+        self.occupancy.advance(record.time());
+        self.join(record, body, payload, number);
+        self.occupy(body);
+        self.rate(record, body);
+    }
+
+    /// Takes in a record that cannot be read: only its place in the sequence.
+    pub(crate) fn skip(&mut self, record: &Record) {
+        self.follow(record);
+    }
+
+    fn follow(&mut self, record: &Record) {
+        if let Some(step) = self.continuity.observe(record) {
+            self.lives.follow(record, step);
+        }
+    }
+
+    /// Whether the record is of the generation being followed. A newer one ends
+    /// it; an older one comes too late to tell anything of what is in flight.
+    fn is_current(&mut self, record: &Record) -> bool {
+        let generation = record.generation();
+        let newer = self
+            .lives
+            .generation()
+            .is_none_or(|current| generation.0.wrapping_sub(current.0).cast_signed() > 0);
+        if newer {
+            self.lives.begin_generation(generation);
+            self.generations += 1;
+            self.restart();
+        }
+        newer || self.lives.generation() == Some(generation)
+    }
+
+    fn restart(&mut self) {
+        self.positions.restart();
+        self.ring.restart();
+        self.occupancy.empty();
+    }
+
+    fn facts(&mut self, record: &Record, facts: &QueueFacts, payload: &[u8]) {
+        let payload = payload.get(..FACTS_LIMIT).unwrap_or(payload);
+        let mut lines = payload.split(|byte| *byte == b'\n');
+        if let Some(name) = lines.next().filter(|name| !name.is_empty()) {
+            self.name = sanitize(name).into_owned();
+        }
+        let properties = lines.filter(|line| !line.is_empty()).map(|line| {
+            let equals = line.iter().position(|byte| *byte == b'=');
+            let (key, value) = match equals {
+                Some(at) => (&line[..at], &line[at + 1..]),
+                None => (line, &line[..0]),
+            };
+            (sanitize(key).into_owned(), sanitize(value).into_owned())
+        });
+        self.facts = Some(Facts {
+            size: facts.size,
+            layout: facts.layout,
+            device_type: facts.device_type,
+            features: facts.features,
+            generation: record.generation(),
+            in_flight: facts.in_flight,
+            properties: properties.take(PROPERTY_LIMIT).collect(),
+        });
+        self.occupancy.set_size(facts.size);
+        self.lives.facts(facts);
+    }
+
+    fn join(&mut self, record: &Record, body: &Body, payload: &[u8], number: &mut u64) {
+        match body {
+            Body::Add(add) => self.lives.add(record, add, payload, number),
+            Body::Kick(kick) => self.lives.kick(record, kick),
+            Body::Callback(callback) => self.lives.callback(record, callback),
+            Body::Used(used) => self.lives.used(record, used, payload, number),
+            Body::Detach(detach) => self.lives.detach(detach),
+            Body::Reset(_) => {
+                self.lives.reset();
+                self.restart();
+            }
+            Body::Taken(taken) => self.lives.taken(record, taken),
+            Body::Returned(returned) => self.lives.returned(record, returned),
+            Body::InterruptSent(interrupt) => self.lives.interrupt(record, interrupt),
+            Body::AddFailed(_)
+            | Body::Notify(_)
+            | Body::CallbacksDisabled(_)
+            | Body::CallbacksEnabled(_)
+            | Body::QueueFacts(_)
+            | Body::Statistics(_) => {}
+        }
+    }
+
+    /// Brings the occupancy to what it is after the record.
+    fn occupy(&mut self, body: &Body) {
+        self.occupancy.set_in_flight(self.lives.in_flight());
+        // Only operations that are serialised with each other know the count of
+        // free descriptors; a callback runs beside them.
+        let free = match body {
+            Body::Add(add) => Some(add.free),
+            Body::AddFailed(add) => {
+                self.occupancy.refused(is_no_space(add));
+                Some(add.free)
+            }
+            Body::Kick(kick) => Some(kick.free),
+            Body::Used(used) => Some(used.free),
+            Body::CallbacksDisabled(switch) | Body::CallbacksEnabled(switch) => Some(switch.free),
+            Body::Detach(detach) => Some(detach.free),
+            _ => None,
+        };
+        if let Some(free) = free {
+            self.occupancy.set_free(free);
+        }
+    }
+
+    fn rate(&mut self, record: &Record, body: &Body) {
+        let counts = self.rates.at(record.time());
+        match body {
+            Body::Add(_) => counts.adds += 1,
+            Body::Kick(_) => {
+                if record.flags().contains(Flags::NOTIFICATION_NEEDED) {
+                    counts.kicks_sent += 1;
+                } else {
+                    counts.kicks_suppressed += 1;
+                }
+            }
+            Body::Callback(_) => counts.callbacks += 1,
+            _ => {}
+        }
+    }
+
+    /// Counts a life that ended here.
+    pub(crate) fn count_life(&mut self, life: &Life) {
+        self.requests.record(life);
+        self.counts.record_life(life);
+        if let Some(used) = life.moments.used {
+            let counts = self.rates.at(used);
+            counts.completions += 1;
+            counts.bytes += life.data_bytes;
+        }
+    }
+
+    /// The lives that have ended since this was asked last.
+    pub(crate) fn take_ended(&mut self) -> Vec<Life> {
+        self.lives.take_ended()
+    }
+
+    /// The stream has ended.
+    pub(crate) fn finish(&mut self) {
+        if self.continuity.driver_tail_lost() {
+            self.lives.gap();
+        }
+        self.lives.finish();
+    }
+
+    fn layout(&self) -> Layout {
+        self.facts
+            .as_ref()
+            .map_or(Layout::Split, |facts| facts.layout)
+    }
+
+    /// The least number of operations that no record tells of.
+    pub(crate) fn missed(&self) -> u64 {
+        self.positions.missed(&self.continuity)
+    }
+
+    pub(crate) fn request_totals(&self) -> RequestTotals {
+        RequestTotals {
+            completed: self.requests.completed,
+            incomplete: self.requests.incomplete,
+            in_flight: self.lives.open_count(),
+        }
+    }
+
+    pub(crate) fn open_lives(&self, most: usize) -> Vec<Life> {
+        self.lives.open_lives(most)
+    }
+
+    /// Its view. `slots` are what may still be drawn of rings, and are taken from.
+    pub(crate) fn view(&self, now: Option<Timestamp>, slots: &mut usize) -> QueueView {
+        let ring = match slots.checked_sub(self.ring.slots()) {
+            Some(left) => {
+                *slots = left;
+                self.ring.model()
+            }
+            None => RingModel::default(),
+        };
+        QueueView {
+            id: self.id,
+            name: self.name.clone(),
+            facts: self.facts.clone(),
+            requests: self.request_totals(),
+            errors: self.requests.error_count(),
+            data_bytes: self.requests.data_bytes,
+            occupancy: self.occupancy.view(now),
+            rates: now.map(|now| self.rates.rates(now)).unwrap_or_default(),
+            latency: self.requests.latencies.view(),
+            counts: self.counts,
+            ring,
+        }
+    }
+}

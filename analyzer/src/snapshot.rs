@@ -1,0 +1,204 @@
+//! What a screen shows: plain data, cut loose from the analyzer.
+
+use std::sync::Arc;
+
+use virtscope_record::{FeatureBits, Generation, Layout, QueueId, Timestamp};
+
+use crate::life::{Life, Operation};
+use crate::occupancy::OccupancyView;
+use crate::ring::RingModel;
+use crate::stats::{LatencyView, QueueCounts};
+
+/// Everything a screen needs at one moment. A screen is a function of this.
+///
+/// Times are on the stream's monotonic clock; subtract [`first`](Self::first) to
+/// get the time into the run.
+#[derive(Clone, Default, Debug)]
+pub struct Snapshot {
+    /// Time of the earliest record, if there was any.
+    pub first: Option<Timestamp>,
+    /// Time of the latest record.
+    pub last: Option<Timestamp>,
+    /// The moment the snapshot is of: what the caller gave, or `last`.
+    pub now: Option<Timestamp>,
+    /// Records, lost ones included.
+    pub records: RecordTotals,
+    /// Requests, all queues together.
+    pub requests: RequestTotals,
+    /// By queue id.
+    pub queues: Vec<QueueView>,
+    /// By name; each row is one operation over all queues.
+    pub operations: Vec<OperationView>,
+    /// Lives that ended, newest first; at most
+    /// [`Options::recent_lives`](crate::Options::recent_lives).
+    pub recent: Vec<Arc<Life>>,
+    /// Lives still in flight, oldest first; at most
+    /// [`Options::in_flight_lives`](crate::Options::in_flight_lives).
+    pub in_flight: Vec<Arc<Life>>,
+    /// What a reader must know before trusting the numbers: losses, cuts.
+    pub notes: Vec<Note>,
+}
+
+impl Snapshot {
+    /// Nanoseconds from the first record to `now`.
+    pub fn elapsed_ns(&self) -> u64 {
+        match (self.first, self.now) {
+            (Some(first), Some(now)) => now.nanos_since(first),
+            _ => 0,
+        }
+    }
+
+    /// The queue with this id.
+    pub fn queue(&self, id: QueueId) -> Option<&QueueView> {
+        self.queues.iter().find(|queue| queue.id == id)
+    }
+}
+
+/// Records of a stream: `emitted = stored + lost + filtered`, exactly.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, schemars::JsonSchema)]
+pub struct RecordTotals {
+    /// Records that producers made.
+    pub emitted: u64,
+    /// Records that are in the stream.
+    pub stored: u64,
+    /// Records that were made and did not get into the stream.
+    pub lost: u64,
+    /// Records that a filter left out on purpose.
+    pub filtered: u64,
+    /// Operations that happened and never became a record: stands beside the sum.
+    pub missed: u64,
+}
+
+/// Requests of a stream. The three are disjoint.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, schemars::JsonSchema)]
+pub struct RequestTotals {
+    /// Seen whole, from add to used.
+    pub completed: u64,
+    /// Ended, but begun before the capture, touched by a loss, or cut short by a
+    /// reset or detach.
+    pub incomplete: u64,
+    /// Added, not used at the end.
+    pub in_flight: u64,
+}
+
+/// One queue.
+#[derive(Clone, Debug)]
+pub struct QueueView {
+    /// Which queue.
+    pub id: QueueId,
+    /// Its name, like `virtio0/requests`; the id if no facts were seen. Safe to
+    /// print.
+    pub name: String,
+    /// What the queue is, if its facts were seen.
+    pub facts: Option<Facts>,
+    /// Requests of this queue.
+    pub requests: RequestTotals,
+    /// Requests that ended in an error (9P `Rlerror`).
+    pub errors: u64,
+    /// Data moved: see [`Life::data_bytes`].
+    pub data_bytes: u64,
+    /// How full the ring is and was.
+    pub occupancy: OccupancyView,
+    /// Over the last second.
+    pub rates: Rates,
+    /// Of completed requests.
+    pub latency: LatencyView,
+    /// Notifications and what else is counted.
+    pub counts: QueueCounts,
+    /// The ring as the records tell it.
+    pub ring: RingModel,
+}
+
+/// What a queue is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Facts {
+    /// Entries of the ring.
+    pub size: u16,
+    /// Split or packed.
+    pub layout: Layout,
+    /// The device's type (virtio 1.4 §5: 9 is the 9P transport).
+    pub device_type: u16,
+    /// The features negotiated.
+    pub features: FeatureBits,
+    /// The generation these facts are of.
+    pub generation: Generation,
+    /// Buffers in flight when the facts were taken: begun before the capture.
+    pub in_flight: u16,
+    /// The rest, as key and value. Safe to print.
+    pub properties: Vec<(String, String)>,
+}
+
+/// Per second, over the last second of the stream.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct Rates {
+    /// Buffers added.
+    pub adds: f64,
+    /// Requests that ended.
+    pub completions: f64,
+    /// Kicks sent.
+    pub kicks_sent: f64,
+    /// Kicks suppressed.
+    pub kicks_suppressed: f64,
+    /// Callbacks.
+    pub callbacks: f64,
+    /// Data bytes moved: see [`Life::data_bytes`].
+    pub bytes: f64,
+}
+
+/// One kind of request, over all queues.
+#[derive(Clone, Debug)]
+pub struct OperationView {
+    /// Which.
+    pub operation: Operation,
+    /// Complete ones.
+    pub completed: u64,
+    /// Incomplete ones whose operation is known.
+    pub incomplete: u64,
+    /// Those that ended in an error.
+    pub errors: u64,
+    /// Errors by number, ascending.
+    pub errors_by_errno: Vec<(crate::Errno, u64)>,
+    /// Data moved: see [`Life::data_bytes`].
+    pub data_bytes: u64,
+    /// Of completed requests.
+    pub latency: LatencyView,
+}
+
+/// One thing a reader must know.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, schemars::JsonSchema)]
+pub struct Note {
+    /// Stable, for programs.
+    pub code: NoteCode,
+    /// For people: one sentence.
+    pub text: String,
+}
+
+/// What a note is about. New codes may appear in minor versions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NoteCode {
+    /// Records were lost.
+    RecordsLost,
+    /// Operations were missed: they happened and no record says so.
+    OperationsMissed,
+    /// Records were left out by a filter.
+    RecordsFiltered,
+    /// The capture ends in the middle of something.
+    CaptureTruncated,
+    /// Corrupt packets were skipped.
+    CorruptPackets,
+    /// The producers' last counters are not in the stream, so what was lost at its
+    /// end is not known.
+    TailUnknown,
+    /// Requests are incomplete; says why.
+    IncompleteRequests,
+    /// Records came without the facts of their queue.
+    FactsMissing,
+    /// Records of a kind or layout that this version does not know.
+    UnknownRecords,
+    /// The stream contradicts itself.
+    Inconsistent,
+    /// Requests or replies contradict themselves.
+    Anomalies,
+}
