@@ -1,0 +1,204 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use virtscope_captures::MAX_SNAPLEN;
+use virtscope_driver::ring::QueueSize;
+
+/// Bytes of payload a record carries unless told otherwise: enough for every 9P
+/// message's fields, little of a file's content.
+const DEFAULT_SNAPLEN: u32 = 256;
+
+/// Shows what happens inside virtqueues.
+///
+/// Without a command it runs the demo: the reference guest driver mounts a
+/// directory through an in-process virtio-9p device, works on it, and you watch.
+#[derive(Debug, Parser)]
+#[command(name = "virtscope", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(DemoArgs),
+    View(ViewArgs),
+    Report(ReportArgs),
+    Print(PrintArgs),
+}
+
+/// Mount a directory through a real virtqueue and watch the requests cross it.
+///
+/// The directory is mounted read-only; what the demo writes goes to a scratch
+/// directory of its own, which is removed in the end. On a terminal it shows the
+/// screens until you quit, then a report; else it runs for its duration and
+/// prints the report.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DemoArgs {
+    /// The directory to mount.
+    #[arg(default_value = ".")]
+    pub(crate) directory: PathBuf,
+
+    /// Write a capture: to a file, or to standard output with `-`.
+    #[arg(short, long, value_name = "FILE|-")]
+    pub(crate) write: Option<PathBuf>,
+
+    /// Bytes of each buffer to keep. Captures may hold file contents: keep it
+    /// small if you mean to share them.
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, value_parser = snaplen)]
+    pub(crate) snaplen: u32,
+
+    /// How long to run: `10s`, `500ms`, `2m`. [default: until you quit; 10s when
+    /// standard output is no terminal]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Requests per second, on average over bursts and pauses.
+    #[arg(long, value_name = "N", default_value_t = 16_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rate: u64,
+
+    /// Descriptors of each ring: 16, 32, 64 or 128.
+    #[arg(long, value_name = "N", default_value = "128", value_parser = queue_size)]
+    pub(crate) queue_size: QueueSize,
+
+    /// How notifications are suppressed.
+    #[arg(long, value_enum, default_value_t = Suppression::EventIdx)]
+    pub(crate) suppression: Suppression,
+}
+
+/// How the two halves tell each other that no notification is needed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Suppression {
+    /// By flags (virtio 1.4 §2.7.7, §2.7.10).
+    Flags,
+    /// By event indices (`VIRTIO_F_EVENT_IDX`, virtio 1.4 §2.7.7, §2.7.10).
+    EventIdx,
+}
+
+/// Look at a capture on the screens: a file, or a pipe with `-`.
+///
+/// A file is played at the speed it was recorded; a pipe as it comes, so that
+/// `ssh guest virtscope demo -w - | virtscope view -` is a live view.
+#[derive(Args, Debug)]
+pub(crate) struct ViewArgs {
+    /// The capture.
+    #[arg(value_name = "FILE|-")]
+    pub(crate) capture: PathBuf,
+
+    /// How many times faster than recorded.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed)]
+    pub(crate) speed: f64,
+
+    /// Go on waiting at the end of a file that is still being written.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+/// Report on a capture: what was seen and lost, where the time went.
+///
+/// The exit code is 0, or 2 if the capture could not be read.
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// The capture.
+    #[arg(value_name = "FILE|-")]
+    pub(crate) capture: PathBuf,
+
+    /// As JSON. The schema stands in docs/report.schema.json.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print a capture: one line a request, in the order they ended.
+#[derive(Args, Debug)]
+pub(crate) struct PrintArgs {
+    /// The capture.
+    #[arg(value_name = "FILE|-")]
+    pub(crate) capture: PathBuf,
+
+    /// One line a record instead.
+    #[arg(long)]
+    pub(crate) records: bool,
+
+    /// Go on waiting at the end of a file that is still being written.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+/// A time like `10s`, `500ms`, `1m30s`, or bare seconds like `10` or `2.5`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let help = || format!("`{text}` is no time: write it like 10s, 500ms or 2m");
+    let time = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| help())?,
+        Err(_) => humantime::parse_duration(text).map_err(|_| help())?,
+    };
+    if time.is_zero() {
+        return Err("it must be longer than nothing".to_owned());
+    }
+    Ok(time)
+}
+
+fn queue_size(text: &str) -> Result<QueueSize, String> {
+    let entries: u16 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    // A reply of 32 KiB alone takes nine descriptors and its request one.
+    if !(16..=128).contains(&entries) {
+        return Err("it must be 16, 32, 64 or 128".to_owned());
+    }
+    QueueSize::new(entries).map_err(|error| error.to_string())
+}
+
+fn snaplen(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(bytes) if bytes <= MAX_SNAPLEN => Ok(bytes),
+        _ => Err(format!("it must be a number up to {MAX_SNAPLEN}")),
+    }
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if speed.is_finite() && speed > 0.0 => Ok(speed),
+        _ => Err(format!(
+            "`{text}` is no speed: write a number above 0, like 0.1 or 10"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("2.5"), Ok(Duration::from_millis(2500)));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        for bad in ["", "0", "0s", "-1", "ten", "1e400"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_speeds_are_checked() {
+        assert!(queue_size("64").is_ok());
+        for bad in ["0", "8", "100", "256", "x"] {
+            assert!(queue_size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(snaplen("0"), Ok(0));
+        assert_eq!(snaplen("262072"), Ok(MAX_SNAPLEN));
+        for bad in ["262073", "-1", "99999999999", "x"] {
+            assert!(snaplen(bad).is_err(), "{bad}");
+        }
+        assert_eq!(speed("0.5"), Ok(0.5));
+        for bad in ["0", "-1", "inf", "nan", "x"] {
+            assert!(speed(bad).is_err(), "{bad}");
+        }
+    }
+}

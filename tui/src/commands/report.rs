@@ -1,0 +1,57 @@
+//! `virtscope report`.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use virtscope_analyzer::Options;
+
+use super::{OUTPUT_FAILED, Outcome, complain};
+use crate::analysis::{Analysis, Progress};
+use crate::cli::ReportArgs;
+use crate::input::{name, open};
+
+/// Reads the whole capture and prints what became of its requests.
+///
+/// A signal ends the reading, not the report: it is then of what was read.
+pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
+    let mut reader = open(&args.capture, None)?;
+    // Single lives are not shown, so none is kept.
+    let mut analysis = Analysis::new(Options {
+        recent_lives: 0,
+        ..Options::default()
+    });
+    let mut interrupted = false;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            interrupted = true;
+            analysis.analyzer.finish();
+            break;
+        }
+        let item = reader.next_item().with_context(|| name(&args.capture))?;
+        if analysis.observe(&item) == Progress::End {
+            break;
+        }
+    }
+    let report = analysis.analyzer.report(&analysis.capture_end(&reader));
+    let text = if args.json {
+        let mut json = serde_json::to_string_pretty(&report).context("the report as JSON")?;
+        json.push('\n');
+        json
+    } else {
+        report.to_string()
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context(OUTPUT_FAILED)?;
+    let trouble = if interrupted {
+        Some("interrupted: the report is of what was read until then".to_owned())
+    } else {
+        analysis.trouble()
+    };
+    if let Some(trouble) = trouble {
+        complain(&format!("{}: {trouble}", name(&args.capture)));
+        return Ok(Outcome::Failed);
+    }
+    Ok(Outcome::Clean)
+}

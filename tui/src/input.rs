@@ -1,0 +1,178 @@
+//! Captures to read: a file, a file that grows, or standard input.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+
+use anyhow::{Context, bail};
+use virtscope_captures::{CaptureReader, Follow};
+
+/// Where the bytes of a capture come from.
+pub(crate) type Input = Box<dyn Read + Send>;
+
+/// Whether `path` stands for standard input or output.
+pub(crate) fn is_standard(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// What to call the capture at `path`.
+pub(crate) fn name(path: &Path) -> String {
+    if is_standard(path) {
+        return "standard input".to_owned();
+    }
+    virtscope_analyzer::sanitize(path.to_string_lossy().as_bytes()).into_owned()
+}
+
+/// Opens the capture at `path`. With `follow`, its end is waited at until that
+/// flag is set.
+pub(crate) fn open(
+    path: &Path,
+    follow: Option<Arc<AtomicBool>>,
+) -> anyhow::Result<CaptureReader<Input>> {
+    CaptureReader::new(input(path, follow)?).with_context(|| name(path))
+}
+
+/// The same, for whoever has other things to do than to wait: where nothing more
+/// is there yet, the reader says [`ErrorKind::WouldBlock`] and may be asked again.
+/// Only for the first bytes does this wait.
+pub(crate) fn open_live(
+    path: &Path,
+    follow: Option<Arc<AtomicBool>>,
+) -> anyhow::Result<CaptureReader<Input>> {
+    let live = Live::over(input(path, follow)?).context("no thread for reading the capture")?;
+    CaptureReader::new(Box::new(live) as Input).with_context(|| name(path))
+}
+
+fn input(path: &Path, follow: Option<Arc<AtomicBool>>) -> anyhow::Result<Input> {
+    Ok(if is_standard(path) {
+        let stdin = std::io::stdin();
+        if stdin.is_terminal() {
+            bail!("standard input is a terminal: pipe a capture into it, or name a file");
+        }
+        Box::new(stdin)
+    } else {
+        let file = File::open(path).map_err(|error| {
+            let hint = match error.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory => "name a capture that exists",
+                ErrorKind::PermissionDenied => "make it readable, or read it as its owner",
+                _ => "name another capture",
+            };
+            let message = format!("cannot open {}: {hint}", name(path));
+            anyhow::Error::new(error).context(message)
+        })?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            bail!("{} is a directory: name a capture file", name(path));
+        }
+        match follow {
+            Some(stop) => Box::new(Follow::new(file, stop)),
+            None => Box::new(file),
+        }
+    })
+}
+
+/// Bytes a [`Live`] input reads at once.
+const PIECE: usize = 64 * 1024;
+/// Pieces it reads ahead: enough that a fast pipe goes on while a picture is made.
+const PIECES: usize = 64;
+/// Bytes by which a capture is known to be one.
+const FIRST: u64 = 4;
+
+/// An input that is read by a thread of its own, so that nobody else waits.
+///
+/// A thread in a read that never ends is left to itself, and ends with the
+/// program.
+struct Live {
+    pieces: Receiver<io::Result<Vec<u8>>>,
+    piece: io::Cursor<Vec<u8>>,
+    count: u64,
+}
+
+impl Live {
+    fn over(mut input: Input) -> io::Result<Self> {
+        let (sender, pieces) = sync_channel(PIECES);
+        let read_all = move || loop {
+            let mut piece = vec![0; PIECE];
+            let read = match input.read(&mut piece) {
+                Ok(0) => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Ok(count) => {
+                    piece.truncate(count);
+                    Ok(piece)
+                }
+                Err(error) => Err(error),
+            };
+            let is_last = read.is_err();
+            if sender.send(read).is_err() || is_last {
+                return;
+            }
+        };
+        std::thread::Builder::new()
+            .name("capture".into())
+            .spawn(read_all)?;
+        Ok(Self {
+            pieces,
+            piece: io::Cursor::default(),
+            count: 0,
+        })
+    }
+}
+
+impl Read for Live {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut count = self.piece.read(buf)?;
+        if count == 0 && !buf.is_empty() {
+            let next = if self.count < FIRST {
+                self.pieces.recv().map_err(|_| TryRecvError::Disconnected)
+            } else {
+                self.pieces.try_recv()
+            };
+            match next {
+                Ok(piece) => self.piece = io::Cursor::new(piece?),
+                Err(TryRecvError::Empty) => return Err(ErrorKind::WouldBlock.into()),
+                Err(TryRecvError::Disconnected) => return Ok(0),
+            }
+            count = self.piece.read(buf)?;
+        }
+        self.count += count as u64;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// Reads until something comes, or the end.
+    fn next(live: &mut Live, buf: &mut [u8]) -> usize {
+        loop {
+            match live.read(buf) {
+                Ok(count) => return count,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_live_input_waits_for_its_first_bytes_only() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut live = Live::over(Box::new(reader)).unwrap();
+        writer.write_all(b"abcde").unwrap();
+        let mut buf = [0; 4];
+        assert_eq!(live.read(&mut buf).unwrap(), 4);
+        assert_eq!(&buf, b"abcd");
+        assert_eq!(live.read(&mut buf).unwrap(), 1);
+        let error = live.read(&mut buf).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        writer.write_all(b"f").unwrap();
+        assert_eq!(next(&mut live, &mut buf), 1);
+        assert_eq!(buf[0], b'f');
+        drop(writer);
+        assert_eq!(next(&mut live, &mut buf), 0);
+        assert_eq!(live.read(&mut buf).unwrap(), 0, "the end stays the end");
+    }
+}

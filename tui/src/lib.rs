@@ -1,0 +1,82 @@
+//! virtscope, the program: command line and screens.
+//!
+//! The library exists so that tests that cross rooms (a driver, a device and
+//! what the analyzer makes of it) can run a demo without a terminal; it promises
+//! no interface to anyone else.
+
+mod analysis;
+mod cli;
+mod commands;
+pub mod demo;
+mod input;
+mod line;
+mod playback;
+pub mod recorder;
+mod screen;
+mod signals;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, DemoArgs};
+use commands::{Outcome, complain};
+
+/// The exit code for what could not be done, or not be done wholly; 0 is all
+/// well, and 1 is kept for findings.
+const TROUBLE: u8 = 2;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(Outcome::Clean) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::from(TROUBLE),
+        // Whoever closed the pipe has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&reason(&error));
+            ExitCode::from(TROUBLE)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let stop = signals::stop_flag()?;
+    match cli.command {
+        None => commands::demo::demo(&demo_defaults(), &stop),
+        Some(Command::Demo(args)) => commands::demo::demo(&args, &stop),
+        Some(Command::View(args)) => commands::view::view(&args, &stop),
+        Some(Command::Report(args)) => commands::report::report(&args, &stop),
+        Some(Command::Print(args)) => commands::print::print(&args, &stop),
+    }
+}
+
+/// What `virtscope demo` without arguments means.
+fn demo_defaults() -> DemoArgs {
+    match Cli::parse_from(["virtscope", "demo"]).command {
+        Some(Command::Demo(args)) => args,
+        _ => unreachable!("`virtscope demo` is the demo"),
+    }
+}
+
+/// What was attempted, then why it failed; causes that were named already are not
+/// named again.
+fn reason(error: &anyhow::Error) -> String {
+    let mut reason = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !reason.contains(&cause) {
+            reason = format!("{reason}: {cause}");
+        }
+    }
+    reason
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

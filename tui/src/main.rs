@@ -1,0 +1,7 @@
+//! The program `virtscope`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    virtscope::main()
+}

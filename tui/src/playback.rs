@@ -1,0 +1,419 @@
+//! Plays a capture into an analyzer at a chosen speed, and lets the screens
+//! pause it, step it and move it about.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use virtscope_analyzer::{Options, Snapshot};
+use virtscope_captures::{CaptureReader, ReadError};
+use virtscope_record::Timestamp;
+
+use crate::analysis::{Analysis, Progress};
+use crate::input::{Input, is_standard, name, open, open_live};
+use crate::screen::{Control, Feed, FeedStatus, Mode};
+
+/// How often the screens get something new.
+const FRAME: Duration = Duration::from_millis(50);
+/// How far `[` and `]` go.
+const SEEK_NS: u64 = 1_000_000_000;
+/// The bounds of `+` and `-`.
+const SPEEDS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+/// Records read in one go before it is looked at what the screens want.
+const CHUNK: usize = 4096;
+
+/// How fast to play.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Pace {
+    /// As fast as it comes: a pipe or a growing file has a pace of its own.
+    AsItComes,
+    /// So many times as fast as it was recorded.
+    Times(f64),
+}
+
+/// A capture being played.
+pub(crate) struct Playback {
+    shared: Arc<Shared>,
+    controls: Mutex<Sender<Control>>,
+    title: String,
+    thread: JoinHandle<()>,
+}
+
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    state: Mutex<State>,
+}
+
+/// What the status line says.
+#[derive(Clone, Debug)]
+struct State {
+    position_ns: u64,
+    speed: f64,
+    paused: bool,
+    ended: bool,
+    message: Option<String>,
+    /// Whether the message is merely a wish that can't be granted, and no trouble
+    /// with the capture.
+    is_notice: bool,
+}
+
+impl Playback {
+    /// Opens the capture and begins to play it.
+    ///
+    /// # Errors
+    /// It can't be opened or is no capture.
+    pub(crate) fn start(
+        path: &Path,
+        pace: Pace,
+        follow: bool,
+        stop: Arc<AtomicBool>,
+    ) -> anyhow::Result<Self> {
+        let source = Source {
+            path: path.to_owned(),
+            is_live: pace == Pace::AsItComes,
+            follow: follow.then(|| Arc::clone(&stop)),
+        };
+        let reader = source.open()?;
+        let analysis = Analysis::new(Options::default());
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(analysis.analyzer.snapshot(None)),
+            state: Mutex::new(State {
+                position_ns: 0,
+                speed: match pace {
+                    Pace::AsItComes => 1.0,
+                    Pace::Times(speed) => speed,
+                },
+                paused: false,
+                ended: false,
+                message: None,
+                is_notice: false,
+            }),
+        });
+        let (sender, controls) = channel();
+        let player = Player {
+            source,
+            pace,
+            reader,
+            analysis,
+            first: None,
+            position_ns: 0,
+            clock: Clock::new(),
+            paused: false,
+            ended: false,
+            message: None,
+            is_notice: false,
+            shared: Arc::clone(&shared),
+            stop,
+        };
+        let thread = std::thread::Builder::new()
+            .name("playback".into())
+            .spawn(move || player.run(&controls))
+            .context("no thread for playing the capture")?;
+        Ok(Self {
+            shared,
+            controls: Mutex::new(sender),
+            title: format!("view {}", name(path)),
+            thread,
+        })
+    }
+
+    /// Ends it; says what was wrong with the capture as far as it was read. A
+    /// read that never ends is left to itself.
+    pub(crate) fn end(self) -> Option<String> {
+        let deadline = Instant::now() + 4 * FRAME;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(FRAME / 10);
+        }
+        let state = lock(&self.shared.state);
+        state.message.clone().filter(|_| !state.is_notice)
+    }
+}
+
+/// Whether the capture has no beginning to go back to. Opening a named pipe once
+/// more would wait for its next writer; a file that is gone is no pipe, and opening
+/// it says so.
+fn is_pipe(path: &Path) -> bool {
+    is_standard(path) || std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Feed for Playback {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    fn status(&self) -> FeedStatus {
+        let state = lock(&self.shared.state).clone();
+        FeedStatus {
+            title: self.title.clone(),
+            mode: Mode::Replay {
+                position_ns: state.position_ns,
+                length_ns: state.ended.then_some(state.position_ns),
+                speed: state.speed,
+                paused: state.paused,
+                ended: state.ended,
+            },
+            capture: None,
+            message: state.message,
+            // The last picture stays until it is closed.
+            finished: false,
+        }
+    }
+
+    fn control(&self, control: Control) {
+        // A player that is gone has nothing left to control.
+        let _ = lock(&self.controls).send(control);
+    }
+}
+
+/// Where the playing should be by now.
+struct Clock {
+    base: Instant,
+    base_ns: u64,
+    speed: f64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self {
+            base: Instant::now(),
+            base_ns: 0,
+            speed: 1.0,
+        }
+    }
+
+    fn target_ns(&self) -> u64 {
+        let played = self.base.elapsed().as_secs_f64() * self.speed * 1e9;
+        self.base_ns.saturating_add(played as u64)
+    }
+
+    /// From here on at this speed.
+    fn set(&mut self, position_ns: u64, speed: f64) {
+        self.base = Instant::now();
+        self.base_ns = position_ns;
+        self.speed = speed;
+    }
+}
+
+/// The capture, to be opened once more when it is played from the start again.
+struct Source {
+    path: PathBuf,
+    is_live: bool,
+    follow: Option<Arc<AtomicBool>>,
+}
+
+impl Source {
+    fn open(&self) -> anyhow::Result<CaptureReader<Input>> {
+        let follow = self.follow.clone();
+        if self.is_live {
+            open_live(&self.path, follow)
+        } else {
+            open(&self.path, follow)
+        }
+    }
+}
+
+struct Player {
+    source: Source,
+    pace: Pace,
+    reader: CaptureReader<Input>,
+    analysis: Analysis,
+    first: Option<Timestamp>,
+    position_ns: u64,
+    clock: Clock,
+    paused: bool,
+    ended: bool,
+    message: Option<String>,
+    /// Whether the message is merely a wish that can't be granted, and no trouble
+    /// with the capture.
+    is_notice: bool,
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Player {
+    fn run(mut self, controls: &Receiver<Control>) {
+        let speed = match self.pace {
+            Pace::AsItComes => 1.0,
+            Pace::Times(speed) => speed,
+        };
+        self.clock.set(0, speed);
+        while !self.stop.load(Ordering::Acquire) {
+            while let Ok(control) = controls.try_recv() {
+                self.obey(control);
+            }
+            let more = !self.paused && !self.ended && self.play();
+            self.publish();
+            if more {
+                continue;
+            }
+            match controls.recv_timeout(FRAME) {
+                Ok(control) => self.obey(control),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Plays up to where it should be by now, or for one frame's time; `true` if
+    /// it is behind.
+    fn play(&mut self) -> bool {
+        let began = Instant::now();
+        loop {
+            let target = match self.pace {
+                Pace::AsItComes => u64::MAX,
+                Pace::Times(_) => self.clock.target_ns(),
+            };
+            for _ in 0..CHUNK {
+                if self.ended || self.position_ns >= target || !self.advance() {
+                    return false;
+                }
+            }
+            if began.elapsed() >= FRAME {
+                return true;
+            }
+        }
+    }
+
+    /// Reads the next record, or finds the end; `false` if nothing is there yet.
+    fn advance(&mut self) -> bool {
+        loop {
+            let item = match self.reader.next_item() {
+                Ok(item) => item,
+                Err(ReadError::Input(error)) if error.kind() == ErrorKind::WouldBlock => {
+                    return false;
+                }
+                Err(error) => {
+                    self.message = Some(format!("{}: {error}", name(&self.source.path)));
+                    self.is_notice = false;
+                    self.ended = true;
+                    self.analysis.analyzer.finish();
+                    return true;
+                }
+            };
+            match self.analysis.observe(&item) {
+                Progress::Record(time) => {
+                    let first = *self.first.get_or_insert(time);
+                    self.position_ns = self.position_ns.max(time.nanos_since(first));
+                    return true;
+                }
+                Progress::Other => {}
+                Progress::End => {
+                    self.ended = true;
+                    self.is_notice = false;
+                    self.message = self
+                        .analysis
+                        .trouble()
+                        .map(|trouble| format!("{}: {trouble}", name(&self.source.path)));
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Pause(paused) => {
+                self.paused = paused;
+                self.clock.set(self.position_ns, self.clock.speed);
+            }
+            Control::Step => {
+                self.paused = true;
+                if !self.ended {
+                    self.advance();
+                }
+            }
+            Control::Faster => self.change_speed(2.0),
+            Control::Slower => self.change_speed(0.5),
+            Control::SeekForward => self.go_to(self.position_ns.saturating_add(SEEK_NS)),
+            Control::SeekBack => self.go_to(self.position_ns.saturating_sub(SEEK_NS)),
+            Control::Restart => self.go_to(0),
+        }
+    }
+
+    fn change_speed(&mut self, factor: f64) {
+        if let Pace::Times(speed) = self.pace {
+            let speed = (speed * factor).clamp(*SPEEDS.start(), *SPEEDS.end());
+            self.pace = Pace::Times(speed);
+            self.clock.set(self.position_ns, speed);
+        }
+    }
+
+    /// Goes to `target_ns`; back means from the start again, because what the
+    /// analyzer knows can't be unlearnt.
+    fn go_to(&mut self, target_ns: u64) {
+        if target_ns < self.position_ns {
+            if is_pipe(&self.source.path) {
+                // What is wrong with the capture is worth more than this.
+                if self.message.is_none() {
+                    self.message = Some("a pipe can't be played again".to_owned());
+                    self.is_notice = true;
+                }
+                return;
+            }
+            match self.source.open() {
+                Ok(reader) => self.reader = reader,
+                Err(error) => {
+                    self.message = Some(format!("{error:#}"));
+                    self.is_notice = false;
+                    return;
+                }
+            }
+            self.analysis = Analysis::new(Options::default());
+            self.first = None;
+            self.position_ns = 0;
+            self.ended = false;
+            self.message = None;
+        }
+        while self.position_ns < target_ns && !self.ended && !self.stop.load(Ordering::Relaxed) {
+            if !self.advance() {
+                break;
+            }
+        }
+        self.clock.set(self.position_ns, self.clock.speed);
+    }
+
+    fn publish(&self) {
+        let snapshot = self.analysis.analyzer.snapshot(None);
+        self.shared.snapshot.store(Arc::new(snapshot));
+        *lock(&self.shared.state) = State {
+            position_ns: self.position_ns,
+            speed: self.clock.speed,
+            paused: self.paused,
+            ended: self.ended,
+            message: self.message.clone(),
+            is_notice: self.is_notice,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    #[test]
+    fn only_what_has_no_beginning_is_a_pipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, named, link, gone] =
+            ["file", "named", "link", "gone"].map(|name| dir.path().join(name));
+        std::fs::write(&file, b"x").unwrap();
+        mkfifoat(CWD, &named, Mode::RUSR | Mode::WUSR).unwrap();
+        std::os::unix::fs::symlink(&named, &link).unwrap();
+        for pipe in [Path::new("-"), &named, &link] {
+            assert!(is_pipe(pipe), "{}", pipe.display());
+        }
+        for other in [&file, &gone] {
+            assert!(!is_pipe(other), "{}", other.display());
+        }
+    }
+}

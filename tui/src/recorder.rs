@@ -1,0 +1,391 @@
+//! The drainer: takes records out of the byte rings, puts them in order, and
+//! hands each to the capture and to the analyzer.
+//!
+//! It never blocks a producer. What a full byte ring refused is counted by the
+//! ring; what the capture can't take ends the capture, not the analysis.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use virtscope_analyzer::{Analyzer, CaptureEnd, Options, Report, Snapshot};
+use virtscope_captures::{
+    CaptureInfo, CaptureWriter, ClockOffset, Merge, MergeConfig, Totals, WriteError,
+};
+use virtscope_driver::instrument::live::{Hub, StreamCounters, monotonic_now};
+use virtscope_record::{
+    Body, Common, Context, Flags, Generation, Producer, ProducerId, QueueFacts, QueueId, Record,
+    Sequence, Statistics, Timestamp, Token,
+};
+
+/// How long the drainer rests between two looks.
+const INTERVAL: Duration = Duration::from_millis(5);
+/// How old a record must be before it is believed that none earlier will come: a
+/// thread may be preempted between taking the time and writing the record.
+const REORDER_WINDOW: Duration = Duration::from_millis(60);
+/// Records held back at most.
+const REORDER_CAPACITY: usize = 1 << 18;
+/// How often a new snapshot is made.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
+/// How often statistics are written, so that the capture's clock goes on while
+/// nothing happens.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// What is said of a queue before its first record.
+#[derive(Clone, Debug)]
+pub struct QueueNotice {
+    /// Which queue.
+    pub queue: QueueId,
+    /// What it is.
+    pub facts: QueueFacts,
+    /// Its name, then `key=value` lines: the payload of the facts' record.
+    pub text: String,
+}
+
+/// Where the capture goes, if there is one.
+pub type Output = Box<dyn Write + Send>;
+
+/// Recording that could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The capture's first bytes can't be written.
+    #[error(transparent)]
+    Capture(#[from] WriteError),
+    /// There is no thread for it.
+    #[error("no thread for the recorder: {source}; allow more threads or processes (ulimit -u)")]
+    Thread {
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A running drainer.
+pub struct Recorder {
+    shared: Arc<Shared>,
+    thread: JoinHandle<Recorded>,
+}
+
+/// What others may look at while it runs.
+#[derive(Debug)]
+pub struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    stop: AtomicBool,
+    written: AtomicU64,
+    failed: Mutex<Option<String>>,
+    capture_failed: AtomicBool,
+}
+
+/// What came out.
+pub struct Recorded {
+    /// The report on all records.
+    pub report: Report,
+    /// The capture's own totals, if one was written whole.
+    pub capture: Option<Totals>,
+    /// Why the capture ends early, if it does.
+    pub failure: Option<WriteError>,
+}
+
+impl Shared {
+    /// The latest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Bytes the capture has so far.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Whether the capture can't be written on.
+    pub fn capture_failed(&self) -> bool {
+        self.capture_failed.load(Ordering::Acquire)
+    }
+
+    /// Why, in a sentence.
+    pub fn failure(&self) -> Option<String> {
+        self.failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Recorder {
+    /// Starts to drain `hub`, whose queues are those of `notices`. The capture,
+    /// if any, goes to `output`.
+    ///
+    /// # Errors
+    /// The capture's first bytes can't be written, or there is no thread.
+    pub fn start(
+        hub: Arc<Hub>,
+        notices: &[QueueNotice],
+        output: Option<Output>,
+    ) -> Result<Self, RecordError> {
+        let info = CaptureInfo::new(hub.snaplen(), ClockOffset::measure());
+        let writer = output
+            .map(|output| CaptureWriter::new(output, info))
+            .transpose()?;
+        let analyzer = Analyzer::new(Options::default());
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(analyzer.snapshot(None)),
+            stop: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            failed: Mutex::new(None),
+            capture_failed: AtomicBool::new(false),
+        });
+        let mut drainer = Drainer {
+            merge: Merge::new(MergeConfig::new(
+                REORDER_WINDOW.as_nanos() as u64,
+                REORDER_CAPACITY,
+            )),
+            sink: Sink {
+                analyzer,
+                writer,
+                failure: None,
+                shared: Arc::clone(&shared),
+            },
+            own: notices.iter().map(|notice| (notice.queue, 0)).collect(),
+            snaplen: info.snaplen,
+            hub,
+        };
+        for notice in notices {
+            drainer.announce(notice);
+        }
+        let thread = std::thread::Builder::new()
+            .name("recorder".into())
+            .spawn(move || drainer.run())
+            .map_err(|source| RecordError::Thread { source })?;
+        Ok(Self { shared, thread })
+    }
+
+    /// What may be looked at meanwhile.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Drains what is left, writes the final statistics and ends the capture. The
+    /// producers must have stopped.
+    pub fn finish(self) -> Recorded {
+        self.shared.stop.store(true, Ordering::Release);
+        match self.thread.join() {
+            Ok(recorded) => recorded,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// A record on its way, with its payload.
+struct Entry {
+    record: Record,
+    payload: Box<[u8]>,
+}
+
+struct Drainer {
+    hub: Arc<Hub>,
+    merge: Merge<Entry>,
+    sink: Sink,
+    /// By queue: the next sequence number of our own records.
+    own: Vec<(QueueId, u64)>,
+    snaplen: u32,
+}
+
+/// Where records end up, in order.
+struct Sink {
+    analyzer: Analyzer,
+    writer: Option<CaptureWriter<Output>>,
+    failure: Option<WriteError>,
+    shared: Arc<Shared>,
+}
+
+impl Drainer {
+    fn run(mut self) -> Recorded {
+        let mut last_snapshot = Instant::now();
+        let mut last_heartbeat = Instant::now();
+        while !self.sink.shared.stop.load(Ordering::Acquire) {
+            // Before the drain: what is written to a ring after it was looked at
+            // must not be overtaken, however long the looking takes.
+            let now = monotonic_now();
+            self.drain();
+            while let Some(entry) = self.merge.pop_due(now) {
+                self.sink.take(&entry);
+            }
+            if last_heartbeat.elapsed() >= HEARTBEAT {
+                last_heartbeat = Instant::now();
+                self.statistics(false);
+            }
+            if last_snapshot.elapsed() >= SNAPSHOT_INTERVAL {
+                last_snapshot = Instant::now();
+                // Of what is younger the records are held back still: a request that
+                // has ended long ago would pass for one in flight.
+                let window = REORDER_WINDOW.as_nanos() as u64;
+                let known = Timestamp::from_nanos(now.as_nanos().saturating_sub(window));
+                self.sink.publish(Some(known));
+            }
+            std::thread::sleep(INTERVAL);
+        }
+        self.finish()
+    }
+
+    fn finish(mut self) -> Recorded {
+        self.drain();
+        while let Some(entry) = self.merge.pop() {
+            self.sink.take(&entry);
+        }
+        self.statistics(true);
+        while let Some(entry) = self.merge.pop() {
+            self.sink.take(&entry);
+        }
+        self.sink.end(self.snaplen)
+    }
+
+    fn drain(&mut self) {
+        let Self {
+            hub, merge, sink, ..
+        } = self;
+        hub.drain(|record, payload| {
+            let entry = Entry {
+                record: *record,
+                payload: payload.into(),
+            };
+            if let Some(early) = merge.push_record(record, entry) {
+                sink.take(&early);
+            }
+        });
+    }
+
+    fn announce(&mut self, notice: &QueueNotice) {
+        let record = self.own_record(notice.queue, Body::QueueFacts(notice.facts));
+        self.sink.take(&Entry {
+            record,
+            payload: notice.text.as_bytes().into(),
+        });
+    }
+
+    /// Writes each stream's counters, and in the end the recorder's own.
+    fn statistics(&mut self, is_final: bool) {
+        let mut counters = self.hub.counters();
+        if is_final {
+            // The recorder's own last record counts itself.
+            counters.extend(self.own.iter().map(|(queue, sequence)| StreamCounters {
+                queue: *queue,
+                producer: Producer::Recorder.id(),
+                emitted: sequence + self.hub_streams_of(*queue) + 1,
+                lost: 0,
+            }));
+        }
+        for counter in counters {
+            let record = self.own_record(
+                counter.queue,
+                Body::Statistics(Statistics {
+                    about: counter.producer,
+                    is_final,
+                    missed: 0,
+                    emitted: counter.emitted,
+                    lost: counter.lost,
+                    filtered: 0,
+                }),
+            );
+            let entry = Entry {
+                record,
+                payload: Box::default(),
+            };
+            if let Some(early) = self.merge.push_record(&record, entry) {
+                self.sink.take(&early);
+            }
+        }
+    }
+
+    /// How many statistics of `queue` precede the recorder's own.
+    fn hub_streams_of(&self, queue: QueueId) -> u64 {
+        let streams = self.hub.counters();
+        streams.iter().filter(|each| each.queue == queue).count() as u64
+    }
+
+    fn own_record(&mut self, queue: QueueId, body: Body) -> Record {
+        let sequence = match self.own.iter_mut().find(|(own, _)| *own == queue) {
+            Some((_, next)) => {
+                *next += 1;
+                *next - 1
+            }
+            None => 0,
+        };
+        Record::new(
+            Common {
+                time: monotonic_now(),
+                queue,
+                generation: Generation(0),
+                producer: ProducerId::from(Producer::Recorder),
+                sequence: Sequence(sequence as u32),
+                context: Context::Task,
+                process: std::process::id(),
+                thread: 0,
+                token: Token::default(),
+                flags: Flags::empty(),
+            },
+            body,
+        )
+    }
+}
+
+impl Sink {
+    fn take(&mut self, entry: &Entry) {
+        self.analyzer.push(&entry.record, &entry.payload);
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = writer.write(&entry.record, &entry.payload)
+        {
+            self.fail(error);
+        }
+    }
+
+    /// The capture ends here; what was written of it stands.
+    fn fail(&mut self, error: WriteError) {
+        self.writer = None;
+        let mut failed = self
+            .shared
+            .failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *failed = Some(error.to_string());
+        self.failure = Some(error);
+        self.shared.capture_failed.store(true, Ordering::Release);
+    }
+
+    fn publish(&mut self, now: Option<Timestamp>) {
+        if let Some(writer) = &mut self.writer {
+            match writer.flush() {
+                Ok(()) => self
+                    .shared
+                    .written
+                    .store(writer.written(), Ordering::Relaxed),
+                Err(error) => self.fail(error),
+            }
+        }
+        let snapshot = self.analyzer.snapshot(now);
+        self.shared.snapshot.store(Arc::new(snapshot));
+    }
+
+    fn end(mut self, snaplen: u32) -> Recorded {
+        self.analyzer.finish();
+        self.publish(None);
+        let capture = match self.writer.take().map(CaptureWriter::finish) {
+            Some(Ok(totals)) => Some(totals),
+            Some(Err(error)) => {
+                self.fail(error);
+                None
+            }
+            None => None,
+        };
+        let end = CaptureEnd {
+            snaplen: Some(snaplen),
+            ..CaptureEnd::default()
+        };
+        Recorded {
+            report: self.analyzer.report(&end),
+            capture,
+            failure: self.failure,
+        }
+    }
+}

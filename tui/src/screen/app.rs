@@ -1,0 +1,314 @@
+//! What the user has chosen to see, apart from how it is drawn and read in.
+
+use std::sync::Arc;
+
+use crossterm::event::KeyEvent;
+use ratatui::layout::Size;
+use virtscope_analyzer::{Life, Operation, QueueView, Snapshot};
+use virtscope_record::QueueId;
+
+use super::feed::{Control, FeedStatus, Mode};
+use super::frame::body_of;
+use super::keys::{self, Command, Motion};
+use super::request_list::RequestList;
+use super::theme::Theme;
+use super::{detail, help, ring_layout};
+
+/// Which screen is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum View {
+    /// The queues.
+    Overview,
+    /// The requests.
+    Requests,
+    /// One request.
+    Detail,
+    /// One ring, slot by slot.
+    Ring,
+    /// The operations.
+    Operations,
+}
+
+impl View {
+    /// Those with a number and a tab.
+    pub(super) const TABS: [Self; 4] =
+        [Self::Overview, Self::Requests, Self::Ring, Self::Operations];
+
+    /// Every one.
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 5] = [
+        Self::Overview,
+        Self::Requests,
+        Self::Detail,
+        Self::Ring,
+        Self::Operations,
+    ];
+
+    /// Its place among the tabs.
+    pub(super) fn tab(self) -> usize {
+        match self {
+            Self::Overview => 0,
+            Self::Requests | Self::Detail => 1,
+            Self::Ring => 2,
+            Self::Operations => 3,
+        }
+    }
+
+    /// What its tab says.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Requests => "Requests",
+            Self::Detail => "Request",
+            Self::Ring => "Ring",
+            Self::Operations => "Operations",
+        }
+    }
+}
+
+/// What must be done outside after a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Action {
+    /// Nothing: the key means nothing here.
+    Nothing,
+    /// Draw again.
+    Redraw,
+    /// Ask the feed.
+    Control(Control),
+    /// End.
+    Quit,
+}
+
+/// The state of the screens.
+pub(crate) struct App {
+    /// What is shown.
+    pub(super) snapshot: Arc<Snapshot>,
+    /// Where it comes from.
+    pub(super) status: FeedStatus,
+    /// A live feed's screens stand still.
+    pub(super) frozen: bool,
+    pub(super) theme: Theme,
+    pub(super) view: View,
+    /// How far the help is scrolled, if it is shown.
+    pub(super) help: Option<usize>,
+    pub(super) requests: RequestList,
+    /// The request in detail: kept, for the snapshot forgets old ones.
+    pub(super) detail: Option<Arc<Life>>,
+    pub(super) detail_scroll: usize,
+    /// The chosen queue; the first, if there is no such queue.
+    pub(super) queue: Option<QueueId>,
+    /// The chosen slot of its ring.
+    pub(super) slot: usize,
+    pub(super) operation: Option<Operation>,
+    size: Size,
+}
+
+impl App {
+    /// The overview of `snapshot`, on a terminal of `size`.
+    pub(crate) fn new(
+        snapshot: Arc<Snapshot>,
+        status: FeedStatus,
+        theme: Theme,
+        size: Size,
+    ) -> Self {
+        Self {
+            snapshot,
+            status,
+            frozen: false,
+            theme,
+            view: View::Overview,
+            help: None,
+            requests: RequestList::default(),
+            detail: None,
+            detail_scroll: 0,
+            queue: None,
+            slot: 0,
+            operation: None,
+            size,
+        }
+    }
+
+    /// Takes in what the feed has now; whether that changes the screen.
+    pub(crate) fn observe(&mut self, snapshot: Arc<Snapshot>, status: FeedStatus) -> bool {
+        let mut changed = self.status != status;
+        self.status = status;
+        if !self.frozen && !Arc::ptr_eq(&self.snapshot, &snapshot) {
+            self.snapshot = snapshot;
+            self.requests.observe(&self.snapshot);
+            self.follow_detail();
+            changed = true;
+        }
+        changed
+    }
+
+    /// The terminal has another size.
+    pub(crate) fn resize(&mut self, size: Size) {
+        self.size = size;
+        self.detail_scroll = self.detail_scroll.min(self.detail_scroll_limit());
+        self.help = self.help.map(|at| at.min(self.help_scroll_limit()));
+    }
+
+    /// Where the body of a screen stands.
+    pub(super) fn body(&self) -> ratatui::layout::Rect {
+        body_of(self.size)
+    }
+
+    /// Whether the feed is a capture.
+    pub(super) fn is_replay(&self) -> bool {
+        matches!(self.status.mode, Mode::Replay { .. })
+    }
+
+    /// The chosen queue, or the first.
+    pub(super) fn chosen_queue(&self) -> Option<&QueueView> {
+        self.queue
+            .and_then(|id| self.snapshot.queue(id))
+            .or(self.snapshot.queues.first())
+    }
+
+    /// The chosen operation's row.
+    pub(super) fn operation_row(&self) -> usize {
+        let rows = &self.snapshot.operations;
+        rows.iter()
+            .position(|row| Some(row.operation) == self.operation)
+            .unwrap_or(0)
+    }
+
+    /// Does what the key asks for.
+    pub(crate) fn on_key(&mut self, event: KeyEvent) -> Action {
+        let Some(command) = keys::command(event, self.view, self.is_replay()) else {
+            return Action::Nothing;
+        };
+        match command {
+            Command::Quit => return Action::Quit,
+            Command::Help => self.help = if self.help.is_some() { None } else { Some(0) },
+            Command::Back => self.back(),
+            Command::Pause => return self.pause(),
+            Command::Step => return Action::Control(Control::Step),
+            Command::Faster => return Action::Control(Control::Faster),
+            Command::Slower => return Action::Control(Control::Slower),
+            Command::SeekForward => return Action::Control(Control::SeekForward),
+            Command::SeekBack => return Action::Control(Control::SeekBack),
+            Command::Restart => return Action::Control(Control::Restart),
+            Command::Move(motion) if self.help.is_some() => self.move_help(motion),
+            Command::Move(motion) => self.move_by(motion),
+            Command::Show(view) => self.show(view),
+            Command::NextView => self.show_neighbour(1),
+            Command::PreviousView => self.show_neighbour(View::TABS.len() - 1),
+            Command::Open => self.open(),
+            Command::NextQueue => self.choose_queue(1),
+            Command::PreviousQueue => self.choose_queue(self.snapshot.queues.len().max(1) - 1),
+            Command::Filter => self.requests.next_filter(),
+        }
+        Action::Redraw
+    }
+
+    fn pause(&mut self) -> Action {
+        match self.status.mode {
+            Mode::Replay { paused, .. } => Action::Control(Control::Pause(!paused)),
+            Mode::Live => {
+                self.frozen = !self.frozen;
+                Action::Redraw
+            }
+        }
+    }
+
+    fn show(&mut self, view: View) {
+        self.help = None;
+        self.view = view;
+    }
+
+    fn show_neighbour(&mut self, distance: usize) {
+        let tab = (self.view.tab() + distance) % View::TABS.len();
+        self.show(View::TABS[tab]);
+    }
+
+    fn back(&mut self) {
+        if self.help.take().is_none() && self.view == View::Detail {
+            self.view = View::Requests;
+        }
+    }
+
+    fn open(&mut self) {
+        match self.view {
+            View::Overview => self.show(View::Ring),
+            View::Requests => {
+                if let Some(life) = self.requests.selected(&self.snapshot) {
+                    self.requests.select(&life);
+                    self.detail = Some(life);
+                    self.detail_scroll = 0;
+                    self.show(View::Detail);
+                }
+            }
+            View::Detail | View::Ring | View::Operations => {}
+        }
+    }
+
+    fn choose_queue(&mut self, distance: usize) {
+        let queues = &self.snapshot.queues;
+        let Some(chosen) = self.chosen_queue().map(|queue| queue.id) else {
+            return;
+        };
+        let at = queues.iter().position(|queue| queue.id == chosen);
+        let next = (at.unwrap_or(0) + distance) % queues.len();
+        self.queue = queues.get(next).map(|queue| queue.id);
+        self.slot = 0;
+    }
+
+    fn move_by(&mut self, motion: Motion) {
+        let page = usize::from(self.body().height);
+        match self.view {
+            View::Overview => {
+                let queues = &self.snapshot.queues;
+                let chosen = self.chosen_queue().map(|queue| queue.id);
+                let at = queues.iter().position(|queue| Some(queue.id) == chosen);
+                let to = motion.apply(at.unwrap_or(0), queues.len(), page);
+                self.queue = queues.get(to).map(|queue| queue.id);
+                self.slot = 0;
+            }
+            View::Requests => self.requests.move_by(motion, &self.snapshot, page),
+            View::Detail => {
+                self.detail_scroll =
+                    motion.apply(self.detail_scroll, self.detail_scroll_limit() + 1, page);
+            }
+            View::Ring => {
+                let Some(queue) = self.chosen_queue() else {
+                    return;
+                };
+                let size = usize::from(queue.ring.size);
+                let row = ring_layout::RingLayout::of(queue.ring.size, self.body()).columns;
+                self.slot = motion.apply(self.slot, size, row);
+            }
+            View::Operations => {
+                let rows = &self.snapshot.operations;
+                let to = motion.apply(self.operation_row(), rows.len(), page);
+                self.operation = rows.get(to).map(|row| row.operation);
+            }
+        }
+    }
+
+    fn move_help(&mut self, motion: Motion) {
+        let page = usize::from(self.body().height);
+        let limit = self.help_scroll_limit();
+        self.help = self.help.map(|at| motion.apply(at, limit + 1, page));
+    }
+
+    fn help_scroll_limit(&self) -> usize {
+        help::height(self, self.body()).saturating_sub(usize::from(self.body().height))
+    }
+
+    fn detail_scroll_limit(&self) -> usize {
+        let body = self.body();
+        self.detail.as_ref().map_or(0, |life| {
+            detail::height(life, self, body).saturating_sub(usize::from(body.height))
+        })
+    }
+
+    /// The request in detail goes on living while it is looked at.
+    fn follow_detail(&mut self) {
+        let Some(shown) = &self.detail else { return };
+        let found = RequestList::find(&self.snapshot, shown);
+        if let Some(life) = found {
+            self.detail = Some(life);
+        }
+    }
+}

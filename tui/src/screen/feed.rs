@@ -1,0 +1,74 @@
+//! The boundary to whoever produces what the screens show.
+
+use std::sync::Arc;
+
+use virtscope_analyzer::Snapshot;
+
+/// Where snapshots come from: a running demo, a replayed capture.
+///
+/// Called from the screen's thread, about ten times a second. None of the calls
+/// may block for long: the screen stands still meanwhile.
+pub(crate) trait Feed {
+    /// The latest snapshot. The same `Arc` means that nothing has changed.
+    fn snapshot(&self) -> Arc<Snapshot>;
+    /// What the screens say about the feed itself.
+    fn status(&self) -> FeedStatus;
+    /// What the user asks of it. A live feed may ignore everything: its screens
+    /// stand still by themselves.
+    fn control(&self, control: Control);
+}
+
+/// What the screens say about a feed. Texts may hold anything; the screens make
+/// them harmless.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct FeedStatus {
+    /// What is shown: `demo /home/x`, `view trace.pcapng`.
+    pub(crate) title: String,
+    /// Live, or where in a capture.
+    pub(crate) mode: Mode,
+    /// The capture being written: `writing x.pcapng 12 MB`.
+    pub(crate) capture: Option<String>,
+    /// An error or a note for the status line.
+    pub(crate) message: Option<String>,
+    /// The producer is done. On a live feed the screen then closes.
+    pub(crate) finished: bool,
+}
+
+/// How a feed moves through time.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Mode {
+    /// As it happens.
+    Live,
+    /// Out of a capture.
+    Replay {
+        /// Nanoseconds from the start of the capture.
+        position_ns: u64,
+        /// Nanoseconds in the whole capture, if known.
+        length_ns: Option<u64>,
+        /// 1.0 is as fast as it happened.
+        speed: f64,
+        /// Standing still.
+        paused: bool,
+        /// At the end of the capture.
+        ended: bool,
+    },
+}
+
+/// What a user asks of a feed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Control {
+    /// Stand still, or go on.
+    Pause(bool),
+    /// One record on.
+    Step,
+    /// Faster by one notch.
+    Faster,
+    /// Slower by one notch.
+    Slower,
+    /// A stretch ahead.
+    SeekForward,
+    /// A stretch back.
+    SeekBack,
+    /// From the beginning.
+    Restart,
+}

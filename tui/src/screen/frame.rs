@@ -1,0 +1,165 @@
+//! What stands around every screen: tabs, state, keys.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Rect, Size};
+use virtscope_analyzer::format_duration;
+
+use super::app::{App, View};
+use super::canvas::{Canvas, columns, fit};
+use super::feed::Mode;
+use super::keys::{BINDINGS, Command};
+use super::number::exact;
+use super::words::Words;
+use super::{detail, help, operations, overview, requests, ring};
+
+/// The smallest terminal that the screens are drawn on.
+pub(super) const SMALLEST: Size = Size::new(60, 15);
+
+/// Rows above and below the body.
+const HEADER: u16 = 2;
+const FOOTER: u16 = 1;
+
+/// Where the body of a screen stands on a terminal of `size`.
+pub(super) fn body_of(size: Size) -> Rect {
+    let height = size.height.saturating_sub(HEADER + FOOTER);
+    Rect::new(0, HEADER, size.width, height)
+}
+
+/// Draws what `app` shows over all of `buffer`.
+pub(crate) fn draw(app: &App, buffer: &mut Buffer) {
+    let mut canvas = Canvas::new(buffer, &app.theme);
+    let size = Size::new(canvas.width(), canvas.height());
+    if size.width < SMALLEST.width || size.height < SMALLEST.height {
+        too_small(&mut canvas, size);
+        return;
+    }
+    tabs(&mut canvas.rows(0, 1), app);
+    state(&mut canvas.rows(1, 1), app);
+    keys(&mut canvas.rows(size.height - FOOTER, FOOTER), app);
+    let mut body = canvas.part(body_of(size));
+    match app.view {
+        View::Overview => overview::draw(&mut body, app),
+        View::Requests => requests::draw(&mut body, app),
+        View::Detail => detail::draw(&mut body, app),
+        View::Ring => ring::draw(&mut body, app),
+        View::Operations => operations::draw(&mut body, app),
+    }
+    if let Some(scroll) = app.help {
+        help::draw(&mut body, app, scroll);
+    }
+}
+
+fn too_small(canvas: &mut Canvas<'_>, size: Size) {
+    let need = format!(
+        "{}x{} is too small: {}x{} needed, q quits",
+        size.width, size.height, SMALLEST.width, SMALLEST.height
+    );
+    let short = format!("{}x{} needed", SMALLEST.width, SMALLEST.height);
+    let text = if columns(&need) <= size.width {
+        need
+    } else {
+        short
+    };
+    let style = canvas.theme.warn;
+    canvas.text(0, size.height / 2, &text, style);
+}
+
+fn tabs(canvas: &mut Canvas<'_>, app: &App) {
+    let theme = &app.theme;
+    let mut x = canvas.text(0, 0, " virtscope ", theme.strong);
+    for (tab, view) in View::TABS.into_iter().enumerate() {
+        let style = if app.view.tab() == tab {
+            theme.selected
+        } else {
+            theme.text
+        };
+        x = canvas.text(x + 1, 0, &format!(" {} {} ", tab + 1, view.name()), style);
+    }
+    let room = canvas.width().saturating_sub(x + 2);
+    let title = fit(
+        &app.status.title,
+        columns(&app.status.title).min(room).into(),
+    );
+    let end = canvas.width().saturating_sub(1);
+    canvas.text_before(end, 0, &title, theme.dim);
+}
+
+fn state(canvas: &mut Canvas<'_>, app: &App) {
+    let theme = &app.theme;
+    let elapsed = format_duration(app.snapshot.elapsed_ns());
+    let words = Words::new(theme).text(" ");
+    let words = match app.status.mode {
+        Mode::Live if app.frozen => words
+            .styled("PAUSED", theme.warn)
+            .dim(format!(" at {elapsed}; the run goes on")),
+        Mode::Live if app.status.finished => words
+            .styled("ENDED", theme.warn)
+            .text(format!(" after {elapsed}")),
+        Mode::Live => words.styled("LIVE", theme.good).text(format!(" {elapsed}")),
+        Mode::Replay {
+            position_ns,
+            length_ns,
+            speed,
+            paused,
+            ended,
+        } => {
+            let words = match (ended, paused) {
+                (true, _) => words.styled("END", theme.warn),
+                (false, true) => words.styled("PAUSED", theme.warn),
+                (false, false) => words.styled("REPLAY", theme.good),
+            };
+            words
+                .text(format!(" {}", format_duration(position_ns)))
+                .when(length_ns, |words, length| {
+                    words.text(format!(" of {}", format_duration(length)))
+                })
+                .dim(format!("  speed ×{speed}"))
+        }
+    };
+    let records = &app.snapshot.records;
+    let lost = (records.lost > 0).then_some(records.lost);
+    let missed = (records.missed > 0).then_some(records.missed);
+    let line = words
+        .when(lost, |words, lost| {
+            words
+                .text("  ")
+                .styled(format!(" {} RECORDS LOST ", exact(lost)), theme.loss)
+        })
+        .when(missed, |words, missed| {
+            words
+                .text("  ")
+                .styled(format!(" {} MISSED ", exact(missed)), theme.loss)
+        })
+        .when(app.status.message.as_ref(), |words, message| {
+            words.text("  ").styled(message.clone(), theme.warn)
+        })
+        .when(app.status.capture.as_ref(), |words, capture| {
+            words.text("  ").dim(capture.clone())
+        })
+        .line();
+    canvas.line(0, 0, &line);
+}
+
+/// As many keys as fit; how to get help and how to quit are always among them.
+fn keys(canvas: &mut Canvas<'_>, app: &App) {
+    let theme = &app.theme;
+    let shown = BINDINGS
+        .iter()
+        .filter(|binding| !binding.hint.is_empty() && binding.applies(app.view, app.is_replay()));
+    let (last, first): (Vec<_>, Vec<_>) =
+        shown.partition(|binding| matches!(binding.command, Command::Help | Command::Quit));
+    let width = |label: &str, hint: &str| columns(label) + columns(hint) + 3;
+    let kept: u16 = last.iter().map(|b| width(b.label, b.hint)).sum();
+    let mut x = 1;
+    for binding in first {
+        if x + width(binding.label, binding.hint) + kept > canvas.width() {
+            break;
+        }
+        x = canvas.text(x, 0, binding.label, theme.key);
+        x = canvas.text(x + 1, 0, binding.hint, theme.dim) + 2;
+    }
+    for binding in last {
+        x = canvas.text(x, 0, binding.label, theme.key);
+        x = canvas.text(x + 1, 0, binding.hint, theme.dim) + 2;
+    }
+}

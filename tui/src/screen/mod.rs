@@ -1,0 +1,32 @@
+//! The screens.
+//!
+//! State and I/O are apart: [`App`] is what the user has chosen to see, each
+//! screen is a function of it and of the latest snapshot, and only [`run`]
+//! touches a terminal. All text goes through the `canvas` module, which makes it
+//! harmless.
+
+mod app;
+mod canvas;
+mod detail;
+mod feed;
+mod frame;
+mod help;
+mod keys;
+mod message;
+mod number;
+mod operations;
+mod overview;
+mod request_list;
+mod requests;
+mod ring;
+mod ring_grid;
+mod ring_layout;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod theme;
+mod waterfall;
+mod words;
+
+pub(crate) use feed::{Control, Feed, FeedStatus, Mode};
+pub(crate) use terminal::{check_size, give_back, run};

@@ -1,0 +1,172 @@
+//! What the tests show: one small run with everything in it.
+
+use std::sync::Arc;
+
+use virtscope_analyzer::{Life, Note, NoteCode, Snapshot};
+use virtscope_record::Producer;
+
+use super::stream::{Fields, Stream, p9};
+use crate::screen::feed::{FeedStatus, Mode};
+
+pub(super) fn fields() -> Fields {
+    Fields::default()
+}
+
+pub(super) fn read(tag: u16, count: u32) -> (Vec<u8>, Vec<u8>) {
+    let request = fields().u32(7).u64(4096).u32(count).message(116, tag);
+    let data: Vec<u8> = b"int main(void)\n{\n\treturn 0;\n}\n\n"
+        .iter()
+        .copied()
+        .cycle()
+        .take(count as usize)
+        .collect();
+    let reply = fields().u32(count).bytes(&data).message(117, tag);
+    (request, reply)
+}
+
+fn walk(tag: u16, names: &[&str]) -> Vec<u8> {
+    let mut body = fields().u32(1).u32(7).u16(names.len() as u16);
+    for name in names {
+        body = body.text(name);
+    }
+    body.message(110, tag)
+}
+
+fn readdir(tag: u16) -> (Vec<u8>, Vec<u8>) {
+    let entry = |path, kind, dt, name: &str| fields().qid(kind, path).u64(path).u8(dt).text(name);
+    let mut body = Vec::new();
+    for fields in [entry(21, 0x80, 4, "src"), entry(22, 0, 8, "Cargo.toml")] {
+        body.extend(&fields.message(0, 0)[7..]);
+    }
+    let request = fields().u32(3).u64(0).u32(8192).message(40, tag);
+    let reply = fields()
+        .u32(body.len() as u32)
+        .bytes(&body)
+        .message(41, tag);
+    (request, reply)
+}
+
+/// A 9P queue whose device half is seen, and a block queue whose is not; every
+/// outcome, and a buffer in every state.
+pub(super) fn stream() -> Stream {
+    let mut s = Stream::new();
+    s.queue(0, 0)
+        .facts(128, 9, "virtio0/requests\ndriver=9pnet_virtio\ntag=scratch");
+
+    // Three in one batch, the first returned last: out of order.
+    let (read_4k, reply_4k) = read(3, 4096);
+    let failed = walk(2, &["no", "such"]);
+    let (readdir, entries) = readdir(1);
+    s.at(100).add(0, 0, &read_4k);
+    s.at(103).add(2, 1, &failed);
+    s.at(105).add(4, 2, &readdir);
+    s.at(110).kick(0, 3, true);
+    s.at(130).taken(0, 0).taken(2, 1);
+    s.at(135).taken(4, 2);
+    s.at(180).returned(2, 0, 11).interrupt(0, 1);
+    s.at(200).callback(1, 0);
+    s.at(210).used(2, 0, &fields().u32(2).message(7, 2));
+    s.at(250).returned(4, 1, 100).interrupt(1, 2);
+    s.at(262).callback(2, 1);
+    s.at(270).used(4, 1, &entries);
+    s.at(330).returned(0, 2, 4107).interrupt(2, 3);
+    s.at(345).callback(3, 2);
+    s.at(349).used(0, 2, &reply_4k).callbacks_enabled(3);
+
+    // Taken before the kick decision, and found by looking: overlap, polled.
+    let clunk = fields().u32(7).message(120, 4);
+    s.at(400).add(6, 3, &clunk);
+    s.at(404).taken(6, 3);
+    s.at(420).kick(3, 4, false);
+    s.at(460).returned(6, 3, 7);
+    s.at(480).used(6, 3, &p9(121, 4, &[]));
+
+    // Its callback was lost.
+    s.at(500)
+        .add(8, 4, &fields().u32(1).u64(0x3fff).message(24, 5));
+    s.at(505).kick(4, 5, true);
+    s.at(520).taken(8, 4);
+    s.at(560).returned(8, 4, 160);
+    s.at(570).lose(Producer::DriverHalf);
+    s.at(575).used(8, 4, &p9(25, 5, &[0; 153]));
+
+    // Another queue, of which only the driver's half is seen.
+    s.queue(1, 0)
+        .facts(256, 2, "virtio1/requests\ndriver=virtio_blk");
+    s.at(600).add(0, 0, &[0; 16]).kick(0, 1, true);
+    s.at(790).callback(1, 0);
+    s.at(793).used(0, 0, &[0; 513]);
+    s.at(800).add(2, 1, &[0; 528]).kick(1, 2, true);
+
+    // In flight, in every state there is.
+    s.queue(0, 128);
+    s.at(820).add(10, 5, &walk(6, &["usr", "share", "doc"]));
+    s.at(821).add(12, 6, &read(7, 8192).0);
+    s.at(822).add(14, 7, &fields().u32(9).message(200, 8));
+    s.at(823).add(16, 8, &read(9, 512).0);
+    s.at(830).kick(5, 9, true);
+    s.at(840).taken(10, 5).taken(12, 6);
+    s.at(841).taken(14, 7);
+    s.at(870).returned(10, 5, 48).interrupt(5, 6);
+    s.at(890).callback(6, 5);
+    s.at(895).returned(12, 6, 8203);
+    s.at(900).add(18, 9, &fields().u32(7).message(120, 10));
+    s.statistics(1, 0);
+    s.at(950);
+    s
+}
+
+/// What the analyzer makes of it.
+pub(super) fn snapshot() -> Snapshot {
+    stream().snapshot()
+}
+
+/// With notes, one of them long.
+pub(super) fn with_notes() -> Snapshot {
+    let mut snapshot = snapshot();
+    snapshot.notes.push(Note {
+        code: NoteCode::CaptureTruncated,
+        text: "The capture ends in the middle of a block: what stands before it was \
+               read, what came behind it is not known, and requests that were under \
+               way then are listed as in flight."
+            .to_owned(),
+    });
+    snapshot
+}
+
+/// Every life of it.
+pub(in crate::screen) fn lives() -> Vec<Arc<Life>> {
+    let snapshot = snapshot();
+    snapshot
+        .recent
+        .iter()
+        .chain(&snapshot.in_flight)
+        .cloned()
+        .collect()
+}
+
+pub(super) fn live() -> FeedStatus {
+    FeedStatus {
+        title: "demo /home/x/virtscope".to_owned(),
+        mode: Mode::Live,
+        capture: Some("writing x.pcapng 12.1 MB".to_owned()),
+        message: None,
+        finished: false,
+    }
+}
+
+pub(super) fn replay() -> FeedStatus {
+    FeedStatus {
+        title: "view trace.pcapng".to_owned(),
+        mode: Mode::Replay {
+            position_ns: 950_000,
+            length_ns: Some(12_000_000_000),
+            speed: 0.5,
+            paused: false,
+            ended: false,
+        },
+        capture: None,
+        message: None,
+        finished: false,
+    }
+}
