@@ -1,0 +1,43 @@
+//! Developers' chores: `cargo xtask …`.
+
+mod demo;
+mod screenshot;
+mod steps;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Developers' chores")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Fetch what the tests need and run everything.
+    ///
+    /// What can't be fetched or run is listed at the end and fails the command.
+    Test(test::TestArgs),
+    /// Make the README's picture from the running program.
+    Screenshot(screenshot::ScreenshotArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().chore {
+        Chore::Test(args) => test::test(&args),
+        Chore::Screenshot(args) => screenshot::screenshot(&args).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

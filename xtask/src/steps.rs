@@ -1,0 +1,163 @@
+//! A list of steps, run one after the other, with a summary at the end.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+/// Why a step did not pass.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something it needs can't be had here; says what and what to do.
+    Missing(String),
+    /// It ran and failed.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+struct Done {
+    name: String,
+    took: Duration,
+    result: Result<(), Failure>,
+}
+
+/// What has been run so far.
+#[derive(Default)]
+pub(crate) struct Steps {
+    done: Vec<Done>,
+    /// Names of steps that were not asked for.
+    skipped: Vec<String>,
+    /// What the summary says besides.
+    notes: Vec<String>,
+    only: Option<String>,
+}
+
+impl Steps {
+    /// Runs only steps whose names contain `only`, if given.
+    pub(crate) fn new(only: Option<String>) -> Self {
+        Self {
+            done: Vec::new(),
+            skipped: Vec::new(),
+            notes: Vec::new(),
+            only,
+        }
+    }
+
+    /// Runs a step, whatever became of those before it.
+    pub(crate) fn step(&mut self, name: &str, run: impl FnOnce() -> Result<(), Failure>) {
+        if self.only.as_ref().is_some_and(|only| !name.contains(only)) {
+            self.skipped.push(name.to_owned());
+            return;
+        }
+        println!("\n──── {name}");
+        let began = Instant::now();
+        let result = run();
+        match &result {
+            Ok(()) => {}
+            Err(Failure::Missing(what)) => println!("missing: {what}"),
+            Err(Failure::Failed(error)) => println!("failed: {error:#}"),
+        }
+        self.done.push(Done {
+            name: name.to_owned(),
+            took: began.elapsed(),
+            result,
+        });
+    }
+
+    /// Whether the step of this name was asked for and has been run.
+    pub(crate) fn has_run(&self, name: &str) -> bool {
+        self.done.iter().any(|done| done.name == name)
+    }
+
+    /// Has the summary say this: what a step that passed has left out.
+    pub(crate) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// Prints what became of each step; whether all is well. What is missing is
+    /// not well unless allowed.
+    pub(crate) fn conclude(&self, allow_missing: bool) -> bool {
+        println!("\n──── summary");
+        if self.done.is_empty() {
+            println!("no step has that word in its name; the steps are:");
+            for name in &self.skipped {
+                println!("  {name}");
+            }
+            return false;
+        }
+        let mut passed = 0;
+        let mut missing = 0;
+        let mut failed = 0;
+        for done in &self.done {
+            let (word, why) = match &done.result {
+                Ok(()) => {
+                    passed += 1;
+                    ("passed", String::new())
+                }
+                Err(Failure::Missing(what)) => {
+                    missing += 1;
+                    ("MISSING", format!(": {what}"))
+                }
+                Err(Failure::Failed(error)) => {
+                    failed += 1;
+                    ("FAILED", format!(": {error:#}"))
+                }
+            };
+            let seconds = done.took.as_secs_f64();
+            println!("{word:8} {seconds:7.1} s  {}{why}", done.name);
+        }
+        for note in &self.notes {
+            println!("note: {note}");
+        }
+        if missing > 0 && !allow_missing {
+            println!(
+                "{missing} steps could not run; install what is missing, or accept it with --allow-missing"
+            );
+            failed += missing;
+            missing = 0;
+        }
+        println!("{passed} passed, {failed} failed, {missing} skipped");
+        failed == 0
+    }
+}
+
+/// Runs `command` with its output shown; an error says what was run.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let shown = format!("{command:?}").replace('"', "");
+    println!("$ {shown}");
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {shown}"))?;
+    anyhow::ensure!(status.success(), "{shown}: {status}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_fits_no_step_is_no_success() {
+        let mut steps = Steps::new(Some("typo".to_owned()));
+        steps.step("tests", || panic!("it was not asked for"));
+        assert!(!steps.has_run("tests"));
+        assert!(!steps.conclude(false));
+        assert!(!steps.conclude(true));
+    }
+
+    #[test]
+    fn only_what_is_missing_can_be_allowed() {
+        let mut steps = Steps::new(None);
+        steps.step("demo", || Err(Failure::Missing("capinfos".to_owned())));
+        assert!(!steps.conclude(false));
+        assert!(steps.conclude(true));
+        steps.step("tests", || Err(anyhow::anyhow!("one failed").into()));
+        assert!(steps.has_run("tests"));
+        assert!(!steps.conclude(true));
+    }
+}
