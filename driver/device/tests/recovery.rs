@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rstest::rstest;
 use virtscope_device::in_process::{Config, InProcess9p};
 use virtscope_device::p9::{Access, Delay};
 use virtscope_device::queue::DriverFault;
@@ -15,6 +17,9 @@ use virtscope_driver::p9::client::{Client, ClientError, ReadAt};
 use virtscope_driver::ring::{QueueSize, split_layout};
 use virtscope_driver::transport::{Status, Transport};
 use virtscope_record::{FeatureBits, Generation, Kind, Producer, QueueId};
+
+/// These take milliseconds. What takes this long would never end.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn config() -> Config {
     Config {
@@ -30,7 +35,8 @@ fn config() -> Config {
 }
 
 /// A device that was removed is brought up again, and begins afresh.
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_removed_device_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), b"content").unwrap();
@@ -73,7 +79,8 @@ fn a_removed_device_comes_back() {
 
 /// A device that finds its driver at fault asks for a reset; whoever waits for
 /// it hears so, and so does whoever comes later.
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_failed_device_leaves_nobody_waiting() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), b"content").unwrap();
@@ -94,6 +101,9 @@ fn a_failed_device_leaves_nobody_waiting() {
     let (fid, _) = client.walk(client.root(), &[b"file"]).unwrap();
     client.open(fid, 0).unwrap();
     std::thread::scope(|scope| {
+        // The worker is held until the end of this block. An assertion that fails
+        // ends it too, so neither the scope nor the device waits for ever.
+        let _release = release;
         let waiting = scope.spawn(|| client.read(fid, 0, 7));
         reading.recv().unwrap();
         // A driver gone mad: its available index jumps.
@@ -109,23 +119,23 @@ fn a_failed_device_leaves_nobody_waiting() {
             waiting.join().unwrap().unwrap_err(),
             ClientError::Channel(ChannelError::DeviceFailed)
         );
+        assert!(matches!(
+            device.failure(),
+            Some(DeviceError::Driver(DriverFault::AvailIndexJumped { .. }))
+        ));
+        let status = device.status();
+        assert!(status.contains(Status::DEVICE_NEEDS_RESET | Status::FAILED));
+        assert_eq!(
+            client.getattr(fid).unwrap_err(),
+            ClientError::Channel(ChannelError::DeviceFailed)
+        );
     });
-    assert!(matches!(
-        device.failure(),
-        Some(DeviceError::Driver(DriverFault::AvailIndexJumped { .. }))
-    ));
-    let status = device.status();
-    assert!(status.contains(Status::DEVICE_NEEDS_RESET | Status::FAILED));
-    assert_eq!(
-        client.getattr(fid).unwrap_err(),
-        ClientError::Channel(ChannelError::DeviceFailed)
-    );
-    drop(release);
 }
 
 /// A batch that runs out of memory in the middle: what was sent is answered,
 /// the error is told, and the channel goes on.
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_batch_that_runs_out_of_memory_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), vec![1; 100_000]).unwrap();
@@ -158,7 +168,8 @@ fn a_batch_that_runs_out_of_memory_leaves_nothing_behind() {
 }
 
 /// A mount that fails gives the channel back.
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_failed_mount_gives_the_channel_back() {
     let dir = tempfile::tempdir().unwrap();
     let device = Arc::new(InProcess9p::new(dir.path(), config(), NoInstrument).unwrap());
@@ -169,7 +180,8 @@ fn a_failed_mount_gives_the_channel_back() {
 }
 
 /// A buffer that lies in the ring is refused by the driver's half.
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_buffer_in_the_ring_is_not_added() {
     use virtscope_driver::memory::{GuestMemory, Segment, SharedQueueMemory};
     use virtscope_driver::ring::{AddErrorKind, Features, Notifier, NotifyError, SplitQueue};

@@ -437,7 +437,6 @@ impl<I: Instrument> Inner<I> {
             // §2.1.2).
             if self.transport.status().contains(Status::DEVICE_NEEDS_RESET) {
                 self.fail(&mut self.lock(), ChannelError::DeviceFailed);
-                self.room.notify_all();
                 continue;
             }
             if self.handle.interrupt() {
@@ -485,11 +484,15 @@ impl<I: Instrument> Inner<I> {
             return;
         }
         state.broken = Some(broken);
+        // The device is given up before anyone hears of it: whoever was told
+        // finds the status as it will stay.
+        let status = self.transport.status();
+        self.transport.set_status(status | Status::FAILED);
         for in_flight in state.queue.in_flight_data() {
             in_flight.done.complete(Err(broken));
         }
-        let status = self.transport.status();
-        self.transport.set_status(status | Status::FAILED);
+        // Those who wait for room hold nothing in the ring.
+        self.room.notify_all();
     }
 }
 
