@@ -1,5 +1,6 @@
 //! Developers' chores: `cargo xtask …`.
 
+mod conformance;
 mod demo;
 mod screenshot;
 mod steps;
@@ -23,6 +24,11 @@ enum Chore {
     ///
     /// What can't be fetched or run is listed at the end and fails the command.
     Test(test::TestArgs),
+    /// List which test shows which requirement of virtio 1.4.
+    ///
+    /// Makes the page in the book from the list of requirements and the citations
+    /// beside the tests.
+    Conformance(conformance::ConformanceArgs),
     /// Make the README's picture from the running program.
     Screenshot(screenshot::ScreenshotArgs),
 }
@@ -30,6 +36,7 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(args) => test::test(&args),
+        Chore::Conformance(args) => conformance::conformance(&args),
         Chore::Screenshot(args) => screenshot::screenshot(&args).map(|()| true),
     };
     match done {
