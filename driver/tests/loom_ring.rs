@@ -314,11 +314,13 @@ fn interrupt_race(entries: u16, event_idx: bool, fences: Fences, harvest_by: Har
     });
 }
 
+// Shows: driver/2.7.13/3, driver/2.7.13.3.1/1, driver/2.7.13.4.1/1
 #[rstest]
 fn no_kick_is_lost(#[values(1, 2)] entries: u16, #[values(false, true)] event_idx: bool) {
     kick_race(entries, event_idx, Fences::Both);
 }
 
+// Shows: driver/2.7.13/3, driver/2.7.13.4.1/1
 #[rstest]
 #[should_panic(expected = "a kick was lost")]
 fn without_a_fence_a_kick_is_lost(

@@ -77,6 +77,7 @@ fn a_removed_device_comes_back() {
     assert_eq!(generations.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
 }
 
+// Shows: driver/2.1.1/4
 /// A device that finds its driver at fault asks for a reset; whoever waits for
 /// it hears so, and so does whoever comes later.
 #[rstest]

@@ -50,6 +50,7 @@ impl Ring {
     }
 }
 
+// Shows: device/2.7.8/1, device/2.7.8.2/2
 /// Two buffers are in flight, under heads 0 and 2; the device returns one entry.
 #[rstest]
 #[case::first_id_behind_the_table(8, 0, Violation::IdOutOfRange { id: 8, size: 8 })]
@@ -76,6 +77,7 @@ fn bad_entries_break_the_queue(
     ring.assert_broken(error, &[1, 2]);
 }
 
+// Shows: device/2.7.8/2, device/2.7.8/3
 /// Two buffers are in flight; the used index stands `moved` away from where the
 /// driver expects the next entry.
 #[rstest]
@@ -107,6 +109,7 @@ fn a_used_index_that_jumps_breaks_the_queue(
     ring.assert_broken(error, &[1, 2]);
 }
 
+// Shows: device/2.7.8/1
 #[rstest]
 fn an_id_returned_twice_breaks_the_queue(#[values(false, true)] event_idx: bool) {
     let mut ring = ring(event_idx);
@@ -121,6 +124,7 @@ fn an_id_returned_twice_breaks_the_queue(#[values(false, true)] event_idx: bool)
     ring.assert_broken(error, &[1]);
 }
 
+// Shows: device/2.7.8/3
 /// Its index goes back, to take entries again that the driver has taken.
 #[test]
 fn an_index_that_goes_back_breaks_the_queue() {
@@ -143,6 +147,7 @@ fn an_index_that_goes_back_breaks_the_queue() {
     ring.assert_broken(error, &[2]);
 }
 
+// Shows: device/2.7.8/1
 /// What was added and not published is not the device's to return, even if it
 /// guesses the id.
 #[test]
@@ -160,6 +165,7 @@ fn an_unpublished_buffer_can_not_be_returned() {
     ring.assert_broken(error, &[1, 2]);
 }
 
+// Shows: device/2.7.8/2
 #[test]
 fn unpublished_buffers_do_not_widen_the_index() {
     let mut ring = ring(false);
@@ -181,6 +187,9 @@ fn unpublished_buffers_do_not_widen_the_index() {
     ring.assert_broken(error, &[1]);
 }
 
+// Shows: driver/2.7.10.1/2, driver/2.7.10.1/3, driver/2.7.10.1/4, driver/2.7.10.1/5,
+//   driver/2.7.10.1/6, driver/2.7.10.1/7, device/2.7.7.2/1, device/2.7.7.2/4,
+//   device/2.7.10.2/1, device/2.7.10.2/3
 /// Flags and event index are requests, not facts: nonsense in them costs a
 /// notification at most. One bit of the flags has a meaning, and none with
 /// event indices (virtio 1.4 §2.7.10.1).

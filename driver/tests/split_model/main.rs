@@ -63,11 +63,15 @@ fn run_recorded(case: &Case, snaplen: u32) {
 proptest! {
     #![proptest_config(config(128))]
 
+    // Shows: driver/2.7.4.2/1, driver/2.7.5.3.1/3, driver/2.7.6.1/1, driver/2.7.7.1/1,
+    //   driver/2.7.7.1/3, driver/2.7.7.1/5, driver/2.7.10.1/3, driver/2.7.10.1/4,
+    //   driver/2.7.10.1/6, driver/2.7.10.1/7, driver/2.7.13/2, driver/2.7.13.1/1
     #[test]
     fn behaves_like_the_model(case in case(0)) {
         run_silent(&case);
     }
 
+    // Shows: driver/2.7.8.3/1
     #[test]
     fn every_operation_has_its_record(
         case in case(0),
@@ -80,6 +84,7 @@ proptest! {
 proptest! {
     #![proptest_config(config(8))]
 
+    // Shows: driver/2.7.6.1/1, driver/2.7.13.3/1
     /// The indices pass 65535 → 0 in the middle of it; with up to 65600 rounds
     /// before the first decision even the range of one decision wraps.
     #[test]
@@ -101,6 +106,7 @@ proptest! {
     }
 }
 
+// Shows: driver/2.7.10.1/6, driver/2.7.10.1/7
 /// A decision about so many entries that the index went round: every event index
 /// was passed, though old and new no longer show it.
 #[rstest]
@@ -135,6 +141,7 @@ fn decisions_may_be_about_the_whole_index(
     assert!(!rig.driver.kick_prepare() && !rig.device.should_interrupt());
 }
 
+// Shows: driver/2.7.5.2/1
 /// 2³² − 1 bytes are the most that one buffer holds (virtio 1.4 §2.7.5.2).
 #[rstest]
 #[case::in_one_direction(&[u32::MAX, 1], &[], false)]
