@@ -85,10 +85,12 @@ fn modules_are_part_of_the_name() {
     assert_eq!(cited(text), [by("driver/2.8/1", "packed::shown", None)]);
 }
 
-#[test]
-fn literals_count_in_test_code_only() {
-    let text = "const NAME: &str = \"driver/2.7/1\";\n#[cfg(test)]\nmod tests {\n    const NAME: &str = \"driver/2.7/2\";\n}\n";
-    let (citations, problems) = read(text, false).unwrap();
+#[rstest]
+fn literals_count_in_test_code_only(#[values("test", "all(test, not(loom))")] only: &str) {
+    let text = format!(
+        "const NAME: &str = \"driver/2.7/1\";\n#[cfg({only})]\nmod tests {{\n    const NAME: &str = \"driver/2.7/2\";\n}}\n"
+    );
+    let (citations, problems) = read(&text, false).unwrap();
     assert_eq!(problems, []);
     let ids: Vec<&str> = citations.iter().map(|one| one.id.as_str()).collect();
     assert_eq!(ids, ["driver/2.7/2"]);
