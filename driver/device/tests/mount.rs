@@ -48,7 +48,6 @@ fn mount(
     (device, client)
 }
 
-// Shows: driver/2.2.1/7
 #[test]
 fn a_file_is_read_as_it_is_on_disk() {
     for event_idx in [false, true] {
