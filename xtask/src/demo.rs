@@ -2,11 +2,12 @@
 //! newcomer would type them, checked against each other.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
+use crate::limit::Deadline;
 use crate::steps::Failure;
 use crate::tools::is_there;
 
@@ -23,14 +24,14 @@ const LEAST: u64 = 20_000;
 
 /// Builds the program, runs the demo with a capture, and holds its report
 /// against the capture's and against `capinfos`.
-pub(crate) fn demo(root: &Path) -> Result<(), Failure> {
+pub(crate) fn demo(root: &Path, deadline: Deadline) -> Result<(), Failure> {
     if !is_there("capinfos") {
         return Err(Failure::Missing("capinfos (Debian: tshark)".to_owned()));
     }
-    Ok(check(root)?)
+    Ok(check(root, deadline)?)
 }
 
-fn check(root: &Path) -> anyhow::Result<()> {
+fn check(root: &Path, deadline: Deadline) -> anyhow::Result<()> {
     let program = || {
         let mut cargo = Command::new("cargo");
         cargo
@@ -42,19 +43,19 @@ fn check(root: &Path) -> anyhow::Result<()> {
     let target = root.join("target");
     std::fs::create_dir_all(&target).context("making the target directory")?;
     let capture = target.join("xtask-demo.pcapng");
-    let live = text_of(
+    let live = deadline.text_of(
         program()
             .args(["demo", "--duration", DURATION, "-w"])
             .arg(&capture),
     )?;
     println!("{live}");
-    let read_back = text_of(program().arg("report").arg(&capture))?;
+    let read_back = deadline.text_of(program().arg("report").arg(&capture))?;
     ensure!(
         live == read_back,
         "the capture's report is not the demo's:\n{read_back}"
     );
 
-    let json = text_of(program().args(["report", "--json"]).arg(&capture))?;
+    let json = deadline.text_of(program().args(["report", "--json"]).arg(&capture))?;
     let report: Value = serde_json::from_str(&json).context("the report's JSON")?;
     let number = |pointer: &str| {
         report
@@ -83,7 +84,7 @@ fn check(root: &Path) -> anyhow::Result<()> {
         "{emitted} emitted, but {stored} + {lost} + {filtered} accounted for"
     );
 
-    let text = text_of(Command::new("capinfos").arg("-M").arg(&capture))?;
+    let text = deadline.text_of(Command::new("capinfos").arg("-M").arg(&capture))?;
     let queues = report["queues"]
         .as_array()
         .context("no queues in the report")?;
@@ -105,16 +106,4 @@ fn check(root: &Path) -> anyhow::Result<()> {
     );
     std::fs::remove_file(&capture).context("removing the capture")?;
     Ok(())
-}
-
-/// What `command` prints on its standard output, if it succeeds.
-fn text_of(command: &mut Command) -> anyhow::Result<String> {
-    let shown = format!("{command:?}").replace('"', "");
-    println!("$ {shown}");
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot start {shown}"))?;
-    ensure!(output.status.success(), "{shown}: {}", output.status);
-    Ok(String::from_utf8(output.stdout)?)
 }

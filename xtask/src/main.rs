@@ -2,6 +2,7 @@
 
 mod conformance;
 mod demo;
+mod limit;
 mod screenshot;
 mod steps;
 mod test;

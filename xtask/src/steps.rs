@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use crate::limit::{Deadline, LIMIT};
 
 /// Why a step did not pass.
 #[derive(Debug)]
@@ -48,15 +48,26 @@ impl Steps {
         }
     }
 
-    /// Runs a step, whatever became of those before it.
-    pub(crate) fn step(&mut self, name: &str, run: impl FnOnce() -> Result<(), Failure>) {
+    /// Runs a step, whatever became of those before it. Its commands are over by
+    /// the deadline that it is handed.
+    pub(crate) fn step(&mut self, name: &str, run: impl FnOnce(Deadline) -> Result<(), Failure>) {
+        self.step_within(LIMIT, name, run);
+    }
+
+    /// [`step`](Self::step), with a limit of its own.
+    pub(crate) fn step_within(
+        &mut self,
+        limit: Duration,
+        name: &str,
+        run: impl FnOnce(Deadline) -> Result<(), Failure>,
+    ) {
         if self.only.as_ref().is_some_and(|only| !name.contains(only)) {
             self.skipped.push(name.to_owned());
             return;
         }
         println!("\n──── {name}");
         let began = Instant::now();
-        let result = run();
+        let result = run(Deadline::after(limit));
         match &result {
             Ok(()) => {}
             Err(Failure::Missing(what)) => println!("missing: {what}"),
@@ -126,15 +137,9 @@ impl Steps {
     }
 }
 
-/// Runs `command` with its output shown; an error says what was run.
+/// Runs `command` outside any step, with its output shown.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
-    let shown = format!("{command:?}").replace('"', "");
-    println!("$ {shown}");
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {shown}"))?;
-    anyhow::ensure!(status.success(), "{shown}: {status}");
-    Ok(())
+    Deadline::after(LIMIT).run(command)
 }
 
 #[cfg(test)]
@@ -144,7 +149,7 @@ mod tests {
     #[test]
     fn a_word_that_fits_no_step_is_no_success() {
         let mut steps = Steps::new(Some("typo".to_owned()));
-        steps.step("tests", || panic!("it was not asked for"));
+        steps.step("tests", |_| panic!("it was not asked for"));
         assert!(!steps.has_run("tests"));
         assert!(!steps.conclude(false));
         assert!(!steps.conclude(true));
@@ -153,11 +158,27 @@ mod tests {
     #[test]
     fn only_what_is_missing_can_be_allowed() {
         let mut steps = Steps::new(None);
-        steps.step("demo", || Err(Failure::Missing("capinfos".to_owned())));
+        steps.step("demo", |_| Err(Failure::Missing("capinfos".to_owned())));
         assert!(!steps.conclude(false));
         assert!(steps.conclude(true));
-        steps.step("tests", || Err(anyhow::anyhow!("one failed").into()));
+        steps.step("tests", |_| Err(anyhow::anyhow!("one failed").into()));
         assert!(steps.has_run("tests"));
+        assert!(!steps.conclude(true));
+    }
+
+    #[test]
+    fn a_step_that_hangs_fails_and_the_next_one_runs() {
+        let mut steps = Steps::new(None);
+        let began = Instant::now();
+        steps.step_within(Duration::from_millis(200), "hangs", |deadline| {
+            Ok(deadline.run(Command::new("sleep").arg("120"))?)
+        });
+        assert!(began.elapsed() < Duration::from_secs(60));
+        steps.step("tests", |deadline| {
+            Ok(deadline.run(&mut Command::new("true"))?)
+        });
+        let results: Vec<bool> = steps.done.iter().map(|done| done.result.is_ok()).collect();
+        assert_eq!(results, [false, true]);
         assert!(!steps.conclude(true));
     }
 }

@@ -2,16 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 
+use crate::conformance::check;
 use crate::demo::demo;
-use crate::steps::{Failure, Steps, run};
+use crate::limit::{Deadline, LIMIT};
+use crate::steps::{Failure, Steps};
 use crate::tools::{DebianTool, NIGHTLY, cargo_fuzz, debian, is_there, miri};
 
 /// Set for tests that need a program: without it they fail when it is missing.
 const ALLOW_MISSING: &str = "VIRTSCOPE_ALLOW_MISSING";
+/// Has the stable compiler take options that are not stable.
+const UNSTABLE: (&str, &str) = ("RUSTC_BOOTSTRAP", "1");
 
 /// The programs that tests run beside ours.
 const PEERS: [DebianTool; 3] = [
@@ -32,13 +37,52 @@ const PEERS: [DebianTool; 3] = [
 /// The step that runs beside them.
 const TESTS: &str = "tests";
 
-/// Where fuzz targets live, and their names.
-const FUZZ_TARGETS: [(&str, &str); 5] = [
-    ("captures", "read_capture"),
-    ("analyzer", "p9_decode"),
-    ("analyzer", "analyze"),
-    ("driver/device", "p9_serve"),
-    ("driver/device", "p9_reply"),
+/// Test targets of the driver that are built with loom's atomics in the place of
+/// its own: what each is about, and its name.
+const LOOM: [(&str, &str); 1] = [("the byte ring", "loom_byte_ring")];
+
+/// Test targets of the driver that Miri runs, beside the unit tests.
+const MIRI: [&str; 3] = ["split_model", "split_hostile", "live_path"];
+
+/// Packages whose tests run with AddressSanitizer: those with unsafe code, and
+/// those that read what others wrote.
+const ASAN: [&str; 5] = [
+    "virtscope-record",
+    "virtscope-captures",
+    "virtscope-driver",
+    "virtscope-device",
+    "virtscope-analyzer",
+];
+/// Which of their integration tests: all but loom's, `lo…`. Loom runs threads on
+/// stacks of its own making, of which the sanitizer reports false damage.
+const ASAN_TESTS: [&str; 2] = ["[!l]*", "l[!o]*"];
+const SANITIZER: &str = "-Zsanitizer=address";
+
+/// Fuzz targets of one package.
+struct Fuzz {
+    package: &'static str,
+    /// cargo-fuzz's name for what watches over memory meanwhile.
+    sanitizer: &'static str,
+    targets: &'static [&'static str],
+}
+
+/// The code under test has no unsafe in it but for the rings' memory.
+const FUZZ: [Fuzz; 3] = [
+    Fuzz {
+        package: "captures",
+        sanitizer: "none",
+        targets: &["read_capture"],
+    },
+    Fuzz {
+        package: "analyzer",
+        sanitizer: "none",
+        targets: &["p9_decode", "analyze"],
+    },
+    Fuzz {
+        package: "driver/device",
+        sanitizer: "address",
+        targets: &["p9_serve", "p9_reply"],
+    },
 ];
 
 #[derive(Args, Debug)]
@@ -63,18 +107,20 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new("cargo");
         command.args(arguments).current_dir(&root);
+        // A snapshot that differs is a failure, never an update.
+        command.env("INSTA_UPDATE", "no");
         if args.allow_missing {
             command.env(ALLOW_MISSING, "1");
         }
         command
     };
 
-    steps.step("peer programs", || debian(&PEERS));
-    steps.step("formatting", || {
-        Ok(run(&mut cargo(&["fmt", "--all", "--check"]))?)
+    steps.step("peer programs", |deadline| debian(&PEERS, deadline));
+    steps.step("formatting", |deadline| {
+        Ok(deadline.run(&mut cargo(&["fmt", "--all", "--check"]))?)
     });
-    steps.step("clippy", || {
-        Ok(run(&mut cargo(&[
+    steps.step("clippy", |deadline| {
+        Ok(deadline.run(&mut cargo(&[
             "clippy",
             "--workspace",
             "--all-targets",
@@ -84,14 +130,13 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
             "warnings",
         ]))?)
     });
-    steps.step("documentation", || {
+    steps.step("documentation", |deadline| {
         let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
-        Ok(run(doc.env("RUSTDOCFLAGS", "-D warnings"))?)
+        Ok(deadline.run(doc.env("RUSTDOCFLAGS", "-D warnings"))?)
     });
-    steps.step(TESTS, || {
+    steps.step(TESTS, |deadline| {
         let mut test = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
-        // A snapshot that differs is a failure, never an update.
-        Ok(run(test.env("INSTA_UPDATE", "no"))?)
+        Ok(deadline.run(&mut test)?)
     });
     // What a test says when it skips itself is swallowed by the harness.
     if args.allow_missing && steps.has_run(TESTS) {
@@ -102,8 +147,8 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
             ));
         }
     }
-    steps.step("switched-off instrumentation leaves no code", || {
-        Ok(run(&mut cargo(&[
+    steps.step("switched-off instrumentation leaves no code", |deadline| {
+        Ok(deadline.run(&mut cargo(&[
             "build",
             "--release",
             "--locked",
@@ -113,59 +158,101 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
             "instrumentation_off",
         ]))?)
     });
-    steps.step("loom: the byte ring", || {
-        let mut test = cargo(&[
-            "test",
-            "--release",
-            "--locked",
-            "-p",
-            "virtscope-driver",
-            "--test",
-            "loom_byte_ring",
-        ]);
-        // Another cfg is another build; a folder of its own keeps both.
-        test.env("RUSTFLAGS", "--cfg loom")
-            .env("CARGO_TARGET_DIR", root.join("target/loom"));
-        Ok(run(&mut test)?)
-    });
-    steps.step("Miri: memory, byte ring and virtqueue", || {
-        miri()?;
-        let mut test = cargo(&[&format!("+{NIGHTLY}"), "miri", "test", "--locked"]);
-        test.args([
-            "-p",
-            "virtscope-driver",
-            "--lib",
-            "--test",
-            "split_model",
-            "--test",
-            "live_path",
-        ])
-        .env("MIRIFLAGS", "-Zmiri-disable-isolation")
-        .env("CARGO_TARGET_DIR", root.join("target/miri"));
-        Ok(run(&mut test)?)
-    });
-    for (krate, target) in FUZZ_TARGETS {
-        steps.step(&format!("fuzz: {krate} {target}"), || {
-            fuzz(&root, krate, target, args.fuzz_time)
+    for (what, target) in LOOM {
+        steps.step(&format!("loom: {what}"), |deadline| {
+            let mut test = cargo(&["test", "--release", "--locked", "-p", "virtscope-driver"]);
+            test.args(["--test", target])
+                // Another cfg is another build; a folder of its own keeps both.
+                .env("RUSTFLAGS", "--cfg loom")
+                .env("CARGO_TARGET_DIR", root.join("target/loom"));
+            Ok(deadline.run(&mut test)?)
         });
     }
-    steps.step("the demo, its capture and its report", || demo(&root));
+    steps.step("Miri: memory, byte ring and virtqueue", |deadline| {
+        miri(deadline)?;
+        let mut test = cargo(&[&format!("+{NIGHTLY}"), "miri", "test", "--locked"]);
+        test.args(["-p", "virtscope-driver", "--lib"])
+            .args(MIRI.iter().flat_map(|target| ["--test", target]))
+            .env("MIRIFLAGS", "-Zmiri-disable-isolation")
+            .env("CARGO_TARGET_DIR", root.join("target/miri"));
+        Ok(deadline.run(&mut test)?)
+    });
+    steps.step("AddressSanitizer: unit and integration tests", |deadline| {
+        let mut test = with_sanitizer(cargo(&["test", "--no-fail-fast"]), &root, deadline)?;
+        test.arg("--lib")
+            .args(ASAN_TESTS.iter().flat_map(|pattern| ["--test", pattern]));
+        Ok(deadline.run(&mut test)?)
+    });
+    steps.step(
+        "AddressSanitizer: examples in the documentation",
+        |deadline| {
+            let mut test = with_sanitizer(cargo(&["test", "--no-fail-fast"]), &root, deadline)?;
+            Ok(deadline.run(test.arg("--doc"))?)
+        },
+    );
+    for fuzz in &FUZZ {
+        for target in fuzz.targets {
+            let limit = LIMIT + Duration::from_secs(args.fuzz_time.into());
+            steps.step_within(
+                limit,
+                &format!("fuzz: {} {target}", fuzz.package),
+                |deadline| fuzz.run(&root, target, args.fuzz_time, deadline),
+            );
+        }
+    }
+    steps.step("the demo, its capture and its report", |deadline| {
+        demo(&root, deadline)
+    });
+    steps.step("conformance: what virtio 1.4 requires is shown", |_| {
+        Ok(check(&root)?)
+    });
     Ok(steps.conclude(args.allow_missing))
 }
 
-/// Runs one fuzz target for some seconds, from an empty corpus or what earlier
-/// runs have left.
-fn fuzz(root: &Path, krate: &str, target: &str, seconds: u32) -> Result<(), Failure> {
-    let program = cargo_fuzz(root)?;
-    let mut fuzz = Command::new(program);
-    // libFuzzer needs coverage instrumentation, which the stable compiler has
-    // behind this variable; the sanitizer is left out because the code under
-    // test has no unsafe in it.
-    fuzz.args(["run", "--sanitizer", "none", target, "--"])
-        .arg(format!("-max_total_time={seconds}"))
-        .env("RUSTC_BOOTSTRAP", "1")
-        .current_dir(root.join(krate).join("fuzz"));
-    Ok(run(&mut fuzz)?)
+/// Has `cargo test` build our packages and all they use with AddressSanitizer.
+fn with_sanitizer(mut test: Command, root: &Path, deadline: Deadline) -> anyhow::Result<Command> {
+    // A target that is named, though it is this machine's: what runs in the
+    // compiler, as build scripts and macros do, is then left as it is.
+    let target = deadline.text_of(Command::new("rustc").args(["--print", "host-tuple"]))?;
+    test.args(["--locked", "--target", target.trim()])
+        .args(ASAN.iter().flat_map(|package| ["-p", package]))
+        .env(UNSTABLE.0, UNSTABLE.1)
+        .env("RUSTFLAGS", SANITIZER)
+        .env("RUSTDOCFLAGS", SANITIZER)
+        .env("CARGO_TARGET_DIR", root.join("target/asan"));
+    Ok(test)
+}
+
+impl Fuzz {
+    /// Runs one target for some seconds, from an empty corpus or what earlier runs
+    /// have left.
+    fn run(
+        &self,
+        root: &Path,
+        target: &str,
+        seconds: u32,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        let program = cargo_fuzz(root, deadline)?;
+        let fuzz = |what: &str| {
+            let mut command = Command::new(&program);
+            command
+                .args([what, "--sanitizer", self.sanitizer, "--target-dir"])
+                .arg(root.join("target/fuzz"))
+                // The stable compiler has coverage instrumentation behind this.
+                .env(UNSTABLE.0, UNSTABLE.1)
+                .current_dir(root.join(self.package).join("fuzz"));
+            command
+        };
+        // All targets of the package in one go: the second finds itself built.
+        deadline.run(&mut fuzz("build"))?;
+        deadline.run(
+            fuzz("run")
+                .args([target, "--"])
+                .arg(format!("-max_total_time={seconds}")),
+        )?;
+        Ok(())
+    }
 }
 
 /// The workspace's folder.

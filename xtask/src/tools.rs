@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::steps::{Failure, run};
+use crate::limit::Deadline;
+use crate::steps::Failure;
 
 /// Whether `program` can be started.
 pub(crate) fn is_there(program: &str) -> bool {
@@ -24,7 +25,7 @@ pub(crate) struct DebianTool {
 }
 
 /// Installs what is missing of `tools`, if we are root on a Debian-like system.
-pub(crate) fn debian(tools: &[DebianTool]) -> Result<(), Failure> {
+pub(crate) fn debian(tools: &[DebianTool], deadline: Deadline) -> Result<(), Failure> {
     let missing: Vec<&DebianTool> = tools
         .iter()
         .filter(|tool| !is_there(tool.program))
@@ -42,9 +43,11 @@ pub(crate) fn debian(tools: &[DebianTool]) -> Result<(), Failure> {
         return Err(Failure::Missing(ask));
     }
     let apt = |arguments: &[&str]| {
-        run(Command::new("apt-get")
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive"))
+        deadline.run(
+            Command::new("apt-get")
+                .args(arguments)
+                .env("DEBIAN_FRONTEND", "noninteractive"),
+        )
     };
     // An old package list is worth a try: only a failure needs a new one.
     let mut install = vec!["install", "-y", "--no-install-recommends"];
@@ -66,14 +69,10 @@ pub(crate) fn debian(tools: &[DebianTool]) -> Result<(), Failure> {
 pub(crate) const NIGHTLY: &str = "nightly";
 
 /// Makes sure that Miri is there.
-pub(crate) fn miri() -> Result<(), Failure> {
+pub(crate) fn miri(deadline: Deadline) -> Result<(), Failure> {
     let works = || {
-        Command::new("cargo")
-            .args([&format!("+{NIGHTLY}"), "miri", "--version"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
+        let mut version = Command::new("cargo");
+        deadline.succeeds(version.args([&format!("+{NIGHTLY}"), "miri", "--version"]))
     };
     if works() {
         return Ok(());
@@ -102,8 +101,9 @@ pub(crate) fn miri() -> Result<(), Failure> {
         "rust-src",
     ];
     // A nightly that is there is good enough; a newer one may not have Miri.
-    let added = run(Command::new("rustup").args(component))
-        .or_else(|_| run(Command::new("rustup").args(toolchain)));
+    let added = deadline
+        .run(Command::new("rustup").args(component))
+        .or_else(|_| deadline.run(Command::new("rustup").args(toolchain)));
     match added {
         Ok(()) if works() => Ok(()),
         Ok(()) => Err(Failure::Missing(ask.to_owned())),
@@ -113,23 +113,25 @@ pub(crate) fn miri() -> Result<(), Failure> {
 
 /// cargo-fuzz, built into the target directory if it is nowhere else. Returns
 /// the program.
-pub(crate) fn cargo_fuzz(root: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn cargo_fuzz(root: &Path, deadline: Deadline) -> Result<PathBuf, Failure> {
     if is_there("cargo-fuzz") {
         return Ok(PathBuf::from("cargo-fuzz"));
     }
     let tools = root.join("target/tools");
     let program = tools.join("bin/cargo-fuzz");
     if !program.exists() {
-        let installed = run(Command::new("cargo")
-            .args([
-                "install",
-                "cargo-fuzz",
-                "--version",
-                "0.13.2",
-                "--locked",
-                "--root",
-            ])
-            .arg(&tools));
+        let installed = deadline.run(
+            Command::new("cargo")
+                .args([
+                    "install",
+                    "cargo-fuzz",
+                    "--version",
+                    "0.13.2",
+                    "--locked",
+                    "--root",
+                ])
+                .arg(&tools),
+        );
         if let Err(error) = installed {
             return Err(Failure::Missing(format!(
                 "cargo-fuzz (cargo install cargo-fuzz): {error:#}"
