@@ -9,10 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rstest::rstest;
 use support::*;
 use virtscope_captures::{
     CaptureReader, CaptureWriter, End, Follow, Item, WriteError, create_file,
 };
+
+/// What takes this long would never end.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_full_disk_is_told() {
@@ -114,7 +118,8 @@ fn a_closed_pipe_is_told() {
     assert!(error.is_reader_gone(), "{error}");
 }
 
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_pipe_carries_a_capture() {
     let (reader, pipe) = io::pipe().unwrap();
     let writing = thread::spawn(move || {
@@ -140,7 +145,8 @@ fn a_pipe_carries_a_capture() {
     assert_eq!(records, writing.join().unwrap().stored);
 }
 
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_growing_file_is_followed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("growing.pcapng");
@@ -174,7 +180,8 @@ fn a_growing_file_is_followed() {
     assert_eq!(found, written);
 }
 
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn following_ends_when_told() {
     let (_, bytes) = small_capture();
     let dir = tempfile::tempdir().unwrap();
@@ -196,7 +203,8 @@ fn following_ends_when_told() {
     assert!(matches!(end, End::Truncated { .. }), "{end}");
 }
 
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_follower_sees_each_record_once_it_is_flushed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("live.pcapng");

@@ -7,9 +7,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use rstest::rstest;
 use support::*;
 use virtscope_captures::{CaptureInfo, CaptureWriter, ClockOffset, create_file, monotonic_now};
 use virtscope_record::{Body, Common, Producer, Record, Sequence, Statistics};
+
+/// How long a tool may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs `tool` and returns what it printed; `None` if it is not installed and
 /// that is allowed.
@@ -91,7 +95,8 @@ fn write_now(path: &Path) -> u64 {
     totals.stored
 }
 
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn capinfos_agrees() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.pcapng");
@@ -115,7 +120,8 @@ fn capinfos_agrees() {
     assert!(report.contains("virtscope"), "{report}");
 }
 
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn tshark_agrees() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.pcapng");

@@ -52,8 +52,10 @@ impl Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
 
-    #[test]
+    #[rstest]
+    #[timeout(Duration::from_secs(60))]
     fn a_signal_set_before_the_wait_is_not_lost() {
         let signal = Signal::new();
         signal.set();

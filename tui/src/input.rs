@@ -144,6 +144,7 @@ impl Read for Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
     use std::io::Write;
 
     /// Reads until something comes, or the end.
@@ -157,7 +158,8 @@ mod tests {
         }
     }
 
-    #[test]
+    #[rstest]
+    #[timeout(std::time::Duration::from_secs(60))]
     fn a_live_input_waits_for_its_first_bytes_only() {
         let (reader, mut writer) = io::pipe().unwrap();
         let mut live = Live::over(Box::new(reader)).unwrap();

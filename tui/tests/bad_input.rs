@@ -6,11 +6,11 @@
 mod program;
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use pcap_file::DataLink;
@@ -57,12 +57,8 @@ fn unprivileged(public: &Path) -> Command {
     if rustix::process::geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
-    command
-        .env("TMPDIR", public)
-        .current_dir(public)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.env("TMPDIR", public).current_dir(public);
+    piped(&mut command);
     command
 }
 
@@ -345,11 +341,8 @@ fn a_disk_that_fills_meanwhile() {
         .args(["-c", "trap '' XFSZ; ulimit -f 4000; exec \"$0\" \"$@\""])
         .arg(PROGRAM)
         .args(["demo", "--duration", "5m", "-w"])
-        .args([&path, tree.path()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let ended = run(&mut command);
+        .args([&path, tree.path()]);
+    let ended = run(piped(&mut command));
     ended.assert_refused(&["the disk is full", "free some space"]);
     assert!(
         ended.text().contains("0 incomplete, 0 in flight"),
@@ -365,7 +358,7 @@ fn a_disk_that_fills_meanwhile() {
     assert_eq!(report["capture"]["tail_known"], false);
 }
 
-/// Whether a command whose reader stops after 100 bytes ends without a word.
+/// Whether a command whose reader goes after 100 bytes ends without a word.
 #[rstest]
 #[case(&["demo", "--rate", "2000", "--duration", "5m", "-w", "-"])]
 #[case(&["print", "--records", "-"])]
@@ -376,11 +369,13 @@ fn closed_pipes_end_it_quietly(#[case] arguments: &[&str]) {
     let (_dir, path) = file("x.pcapng", sample());
     let mut command = virtscope(arguments);
     command.current_dir(tree.path());
-    let (mut reader, writer) = io::pipe().unwrap();
+    let (reader, writer) = io::pipe().unwrap();
     let running = Running::start(command.stdin(File::open(path).unwrap()).stdout(writer));
     // Or the program would not be the only one that writes.
     drop(command);
-    reader.read_exact(&mut [0; 100]).unwrap();
+    wait_until("100 bytes are printed", || {
+        rustix::io::ioctl_fionread(&reader).unwrap() >= 100
+    });
     drop(reader);
     running.end().assert_clean();
 }

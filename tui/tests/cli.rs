@@ -5,10 +5,10 @@
 mod program;
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use program::*;
 use rstest::rstest;
@@ -165,20 +165,12 @@ fn a_capture_tells_what_the_demo_told() {
 /// How many packets `capinfos` counts, and that it names all interfaces; `None`
 /// if it is not installed and that is allowed.
 fn packets_by_capinfos(path: &Path) -> Option<u64> {
-    let output = match Command::new("capinfos").arg("-M").arg(path).output() {
-        Ok(output) => output,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            assert!(
-                std::env::var("VIRTSCOPE_ALLOW_MISSING").as_deref() == Ok("1"),
-                "capinfos not found: install Debian's tshark, or run `cargo xtask test`"
-            );
-            println!("SKIPPED: capinfos is not installed");
-            return None;
-        }
-        Err(error) => panic!("capinfos: {error}"),
-    };
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).unwrap();
+    if !is_there("capinfos", "tshark") {
+        return None;
+    }
+    let ended = run(piped(Command::new("capinfos").arg("-M").arg(path)));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let text = ended.text();
     for name in ["virtio0/requests", "virtio1/requests"] {
         assert!(text.contains(&format!("Name = {name}")), "{text}");
     }
@@ -212,16 +204,13 @@ fn the_demo_without_a_command_is_the_demo() {
 fn pipes_carry_captures() {
     let tree = tree();
     for reader in ["report", "print"] {
-        let mut producer = virtscope(["demo", "--duration", "1s", "--rate", "2000", "-w", "-"])
-            .arg(tree.path())
-            .spawn()
-            .unwrap();
-        let capture = producer.stdout.take().unwrap();
+        let mut demo = virtscope(["demo", "--duration", "1s", "--rate", "2000", "-w", "-"]);
+        let (producer, capture) = Running::start_for(demo.arg(tree.path()));
         let consumer = run(virtscope([reader, "-"]).stdin(capture));
-        let produced = producer.wait_with_output().unwrap();
-        assert!(produced.status.success(), "{produced:?}");
+        let produced = producer.end();
+        assert_eq!(produced.code, Some(0), "{produced:?}");
         // The capture has standard output, so the report is on standard error.
-        let report = String::from_utf8(produced.stderr).unwrap();
+        let report = produced.stderr;
         let text = consumer.assert_clean().text();
         if reader == "report" {
             assert_eq!(text, report);
@@ -370,22 +359,19 @@ fn a_second_signal_insists() {
     let tree = tree();
     // Nobody reads the capture, so the pipe fills and ending it takes forever.
     let scratch = tempfile::tempdir().unwrap();
-    let mut child = demo(tree.path())
-        .args(["-w", "-"])
-        .env("TMPDIR", scratch.path())
-        .spawn()
-        .unwrap();
-    let pipe = child.stdout.take().unwrap();
+    let mut command = demo(tree.path());
+    command.args(["-w", "-"]).env("TMPDIR", scratch.path());
+    let (mut running, pipe) = Running::start_for(&mut command);
     wait_until("the pipe is full", || {
         rustix::io::ioctl_fionread(&pipe).unwrap() > 60_000
     });
     let mut sent = 0;
     let mut status = None;
     wait_until("it ends", || {
-        send(&child, Signal::INT);
+        running.signal(Signal::INT);
         sent += 1;
         std::thread::sleep(std::time::Duration::from_millis(100));
-        status = child.try_wait().unwrap();
+        status = running.child.try_wait().unwrap();
         status.is_some()
     });
     assert!(sent >= 2, "the first signal alone asks politely");
@@ -397,13 +383,7 @@ fn a_second_signal_insists() {
 #[test]
 fn a_signal_ends_reading_and_the_report_is_of_what_was_read() {
     let tree = tree();
-    let mut producer = demo(tree.path());
-    let mut producer = producer
-        .args(["-w", "-"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let capture = producer.stdout.take().unwrap();
+    let (producer, capture) = Running::start_for(demo(tree.path()).args(["-w", "-"]));
     let reader = Running::start(virtscope(["report", "-"]).stdin(capture));
     wait_until("something is read", || reader.bytes_read() > 100_000);
     reader.signal(Signal::INT);
@@ -411,7 +391,5 @@ fn a_signal_ends_reading_and_the_report_is_of_what_was_read() {
     ended.assert_refused(&["standard input", "interrupted"]);
     assert!(Summary::of(ended.text()).completed > 0);
     // With its reader gone the demo ends, and has nothing to complain about.
-    let produced = producer.wait_with_output().unwrap();
-    assert!(produced.status.success(), "{produced:?}");
-    assert_eq!(String::from_utf8(produced.stderr).unwrap(), "");
+    producer.end().assert_clean();
 }

@@ -1,5 +1,7 @@
 //! Our 9P decoder against Wireshark's: the messages of a real run, one by one.
 
+#[path = "common/program.rs"]
+mod program;
 #[path = "common/tree.rs"]
 mod tree;
 
@@ -10,6 +12,7 @@ use std::time::Duration;
 
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 use pcap_file::{DataLink, Endianness};
+use program::{is_there, piped};
 use tree::{Comparison, assert_sound, generate, options, until};
 use virtscope::demo::run;
 use virtscope_analyzer::p9::{Message, MessageType};
@@ -23,18 +26,6 @@ const PORT_9P: u32 = 564;
 
 /// Messages compared: some of every kind come long before.
 const MESSAGES: usize = 20_000;
-
-fn has_tshark() -> bool {
-    if Command::new("tshark").arg("--version").output().is_ok() {
-        return true;
-    }
-    assert!(
-        std::env::var_os("VIRTSCOPE_ALLOW_MISSING").is_some(),
-        "tshark not found: install Debian's tshark, or run `cargo xtask test`"
-    );
-    println!("SKIPPED: tshark not found");
-    false
-}
 
 /// A tag of an exported PDU: type, length, value padded to four bytes.
 fn tlv(tag: u16, value: &[u8]) -> Vec<u8> {
@@ -130,17 +121,17 @@ fn ours(message: &[u8]) -> Seen {
 }
 
 fn wiresharks(pcap: &Path) -> Vec<Seen> {
-    let output = Command::new("tshark")
+    let mut tshark = Command::new("tshark");
+    tshark
         .arg("-r")
         .arg(pcap)
         .args(["-T", "fields", "-E", "occurrence=f"])
         .args(["-e", "9p.msgtype", "-e", "9p.tag"])
-        .args(["-e", "9p.fid", "-e", "9p.dfid", "-e", "_ws.malformed"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "tshark: {}", output.status);
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines()
+        .args(["-e", "9p.fid", "-e", "9p.dfid", "-e", "_ws.malformed"]);
+    let ended = program::run(piped(&mut tshark));
+    assert_eq!(ended.code, Some(0), "tshark: {}", ended.stderr);
+    let lines = ended.text().lines();
+    lines
         .map(|line| {
             let fields: Vec<&str> = line.split('\t').collect();
             let [kind, tag, fid, dfid, malformed] = fields[..] else {
@@ -167,7 +158,7 @@ fn number(text: &str) -> u32 {
 
 #[test]
 fn every_message_is_what_wireshark_says() {
-    if !has_tshark() {
+    if !is_there("tshark", "tshark") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

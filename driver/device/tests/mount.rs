@@ -6,6 +6,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rstest::rstest;
 use virtscope_device::in_process::{Config, InProcess9p};
 use virtscope_device::p9::{Access, Delay};
 use virtscope_driver::instrument::NoInstrument;
@@ -20,6 +21,9 @@ use rustix::io::Errno;
 
 const O_RDONLY: u32 = 0;
 const O_WRONLY: u32 = 1;
+
+/// What takes this long would never end.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn config(access: Access, event_idx: bool) -> Config {
     Config {
@@ -48,7 +52,8 @@ fn mount(
     (device, client)
 }
 
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_file_is_read_as_it_is_on_disk() {
     for event_idx in [false, true] {
         let dir = tempfile::tempdir().unwrap();
@@ -79,7 +84,8 @@ fn a_file_is_read_as_it_is_on_disk() {
     }
 }
 
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn files_are_made_written_listed_and_removed() {
     let dir = tempfile::tempdir().unwrap();
     let (_device, client) = mount(dir.path(), config(Access::ReadWrite, true));
@@ -102,7 +108,8 @@ fn files_are_made_written_listed_and_removed() {
 }
 
 /// More requests than the ring has room for: threads wait and are woken.
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_full_ring_makes_threads_wait_not_fail() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), vec![7; 300_000]).unwrap();
@@ -131,7 +138,8 @@ fn a_full_ring_makes_threads_wait_not_fail() {
 }
 
 /// A slow read is overtaken by fast requests behind it.
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_slow_request_holds_up_no_other() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), b"x").unwrap();
@@ -142,7 +150,7 @@ fn a_slow_request_holds_up_no_other() {
     config.delay = Delay::by(move |operation| {
         if operation.bytes == 7 {
             entered.send(()).unwrap();
-            held.lock().unwrap().recv().unwrap();
+            let _ = held.lock().unwrap().recv();
         }
         None
     });
@@ -150,6 +158,9 @@ fn a_slow_request_holds_up_no_other() {
     let (fid, _) = client.walk(client.root(), &[b"file"]).unwrap();
     client.open(fid, O_RDONLY).unwrap();
     std::thread::scope(|scope| {
+        // Goes with this block, also when an assertion fails: else the scope would
+        // wait for the read, and the read for this.
+        let release = release;
         let slow = scope.spawn(|| client.read(fid, 0, 7).unwrap());
         reading.recv().unwrap();
         // Were they held up, none of these would come back.
@@ -157,12 +168,13 @@ fn a_slow_request_holds_up_no_other() {
             client.getattr(fid).unwrap();
         }
         assert!(!slow.is_finished());
-        release.send(()).unwrap();
+        drop(release);
         assert_eq!(slow.join().unwrap(), b"x");
     });
 }
 
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn a_channel_carries_one_mount_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let device = Arc::new(
@@ -180,7 +192,8 @@ fn a_channel_carries_one_mount_at_a_time() {
 }
 
 /// Removing the device wakes whoever waits, with an error.
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn removal_ends_requests_in_flight() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), b"x").unwrap();
@@ -189,7 +202,8 @@ fn removal_ends_requests_in_flight() {
     config.delay = Delay::by(move |operation| {
         (operation.bytes == 7).then(|| {
             entered.send(()).unwrap();
-            Duration::from_secs(60)
+            // The device does not wait for the rest of it.
+            2 * PATIENCE
         })
     });
     let (device, client) = mount(dir.path(), config);
@@ -210,7 +224,8 @@ fn removal_ends_requests_in_flight() {
 
 /// Bytes that are no 9P message get an answer or an empty reply, and the device
 /// goes on.
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn nonsense_does_not_stop_the_device() {
     let dir = tempfile::tempdir().unwrap();
     let (device, client) = mount(dir.path(), config(Access::ReadOnly, true));

@@ -54,8 +54,10 @@ impl Numbers {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use rstest::rstest;
 
-    #[test]
+    #[rstest]
+    #[timeout(std::time::Duration::from_secs(60))]
     fn a_number_is_lent_to_one_at_a_time() {
         let numbers = Numbers::below(3);
         let mut lent: Vec<u32> = (0..3).map(|_| numbers.take()).collect();

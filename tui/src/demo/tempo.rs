@@ -69,9 +69,9 @@ mod tests {
 
     #[test]
     fn a_spent_budget_means_a_pause_and_a_stop_ends_it() {
+        let began = Instant::now();
         let tempo = Tempo::new(100);
         let stop = AtomicBool::new(false);
-        let began = Instant::now();
         for issued in 0..=40 {
             tempo.wait(|| issued, &stop);
         }

@@ -117,7 +117,10 @@ fn until_done(
                 break;
             }
         }
-        is_stale |= app.observe(feed.snapshot(), feed.status());
+        // In this order, because a feed stores its snapshot before it says that it
+        // stands still: a picture that says so is of the last one.
+        let status = feed.status();
+        is_stale |= app.observe(feed.snapshot(), status);
     }
 }
 

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -39,11 +39,32 @@ pub(crate) fn virtscope<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>)
     command
         .args(arguments)
         .env("COLUMNS", "100")
-        .env_remove("RUST_BACKTRACE")
+        .env_remove("RUST_BACKTRACE");
+    piped(&mut command);
+    command
+}
+
+/// Gives a command nothing on standard input, and has what it prints collected.
+pub(crate) fn piped(command: &mut Command) -> &mut Command {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
+        .stderr(Stdio::piped())
+}
+
+/// Whether `program` of Debian's `package` is installed. Where it is not, that
+/// must be allowed.
+pub(crate) fn is_there(program: &str, package: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
+        return true;
+    }
+    assert!(
+        std::env::var("VIRTSCOPE_ALLOW_MISSING").as_deref() == Ok("1"),
+        "{program} not found: install Debian's {package}, or run `cargo xtask test`"
+    );
+    println!("SKIPPED: {program} is not installed");
+    false
 }
 
 /// `virtscope demo` on `directory` for minutes, at a pace that leaves the machine
@@ -74,9 +95,11 @@ pub(crate) fn run(command: &mut Command) -> Ended {
 pub(crate) fn run_on(command: &mut Command, input: &[u8]) -> Ended {
     let mut running = Running::start(command.stdin(Stdio::piped()));
     let mut stdin = running.child.stdin.take().unwrap();
-    // A program that stops reading has its reasons; what they are is in `Ended`.
-    let _ = stdin.write_all(input);
-    drop(stdin);
+    let input = input.to_vec();
+    // On a thread of its own, or a program that neither reads nor ends would not be
+    // found out. One that stops reading has its reasons; what they are is in
+    // `Ended`.
+    std::thread::spawn(move || stdin.write_all(&input));
     running.end()
 }
 
@@ -90,6 +113,17 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `command`; what it prints is collected if it is piped.
     pub(crate) fn start(command: &mut Command) -> Self {
+        Self::over(Self::spawn(command))
+    }
+
+    /// Starts `command`, whose standard output is for somebody else.
+    pub(crate) fn start_for(command: &mut Command) -> (Self, ChildStdout) {
+        let mut child = Self::spawn(command.stdout(Stdio::piped()));
+        let stdout = child.stdout.take().unwrap();
+        (Self::over(child), stdout)
+    }
+
+    fn spawn(command: &mut Command) -> Child {
         let mut child = None;
         // A program that was copied just now counts as being written as long as
         // another test's child has not let go of what it inherited.
@@ -101,7 +135,10 @@ impl Running {
             Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => false,
             Err(error) => panic!("{command:?}: {error}"),
         });
-        let mut child = child.unwrap();
+        child.unwrap()
+    }
+
+    fn over(mut child: Child) -> Self {
         let stdout = Collected::from(child.stdout.take());
         let stderr = Collected::from(child.stderr.take());
         Self {
@@ -117,7 +154,7 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        send(&self.child, signal);
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Bytes it has read so far, from wherever, by what the kernel says of it.
@@ -150,11 +187,6 @@ impl Drop for Running {
     }
 }
 
-/// Sends `signal` to a child that has not been waited for.
-pub(crate) fn send(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
-}
-
 /// What a thread reads from a pipe.
 #[derive(Default)]
 struct Collected {
@@ -179,6 +211,8 @@ impl Collected {
 
     fn all(&mut self) -> Vec<u8> {
         if let Some(reader) = self.reader.take() {
+            // A child of the program's could still hold the pipe.
+            wait_until("the pipe is closed", || reader.is_finished());
             reader.join().unwrap();
         }
         std::mem::take(&mut *self.bytes.lock().unwrap())

@@ -1,18 +1,17 @@
 //! A terminal to look at: a tmux server of the test's own with one shell in it.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::program::{PROGRAM, wait_until};
+use crate::program::{Ended, PROGRAM, is_there, piped, run, wait_until};
 
 /// How long the screen may take to show something.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often is looked meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -26,6 +25,9 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// A terminal of this size; `None` if tmux is missing and that is allowed.
     pub(crate) fn open(columns: u16, rows: u16) -> Option<Self> {
+        if !is_there("tmux", "tmux") {
+            return None;
+        }
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let terminal = Self {
@@ -44,18 +46,7 @@ impl Terminal {
         for variable in ["TMUX", "ENV", "COLUMNS", "LINES", "RUST_BACKTRACE"] {
             command.env_remove(variable);
         }
-        match command.output() {
-            Ok(output) => succeeded("new-session", output),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                assert!(
-                    std::env::var("VIRTSCOPE_ALLOW_MISSING").as_deref() == Ok("1"),
-                    "tmux not found: install Debian's tmux, or run `cargo xtask test`"
-                );
-                println!("SKIPPED: tmux is not installed");
-                return None;
-            }
-            Err(error) => panic!("tmux: {error}"),
-        };
+        succeeded("new-session", &run(piped(&mut command)));
         terminal.wait("there is a prompt", |screen| !screen.trim().is_empty());
         Some(terminal)
     }
@@ -69,8 +60,8 @@ impl Terminal {
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
-        let output = self.command().args(arguments).output().unwrap();
-        succeeded(arguments[0], output)
+        let ended = run(piped(self.command().args(arguments)));
+        succeeded(arguments[0], &ended)
     }
 
     /// A path in the shell's directory.
@@ -139,14 +130,15 @@ impl Terminal {
         })
     }
 
-    /// Waits until what is shown stands still, and returns it.
+    /// Waits until what is shown has stood still for some looks, and returns it. A
+    /// program that is kept from running draws nothing for one or two, too.
     #[track_caller]
     pub(crate) fn wait_still(&self) -> String {
-        let mut before = String::new();
+        let (mut before, mut looks) = (String::new(), 0);
         self.wait("it stands still", |screen| {
-            let is_still = before == screen;
+            looks = if before == screen { looks + 1 } else { 0 };
             screen.clone_into(&mut before);
-            is_still
+            looks >= 8
         })
     }
 
@@ -179,8 +171,7 @@ impl Terminal {
     pub(crate) fn close(&self) {
         self.tmux(&["kill-session"]);
         wait_until("the terminal is gone", || {
-            let output = self.command().arg("list-sessions").output().unwrap();
-            !output.status.success()
+            run(piped(self.command().arg("list-sessions"))).code != Some(0)
         });
     }
 }
@@ -193,7 +184,7 @@ impl Drop for Terminal {
 }
 
 #[track_caller]
-fn succeeded(what: &str, output: Output) -> String {
-    assert!(output.status.success(), "tmux {what}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
+fn succeeded(what: &str, ended: &Ended) -> String {
+    assert_eq!(ended.code, Some(0), "tmux {what}: {ended:?}");
+    ended.text().to_owned()
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use rstest::rstest;
 use virtscope_device::p9::wire::MessageType;
 use virtscope_device::p9::{Access, Delay, Done, FileServer, Job, Operation, Pool};
 
@@ -258,7 +259,8 @@ fn a_version_takes_back_what_waits_and_waits_for_what_runs() {
     assert_eq!(setup.outcome(), (5, Err(Errno::BADF)), "a new session");
 }
 
-#[test]
+#[rstest]
+#[timeout(PATIENCE)]
 fn dropping_a_pool_does_not_wait_for_delays() {
     let (sender, started) = channel();
     let sender = Mutex::new(sender);
@@ -271,9 +273,7 @@ fn dropping_a_pool_does_not_wait_for_delays() {
         setup.submit(getattr(tag, 1));
     }
     started.recv_timeout(PATIENCE).expect("a worker begins");
-    let begin = Instant::now();
     drop(setup);
-    assert!(begin.elapsed() < PATIENCE);
 }
 
 #[test]
