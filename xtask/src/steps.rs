@@ -116,7 +116,10 @@ impl Steps {
                 }
                 Err(Failure::Failed(error)) => {
                     failed += 1;
-                    ("FAILED", format!(": {error:#}"))
+                    // The rest stands where the step was.
+                    let said = format!("{error:#}");
+                    let first = said.lines().next().unwrap_or_default();
+                    ("FAILED", format!(": {first}"))
                 }
             };
             let seconds = done.took.as_secs_f64();
