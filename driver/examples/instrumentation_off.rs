@@ -20,11 +20,14 @@ use std::sync::Arc;
 
 use virtscope_device::queue::DeviceQueue;
 use virtscope_driver::instrument::{Event, Instrument, Payload};
-use virtscope_driver::memory::{GuestAddress, GuestMemory, Segment, SharedQueueMemory};
-use virtscope_driver::ring::{
-    Features, Notifier, NotifyError, QueueSize, SplitQueue, split_layout,
+use virtscope_driver::memory::{
+    GuestAddress, GuestMemory, IndirectTables, Segment, SharedQueueMemory,
 };
-use virtscope_record::{Generation, Timestamp, Token};
+use virtscope_driver::ring::{
+    AvailableNotification, Features, Notifier, NotifyError, QueueSize, Virtqueue, packed_layout,
+    split_layout,
+};
+use virtscope_record::{Generation, Layout, Timestamp, Token};
 
 #[cfg(not(debug_assertions))]
 unsafe extern "C" {
@@ -62,21 +65,47 @@ impl Instrument for Off {
 struct NoDoorbell;
 
 impl Notifier for NoDoorbell {
-    fn notify(&self) -> Result<(), NotifyError> {
+    fn notify(&self, _: AvailableNotification) -> Result<(), NotifyError> {
         Ok(())
     }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let size = QueueSize::new(4)?;
-    let features = Features { event_idx: true };
-    let memory = Arc::new(GuestMemory::new(2));
-    let (addresses, _) = split_layout::contiguous(GuestAddress(0), size);
-    let areas = SharedQueueMemory::split(memory, addresses, size)?;
-    let mut driver = SplitQueue::new(areas.clone(), size, features, Off, Box::new(NoDoorbell));
-    let mut device = DeviceQueue::new(areas, size, features, Off);
+    for layout in [Layout::Split, Layout::Packed] {
+        every_operation(layout)?;
+    }
+    Ok(())
+}
 
-    // Every operation that may be recorded, once.
+/// Every operation that may be recorded, once.
+fn every_operation(layout: Layout) -> Result<(), Box<dyn std::error::Error>> {
+    let size = QueueSize::new(4)?;
+    let features = Features {
+        event_idx: true,
+        indirect: true,
+        in_order: true,
+    };
+    let memory = Arc::new(GuestMemory::new(2));
+    let areas = match layout {
+        Layout::Split => {
+            let (addresses, _) = split_layout::contiguous(GuestAddress(0), size);
+            SharedQueueMemory::split(memory, addresses, size)?
+        }
+        Layout::Packed => {
+            let (addresses, _) = packed_layout::contiguous(GuestAddress(0), size);
+            SharedQueueMemory::packed(memory, addresses, size)?
+        }
+    };
+    let tables = IndirectTables {
+        base: GuestAddress(2048),
+        count: 1,
+        capacity: 4,
+    };
+    let driver_areas = areas.clone().with_indirect_tables(tables)?;
+    let doorbell = Box::new(NoDoorbell);
+    let mut driver = Virtqueue::new(layout, driver_areas, size, features, Off, doorbell)?;
+    let mut device = DeviceQueue::new(layout, areas, size, features, Off)?;
+
     let segment = Segment {
         address: GuestAddress(4096),
         len: 64,
@@ -86,17 +115,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     driver.kick()?;
     device.disable_kicks();
     while let Some(chain) = device.take()? {
-        device.put_used(chain.head, chain.writable_bytes());
+        device.put_used(&chain, chain.writable_bytes());
     }
     let interrupted = device.should_interrupt() && driver.handle().interrupt();
     driver.disable_callbacks();
     let used = driver.get_buf()?;
     driver.enable_callbacks();
+    driver.enable_callbacks_delayed();
+    let state = driver.enable_callbacks_prepare();
+    let pending = driver.handle().poll(state);
     device.enable_kicks();
     let unused = driver.detach_unused();
+    driver.reset(Generation(1), |_| ());
 
     println!(
-        "{:?}: interrupted {interrupted}, refused {}, left {}",
+        "{:?}: interrupted {interrupted}, refused {}, left {}, pending {pending}",
         used.map(|used| (used.data, used.written)),
         refused.is_err(),
         unused.is_some(),

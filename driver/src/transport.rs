@@ -7,7 +7,7 @@ use virtscope_record::FeatureBits;
 
 use crate::event::Signal;
 use crate::memory::{GuestMemory, QueueAddresses};
-use crate::ring::{NotifyError, QueueSize};
+use crate::ring::{AvailableNotification, InvalidQueueSize, NotifyError, QueueSize};
 
 bitflags::bitflags! {
     /// The device status field (virtio 1.4 §2.1).
@@ -64,11 +64,12 @@ pub trait Transport: Send + Sync {
     fn max_queue_size(&self, index: u16) -> Option<QueueSize>;
     /// Sets up and enables queue `index`.
     fn enable_queue(&self, index: u16, setup: QueueSetup);
-    /// Sends an available buffer notification for queue `index`.
+    /// Sends an available buffer notification for queue `index`; what it says beside
+    /// that matters with `VIRTIO_F_NOTIFICATION_DATA` only.
     ///
     /// # Errors
     /// The device is gone.
-    fn notify(&self, index: u16) -> Result<(), NotifyError>;
+    fn notify(&self, index: u16, notification: AvailableNotification) -> Result<(), NotifyError>;
     /// The memory that driver and device share.
     fn memory(&self) -> &Arc<GuestMemory>;
 }
@@ -109,6 +110,9 @@ pub enum InitError {
         /// The queue's index.
         index: u16,
     },
+    /// The device wants a queue that its layout forbids.
+    #[error(transparent)]
+    QueueSize(#[from] InvalidQueueSize),
     /// Guest memory is used up.
     #[error("no guest memory left for {what}")]
     NoMemory {

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::Rig;
+use common::{Plan, Rig};
 use rstest::rstest;
 use virtscope_device::queue::DeviceQueue;
 use virtscope_driver::event::Signal;
 use virtscope_driver::instrument::live::{Hub, Probe};
 use virtscope_driver::memory::{GuestAddress, GuestMemory, Segment, SharedQueueMemory};
-use virtscope_driver::ring::SplitQueue;
-use virtscope_record::{Body, Flags, Kind, Producer, QueueId, Record, RingIndex, Timestamp, Token};
+use virtscope_driver::ring::Virtqueue;
+use virtscope_record::{
+    Body, Flags, Kind, Layout, Producer, QueueId, Record, RingIndex, Timestamp, Token,
+};
 
 const QUEUE: QueueId = QueueId::new(0, 0);
 const ENTRIES: u16 = 16;
@@ -44,7 +46,7 @@ fn message(number: u64) -> [u8; MESSAGE as usize] {
 /// Sends all requests, as many at a time as the ring holds, and checks that each
 /// comes back with its own bytes. Returns how often the device was notified.
 fn drive(
-    mut driver: SplitQueue<SharedQueueMemory, Probe, u64>,
+    mut driver: Virtqueue<SharedQueueMemory, Probe, u64>,
     memory: &GuestMemory,
     buffers: GuestAddress,
     lines: &Lines,
@@ -121,7 +123,7 @@ fn serve(
             let mut bytes = [0; MESSAGE as usize];
             memory.read(chain.readable[0].address, &mut bytes).unwrap();
             memory.write(chain.writable[0].address, &bytes).unwrap();
-            device.put_used(chain.head, MESSAGE);
+            device.put_used(&chain, MESSAGE);
             if device.should_interrupt() {
                 lines.interrupt.set();
                 interrupts += 1;
@@ -154,10 +156,10 @@ struct Run {
 fn run(event_idx: bool, ring_bytes: usize, drained: Drained) -> Run {
     let hub = Hub::new(ring_bytes, MESSAGE);
     let probe = |producer| hub.probe(QUEUE, producer);
+    let mut plan = Plan::new(Layout::Split, ENTRIES);
+    plan.features.event_idx = event_idx;
     let rig = Rig::new(
-        ENTRIES,
-        event_idx,
-        1,
+        plan,
         probe(Producer::DriverHalf),
         probe(Producer::DeviceHalf),
     );

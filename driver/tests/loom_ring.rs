@@ -13,12 +13,14 @@ use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 use rstest::rstest;
 use virtscope_device::queue::DeviceQueue;
 use virtscope_driver::instrument::NoInstrument;
-use virtscope_driver::memory::{GuestAddress, QueueMemory, RingWords, Segment};
+use virtscope_driver::memory::{Barrier, GuestAddress, Order, QueueMemory, RingWords, Segment};
 use virtscope_driver::ring::split_layout::{
     DESCRIPTOR_LEN, FLAGS, IDX, avail_entry, avail_event, used_entry, used_event,
 };
-use virtscope_driver::ring::{Features, Notifier, NotifyError, QueueSize, SplitQueue};
-use virtscope_record::Token;
+use virtscope_driver::ring::{
+    AvailableNotification, Features, Notifier, NotifyError, QueueSize, SplitQueue,
+};
+use virtscope_record::{Layout, Token};
 
 /// One loom atomic per word of an area, of the size it is reached with.
 enum Word {
@@ -59,15 +61,15 @@ macro_rules! words {
     ($($load:ident, $store:ident, $bits:ident, $number:ty;)*) => {
         impl RingWords for Area {
             $(
-                fn $load(&self, offset: usize, order: Ordering) -> $number {
+                fn $load(&self, offset: usize, order: Order) -> $number {
                     match self.0.get(&offset) {
-                        Some(Word::$bits(word)) => word.load(order),
+                        Some(Word::$bits(word)) => word.load(order.load()),
                         _ => panic!("no {} at offset {offset}", stringify!($bits)),
                     }
                 }
-                fn $store(&self, offset: usize, value: $number, order: Ordering) {
+                fn $store(&self, offset: usize, value: $number, order: Order) {
                     match self.0.get(&offset) {
-                        Some(Word::$bits(word)) => word.store(value, order),
+                        Some(Word::$bits(word)) => word.store(value, order.store()),
                         _ => panic!("no {} at offset {offset}", stringify!($bits)),
                     }
                 }
@@ -111,7 +113,7 @@ impl QueueMemory for Memory {
     fn device_area(&self) -> &Area {
         &self.shared.device
     }
-    fn full_fence(&self) {
+    fn fence(&self, _: Barrier) {
         if self.fenced {
             fence(Ordering::SeqCst);
         }
@@ -124,7 +126,7 @@ impl QueueMemory for Memory {
 struct NoDoorbell;
 
 impl Notifier for NoDoorbell {
-    fn notify(&self) -> Result<(), NotifyError> {
+    fn notify(&self, _: AvailableNotification) -> Result<(), NotifyError> {
         Ok(())
     }
 }
@@ -144,7 +146,10 @@ type Device = DeviceQueue<Memory, NoInstrument>;
 /// it begins, lies behind and asks for nothing.
 fn ring(entries: u16, event_idx: bool, fences: Fences) -> (Driver, Device, Arc<Shared>) {
     let size = QueueSize::new(entries).unwrap();
-    let features = Features { event_idx };
+    let features = Features {
+        event_idx,
+        ..Features::default()
+    };
     let zeroes = || (0..3).map(|_| AtomicU64::new(0)).collect();
     let shared = Arc::new(Shared {
         descriptor: Area::new(
@@ -179,8 +184,10 @@ fn ring(entries: u16, event_idx: bool, fences: Fences) -> (Driver, Device, Arc<S
         features,
         NoInstrument,
         Box::new(NoDoorbell),
-    );
-    let mut device = DeviceQueue::new(device_view, size, features, NoInstrument);
+    )
+    .unwrap();
+    let mut device =
+        DeviceQueue::new(Layout::Split, device_view, size, features, NoInstrument).unwrap();
 
     add(&mut driver, &shared, 0);
     driver.kick_prepare();
@@ -211,7 +218,7 @@ fn serve(device: &mut Device, shared: &Shared) -> bool {
     let request = shared.requests[number as usize].load(Ordering::Relaxed);
     assert_eq!(request, 100 + number, "the request was taken unseen");
     shared.replies[number as usize].store(200 + number, Ordering::Relaxed);
-    device.put_used(chain.head, 8);
+    device.put_used(&chain, 8);
     true
 }
 

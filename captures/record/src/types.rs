@@ -240,6 +240,10 @@ impl FeatureBits {
     pub const RING_PACKED: Self = Self(1 << 34);
     /// `VIRTIO_F_IN_ORDER` (virtio 1.4 §6).
     pub const IN_ORDER: Self = Self(1 << 35);
+    /// `VIRTIO_F_NOTIFICATION_DATA` (virtio 1.4 §6).
+    pub const NOTIFICATION_DATA: Self = Self(1 << 38);
+    /// `VIRTIO_F_RING_RESET` (virtio 1.4 §6).
+    pub const RING_RESET: Self = Self(1 << 40);
 
     /// Whether every bit of `other` is set in `self`.
     pub const fn contains(self, other: Self) -> bool {

@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use virtscope_driver::event::Signal;
 use virtscope_driver::instrument::Instrument;
 use virtscope_driver::memory::{GuestMemory, SharedQueueMemory};
-use virtscope_driver::ring::{Features, NotifyError, QueueSize};
+use virtscope_driver::ring::{AvailableNotification, Features, NotifyError, QueueSize};
 use virtscope_driver::transport::{DEVICE_TYPE_9P, QueueSetup, Status, Transport};
-use virtscope_record::FeatureBits;
+use virtscope_record::{FeatureBits, Layout};
 
 use crate::p9::{Access, Delay, FileServer, Pool, ServeError};
 use crate::queue::DeviceQueue;
@@ -111,16 +111,21 @@ impl<I: Instrument> InProcess9p<I> {
     }
 
     fn start(&self, setup: &QueueSetup, features: FeatureBits) -> Result<Running, DeviceError> {
-        let queue_memory =
-            SharedQueueMemory::split(Arc::clone(&self.memory), setup.addresses, setup.size)?;
+        let memory = Arc::clone(&self.memory);
+        let (layout, queue_memory) = if features.contains(FeatureBits::RING_PACKED) {
+            let memory = SharedQueueMemory::packed(memory, setup.addresses, setup.size)?;
+            (Layout::Packed, memory)
+        } else {
+            let memory = SharedQueueMemory::split(memory, setup.addresses, setup.size)?;
+            (Layout::Split, memory)
+        };
         let queue = DeviceQueue::new(
+            layout,
             queue_memory,
             setup.size,
-            Features {
-                event_idx: features.contains(FeatureBits::EVENT_IDX),
-            },
+            Features::from_bits(features),
             self.instrument.clone(),
-        );
+        )?;
         let doorbell = Arc::clone(&self.doorbell);
         let wake = {
             let doorbell = Arc::clone(&doorbell);
@@ -273,7 +278,7 @@ impl<I: Instrument> Transport for InProcess9p<I> {
         }
     }
 
-    fn notify(&self, index: u16) -> Result<(), NotifyError> {
+    fn notify(&self, index: u16, _: AvailableNotification) -> Result<(), NotifyError> {
         let status = self.registers.lock().status;
         if index != 0 || !status.contains(Status::DRIVER_OK) {
             return Err(NotifyError);

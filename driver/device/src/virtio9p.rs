@@ -10,6 +10,7 @@ use std::sync::Arc;
 use virtscope_driver::event::Signal;
 use virtscope_driver::instrument::Instrument;
 use virtscope_driver::memory::{GuestMemory, OutOfRange, Segment, SharedQueueMemory};
+use virtscope_driver::ring::InvalidQueueSize;
 
 use crate::p9::{Job, MAX_MSIZE, Pool};
 use crate::queue::{Chain, DeviceQueue, DriverFault};
@@ -36,6 +37,9 @@ pub enum DeviceError {
     /// The driver broke the ring's rules.
     #[error(transparent)]
     Driver(#[from] DriverFault),
+    /// The driver set up a queue of a size that its layout forbids.
+    #[error(transparent)]
+    QueueSize(#[from] InvalidQueueSize),
     /// A buffer is not in guest memory.
     #[error("a buffer of the driver's is unreachable: {0}")]
     Memory(#[from] OutOfRange),
@@ -120,7 +124,7 @@ impl<I: Instrument> Virtio9p<I> {
         // The pool finishes each job once, so its chain is there.
         if let Some(chain) = self.in_service.remove(&done.id) {
             let written = scatter(&self.memory, &chain.writable, &done.reply)?;
-            self.queue.put_used(chain.head, written);
+            self.queue.put_used(&chain, written);
         }
         self.spare.push(done.request);
         Ok(true)

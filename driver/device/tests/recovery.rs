@@ -14,7 +14,7 @@ use virtscope_driver::instrument::live::Hub;
 use virtscope_driver::memory::GuestAddress;
 use virtscope_driver::p9::channel::{Channel, ChannelError};
 use virtscope_driver::p9::client::{Client, ClientError, ReadAt};
-use virtscope_driver::ring::{QueueSize, split_layout};
+use virtscope_driver::ring::{AvailableNotification, QueueSize, split_layout};
 use virtscope_driver::transport::{Status, Transport};
 use virtscope_record::{FeatureBits, Generation, Kind, Producer, QueueId};
 
@@ -115,7 +115,7 @@ fn a_failed_device_leaves_nobody_waiting() {
             .memory()
             .write(idx, &60_000u16.to_le_bytes())
             .unwrap();
-        device.notify(0).unwrap();
+        device.notify(0, AvailableNotification::default()).unwrap();
         assert_eq!(
             waiting.join().unwrap().unwrap_err(),
             ClientError::Channel(ChannelError::DeviceFailed)
@@ -190,7 +190,7 @@ fn a_buffer_in_the_ring_is_not_added() {
 
     struct Nobody;
     impl Notifier for Nobody {
-        fn notify(&self) -> Result<(), NotifyError> {
+        fn notify(&self, _: AvailableNotification) -> Result<(), NotifyError> {
             Err(NotifyError)
         }
     }
@@ -200,7 +200,8 @@ fn a_buffer_in_the_ring_is_not_added() {
     let (addresses, _) = split_layout::contiguous(GuestAddress(0), size);
     let queue_memory = SharedQueueMemory::split(memory, addresses, size).unwrap();
     let features = Features::default();
-    let mut queue = SplitQueue::new(queue_memory, size, features, NoInstrument, Box::new(Nobody));
+    let mut queue =
+        SplitQueue::new(queue_memory, size, features, NoInstrument, Box::new(Nobody)).unwrap();
     let segment = Segment {
         address: addresses.driver,
         len: 4,

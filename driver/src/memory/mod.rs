@@ -5,11 +5,15 @@
 //! any moment whether it should or not: a device that misbehaves can make the
 //! driver read nonsense, never make the program undefined.
 
+mod barrier;
 mod region;
+mod shared;
 mod words;
 
+pub use barrier::{Barrier, BarrierKind, Half, Order};
 pub use region::{GuestMemory, OutOfRange};
-pub use words::{QueueAddresses, QueueMemory, RingWords, SharedQueueMemory, SharedWords};
+pub use shared::{SharedQueueMemory, SharedWords};
+pub use words::{IndirectTables, QueueAddresses, QueueMemory, RingWords};
 
 /// An address in guest memory, in bytes from its start: what a driver writes
 /// into a descriptor's `addr`.

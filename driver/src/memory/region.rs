@@ -2,7 +2,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::GuestAddress;
 
@@ -81,51 +81,21 @@ impl GuestMemory {
         Ok(start)
     }
 
-    /// A pointer to the `len` bytes of a word at `address`, if the region holds
-    /// them and they are aligned.
-    fn pointer(&self, address: GuestAddress, len: usize) -> Result<NonNull<u8>, OutOfRange> {
-        let start = self.offset(address, len)?;
-        if !start.is_multiple_of(len) {
+    /// Where the `len` bytes at `base` begin, for an area of a ring.
+    ///
+    /// # Errors
+    /// Outside guest memory, or not aligned to 8.
+    pub(super) fn area(&self, base: GuestAddress, len: usize) -> Result<NonNull<u8>, OutOfRange> {
+        let start = self.offset(base, len)?;
+        if !start.is_multiple_of(WORD) {
             return Err(OutOfRange {
-                address,
+                address: base,
                 len,
                 size: self.size(),
             });
         }
         // SAFETY: start + len ≤ size, so the offset stays inside the allocation.
         Ok(unsafe { self.base.add(start) })
-    }
-
-    /// The 16-bit word at `address`.
-    ///
-    /// # Errors
-    /// Outside guest memory or not aligned.
-    pub(super) fn u16(&self, address: GuestAddress) -> Result<&AtomicU16, OutOfRange> {
-        let at = self.pointer(address, 2)?;
-        // SAFETY: in range and aligned (`pointer`), initialised (zeroed at
-        // first), lives as long as `self`, and everybody uses atomics, of this
-        // size for the words of a ring (`RingWords`).
-        Ok(unsafe { AtomicU16::from_ptr(at.cast().as_ptr()) })
-    }
-
-    /// The 32-bit word at `address`.
-    ///
-    /// # Errors
-    /// Outside guest memory or not aligned.
-    pub(super) fn u32(&self, address: GuestAddress) -> Result<&AtomicU32, OutOfRange> {
-        let at = self.pointer(address, 4)?;
-        // SAFETY: as for `u16`.
-        Ok(unsafe { AtomicU32::from_ptr(at.cast().as_ptr()) })
-    }
-
-    /// The 64-bit word at `address`.
-    ///
-    /// # Errors
-    /// Outside guest memory or not aligned.
-    pub(super) fn u64(&self, address: GuestAddress) -> Result<&AtomicU64, OutOfRange> {
-        let at = self.pointer(address, 8)?;
-        // SAFETY: as for `u16`.
-        Ok(unsafe { AtomicU64::from_ptr(at.cast().as_ptr()) })
     }
 
     /// Copies the bytes at `address` into `into`.
@@ -224,10 +194,10 @@ mod tests {
     #[test]
     fn nothing_outside_is_reachable() {
         let memory = GuestMemory::new(1);
-        assert!(memory.u16(GuestAddress(4094)).is_ok());
-        assert!(memory.u16(GuestAddress(4095)).is_err());
-        assert!(memory.u64(GuestAddress(4092)).is_err());
-        assert!(memory.u32(GuestAddress(u64::MAX)).is_err());
+        assert!(memory.area(GuestAddress(4088), 8).is_ok());
+        assert!(memory.area(GuestAddress(4088), 9).is_err());
+        assert!(memory.area(GuestAddress(4092), 4).is_err());
+        assert!(memory.area(GuestAddress(u64::MAX - 7), 4).is_err());
         assert!(memory.read(GuestAddress(4090), &mut [0; 7]).is_err());
         assert!(memory.read(GuestAddress(u64::MAX), &mut [0; 2]).is_err());
         assert!(memory.write(GuestAddress(4096), &[]).is_ok());

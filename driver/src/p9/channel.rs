@@ -18,8 +18,8 @@ use crate::event::Signal;
 use crate::instrument::{Event, Instrument, Payload};
 use crate::memory::{GuestAddress, Segment, SharedQueueMemory};
 use crate::ring::{
-    AddErrorKind, Features, Notifier, NotifyError, QueueError, QueueHandle, QueueSize, SplitQueue,
-    split_layout,
+    AddErrorKind, AvailableNotification, Features, Notifier, NotifyError, QueueError, QueueHandle,
+    QueueSize, SplitQueue, split_layout,
 };
 use crate::transport::{
     self, DEVICE_TYPE_9P, InitError, QueueSetup, Status, Transport, driver_ok, negotiate,
@@ -28,7 +28,10 @@ use crate::transport::{
 /// The only queue of a 9P device.
 const REQUEST_QUEUE: u16 = 0;
 /// `VIRTQUEUE_NUM`: Linux asks for 128 descriptors, and so do we at most.
-pub const MAX_QUEUE_SIZE: u16 = 128;
+pub const MAX_QUEUE_SIZE: QueueSize = match QueueSize::new(128) {
+    Ok(size) => size,
+    Err(_) => QueueSize::MAX,
+};
 
 /// A request that got no reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -132,8 +135,8 @@ struct Doorbell {
 }
 
 impl Notifier for Doorbell {
-    fn notify(&self) -> Result<(), NotifyError> {
-        self.transport.notify(REQUEST_QUEUE)
+    fn notify(&self, notification: AvailableNotification) -> Result<(), NotifyError> {
+        self.transport.notify(REQUEST_QUEUE, notification)
     }
 }
 
@@ -178,11 +181,7 @@ impl<I: Instrument> Channel<I> {
             .ok_or(InitError::NoQueue {
                 index: REQUEST_QUEUE,
             })?;
-        let size = if max.get() > MAX_QUEUE_SIZE {
-            QueueSize::new(MAX_QUEUE_SIZE).unwrap_or(max)
-        } else {
-            max
-        };
+        let size = max.min(MAX_QUEUE_SIZE).power_of_two_below();
         let (addresses, ring_bytes) = split_layout::contiguous(GuestAddress(0), size);
         let memory = Arc::clone(transport.memory());
         // What an earlier life has left there must not be taken for this one's.
@@ -206,14 +205,12 @@ impl<I: Instrument> Channel<I> {
         let queue = SplitQueue::new(
             queue_memory,
             size,
-            Features {
-                event_idx: features.contains(FeatureBits::EVENT_IDX),
-            },
+            Features::from_bits(features),
             instrument,
             Box::new(Doorbell {
                 transport: Arc::clone(&transport),
             }),
-        );
+        )?;
         let interrupt = Arc::new(Signal::new());
         let inner = Arc::new(Inner {
             tag,
@@ -333,8 +330,8 @@ impl<I: Instrument> Channel<I> {
         // The device has let go of the ring: what it did not use is ours again.
         let mut state = self.inner.lock();
         state.closed = true;
-        while let Some((_, unused)) = state.queue.detach_unused() {
-            unused.done.complete(Err(ChannelError::Closed));
+        while let Some(unused) = state.queue.detach_unused() {
+            unused.data.done.complete(Err(ChannelError::Closed));
         }
         drop(state);
         self.inner.room.notify_all();
@@ -392,7 +389,7 @@ impl<I: Instrument> Inner<I> {
             match state.queue.add(&readable, &writable, token, data) {
                 Ok(_) => return Ok((state, Pending { done })),
                 Err(error) => {
-                    if !matches!(error.kind, AddErrorKind::NoSpace { .. }) {
+                    if !error.kind.is_temporary() {
                         return Err(error.kind.into());
                     }
                     data = error.data;

@@ -33,6 +33,17 @@ pub enum Violation {
         /// The bytes there were.
         writable: u32,
     },
+    /// `VIRTIO_F_IN_ORDER`: a used entry names a buffer behind which others are
+    /// still in flight, and the used index says nothing of a batch.
+    #[error(
+        "the device returned id {id} before {skipped} buffers made available earlier, though buffers are used in order (virtio 1.4 §2.7.9, §2.8.8)"
+    )]
+    OutOfOrder {
+        /// The id.
+        id: u16,
+        /// Buffers in flight before it that the used index does not cover.
+        skipped: u64,
+    },
     /// The used index moved further than there are buffers in flight, or back.
     #[error(
         "the device's used index went from {last_used} to {used_index}, but only {in_flight} buffers are in flight (virtio 1.4 §2.7.8)"
@@ -76,6 +87,10 @@ pub enum AddErrorKind {
         /// The Queue Size.
         size: u16,
     },
+    /// No memory now for a table of indirect descriptors, and too few free ones for
+    /// the list itself (Linux `ENOMEM`): try again when a buffer was used.
+    #[error("all tables of indirect descriptors are in use: wait for a used buffer")]
+    NoMemory,
     /// No segment at all: a buffer has at least one (virtio 1.4 §2.7.4).
     #[error("a buffer needs at least one segment")]
     NoSegments,
@@ -95,10 +110,16 @@ pub enum AddErrorKind {
 }
 
 impl AddErrorKind {
+    /// Whether the same buffer can be added once others were used.
+    pub const fn is_temporary(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::NoMemory)
+    }
+
     /// The errno Linux uses for it.
     pub fn errno(&self) -> u16 {
         let errno = match self {
             Self::NoSpace { .. } => rustix::io::Errno::NOSPC,
+            Self::NoMemory => rustix::io::Errno::NOMEM,
             Self::TooManySegments { .. }
             | Self::NoSegments
             | Self::BadLength

@@ -1,22 +1,52 @@
-//! A split ring with both halves over one guest memory, for the tests that step
+//! A ring of either layout with both halves over one guest memory, for the tests that step
 //! through it.
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use virtscope_device::queue::DeviceQueue;
 use virtscope_driver::instrument::Instrument;
-use virtscope_driver::memory::{GuestAddress, GuestMemory, SharedQueueMemory, SharedWords};
-use virtscope_driver::memory::{QueueMemory, RingWords};
-use virtscope_driver::ring::split_layout as layout;
-use virtscope_driver::ring::{Features, Notifier, NotifyError, QueueSize, SplitQueue};
+use virtscope_driver::memory::{
+    GuestAddress, GuestMemory, IndirectTables, Order, QueueMemory, RingWords, SharedQueueMemory,
+    SharedWords,
+};
+use virtscope_driver::ring::{
+    AvailableNotification, Features, Notifier, NotifyError, QueueSize, Virtqueue, packed_layout,
+    split_layout as layout,
+};
+use virtscope_record::Layout;
+
+/// What a rig is built of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) layout: Layout,
+    pub(crate) entries: u16,
+    pub(crate) features: Features,
+    /// Tables of indirect descriptors, and the descriptors of each.
+    pub(crate) tables: (u16, u16),
+    /// Pages of memory for buffers.
+    pub(crate) buffer_pages: usize,
+}
+
+impl Plan {
+    /// A ring without features, with a page for buffers.
+    pub(crate) fn new(layout: Layout, entries: u16) -> Self {
+        Self {
+            layout,
+            entries,
+            features: Features::default(),
+            tables: (0, 0),
+            buffer_pages: 1,
+        }
+    }
+}
 
 /// Both halves, and the memory they share.
 pub(crate) struct Rig<I, T> {
     /// The driver's half.
-    pub(crate) driver: SplitQueue<SharedQueueMemory, I, T>,
+    pub(crate) driver: Virtqueue<SharedQueueMemory, I, T>,
     /// The device's half.
     pub(crate) device: DeviceQueue<SharedQueueMemory, I>,
     /// Ring memory as either side may write it.
@@ -25,44 +55,55 @@ pub(crate) struct Rig<I, T> {
     pub(crate) memory: Arc<GuestMemory>,
     /// The first address behind the ring, on a page of its own.
     pub(crate) buffers: GuestAddress,
-    /// How often the driver rang.
-    pub(crate) doorbell: Arc<AtomicUsize>,
+    /// What the driver's notifications were.
+    pub(crate) doorbell: Arc<Doorbell>,
 }
 
-struct Doorbell(Arc<AtomicUsize>);
+/// How often the driver rang, and what its last notification said.
+#[derive(Debug, Default)]
+pub(crate) struct Doorbell {
+    pub(crate) rings: AtomicUsize,
+    pub(crate) next: AtomicU16,
+}
 
-impl Notifier for Doorbell {
-    fn notify(&self) -> Result<(), NotifyError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
+struct Ringer(Arc<Doorbell>);
+
+impl Notifier for Ringer {
+    fn notify(&self, notification: AvailableNotification) -> Result<(), NotifyError> {
+        self.0.rings.fetch_add(1, Ordering::Relaxed);
+        self.0.next.store(notification.next, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl<I: Instrument, T> Rig<I, T> {
-    /// A ring of `entries` with `buffer_pages` of memory for buffers.
-    pub(crate) fn new(
-        entries: u16,
-        event_idx: bool,
-        buffer_pages: usize,
-        driver: I,
-        device: I,
-    ) -> Self {
-        let size = QueueSize::new(entries).unwrap();
-        let features = Features { event_idx };
-        let (addresses, bytes) = layout::contiguous(GuestAddress(0), size);
-        let ring_pages = bytes.div_ceil(4096);
-        let memory = Arc::new(GuestMemory::new(ring_pages as usize + buffer_pages));
-        let areas = SharedQueueMemory::split(Arc::clone(&memory), addresses, size).unwrap();
-        let doorbell = Arc::new(AtomicUsize::new(0));
+    /// A ring as planned, zeroed.
+    pub(crate) fn new(plan: Plan, driver: I, device: I) -> Self {
+        let size = QueueSize::new(plan.entries).unwrap();
+        let (addresses, bytes) = match plan.layout {
+            Layout::Split => layout::contiguous(GuestAddress(0), size),
+            Layout::Packed => packed_layout::contiguous(GuestAddress(0), size),
+        };
+        let tables = IndirectTables {
+            base: GuestAddress(bytes.next_multiple_of(16)),
+            count: plan.tables.0,
+            capacity: plan.tables.1,
+        };
+        let ring_pages = (tables.base.0 + tables.bytes() as u64).div_ceil(4096);
+        let memory = Arc::new(GuestMemory::new(ring_pages as usize + plan.buffer_pages));
+        let areas = match plan.layout {
+            Layout::Split => SharedQueueMemory::split(Arc::clone(&memory), addresses, size),
+            Layout::Packed => SharedQueueMemory::packed(Arc::clone(&memory), addresses, size),
+        };
+        let areas = areas.unwrap();
+        let driver_areas = areas.clone().with_indirect_tables(tables).unwrap();
+        let doorbell = Arc::new(Doorbell::default());
+        let ringer = Box::new(Ringer(Arc::clone(&doorbell)));
+        let device_areas = areas.clone();
+        let (layout, features) = (plan.layout, plan.features);
         Self {
-            driver: SplitQueue::new(
-                areas.clone(),
-                size,
-                features,
-                driver,
-                Box::new(Doorbell(Arc::clone(&doorbell))),
-            ),
-            device: DeviceQueue::new(areas.clone(), size, features, device),
+            driver: Virtqueue::new(layout, driver_areas, size, features, driver, ringer).unwrap(),
+            device: DeviceQueue::new(layout, device_areas, size, features, device).unwrap(),
             raw: Raw { areas, size },
             memory,
             buffers: GuestAddress(ring_pages * 4096),
@@ -93,33 +134,31 @@ impl Raw {
     }
     /// `avail.flags`.
     pub(crate) fn avail_flags(&self) -> u16 {
-        self.driver_area()
-            .load_u16(layout::FLAGS, Ordering::Relaxed)
+        self.driver_area().load_u16(layout::FLAGS, Order::Relaxed)
     }
     /// `used.flags`.
     pub(crate) fn used_flags(&self) -> u16 {
-        self.device_area()
-            .load_u16(layout::FLAGS, Ordering::Relaxed)
+        self.device_area().load_u16(layout::FLAGS, Order::Relaxed)
     }
     /// `used_event`.
     pub(crate) fn used_event(&self) -> u16 {
         self.driver_area()
-            .load_u16(layout::used_event(self.size), Ordering::Relaxed)
+            .load_u16(layout::used_event(self.size), Order::Relaxed)
     }
     /// `avail_event`.
     pub(crate) fn avail_event(&self) -> u16 {
         self.device_area()
-            .load_u16(layout::avail_event(self.size), Ordering::Relaxed)
+            .load_u16(layout::avail_event(self.size), Order::Relaxed)
     }
 
     /// Writes `used_event`.
     pub(crate) fn set_used_event(&self, event: u16) {
         self.driver_area()
-            .store_u16(layout::used_event(self.size), event, Ordering::Relaxed);
+            .store_u16(layout::used_event(self.size), event, Order::Relaxed);
     }
     /// Writes `avail_event`.
     pub(crate) fn set_avail_event(&self, event: u16) {
         self.device_area()
-            .store_u16(layout::avail_event(self.size), event, Ordering::Relaxed);
+            .store_u16(layout::avail_event(self.size), event, Order::Relaxed);
     }
 }

@@ -1,13 +1,13 @@
 //! A device that keeps no rules, against the driver's half.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering::Relaxed;
+use virtscope_driver::memory::Order::Relaxed;
 
 use proptest::prelude::*;
 use rstest::rstest;
 use virtscope_driver::memory::RingWords;
 use virtscope_driver::ring::split_layout::{FLAGS, IDX, avail_event, used_entry, used_event};
-use virtscope_driver::ring::{AddErrorKind, QueueError, QueueSize, Violation};
+use virtscope_driver::ring::{AddErrorKind, Context, QueueError, QueueSize, Violation};
 use virtscope_record::{RingIndex, Token};
 
 use super::{Ring, SIZE, config, ring};
@@ -40,7 +40,8 @@ impl Ring {
     /// Takes out what is left; fails if a token comes twice.
     fn detach_all(&mut self) -> BTreeSet<u64> {
         let mut tokens = BTreeSet::new();
-        while let Some((token, data)) = self.driver.detach_unused() {
+        while let Some(unused) = self.driver.detach_unused() {
+            let (token, data) = (unused.token, unused.data);
             assert_eq!(token, Token(data));
             assert!(tokens.insert(data), "token {data} came twice");
         }
@@ -156,7 +157,7 @@ fn an_unpublished_buffer_can_not_be_returned() {
     ring.add(1);
     let segment = ring.segment(10);
     ring.driver
-        .add_unpublished(&[], &[segment], Token(2), 2)
+        .add_unpublished(&[], &[segment], Token(2), 2, Context::default())
         .unwrap();
     ring.write_used(0, 2, 0);
     ring.write_used_index(1);
@@ -171,7 +172,7 @@ fn unpublished_buffers_do_not_widen_the_index() {
     let mut ring = ring(false);
     let segment = ring.segment(10);
     ring.driver
-        .add_unpublished(&[], &[segment], Token(1), 1)
+        .add_unpublished(&[], &[segment], Token(1), 1, Context::default())
         .unwrap();
     ring.write_used(0, 0, 0);
     ring.write_used_index(1);
@@ -216,7 +217,7 @@ fn nonsense_in_suppression_is_harmless(
     area.store_u16(FLAGS, flags, Relaxed);
     area.store_u16(used_event(size), event, Relaxed);
     let chain = ring.device.take().unwrap().unwrap();
-    ring.device.put_used(chain.head, 10);
+    ring.device.put_used(&chain, 10);
     assert_eq!(ring.device.should_interrupt(), wanted);
     assert_eq!(ring.driver.get_buf().unwrap().unwrap().data, 1);
 }

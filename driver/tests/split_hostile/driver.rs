@@ -1,6 +1,6 @@
 //! A driver that keeps no rules, against the device's half.
 
-use std::sync::atomic::Ordering::Relaxed;
+use virtscope_driver::memory::Order::Relaxed;
 
 use proptest::prelude::*;
 use rstest::rstest;
@@ -139,11 +139,11 @@ proptest! {
         let end = loop {
             match ring.device.take() {
                 Ok(Some(chain)) => {
-                    prop_assert_eq!(chain.head, heads[taken]);
+                    prop_assert_eq!(chain.id, heads[taken]);
                     taken += 1;
                     prop_assert!(taken <= usize::from(index.min(SIZE)));
                     prop_assert!(chain.readable.len() + chain.writable.len() <= usize::from(SIZE));
-                    ring.device.put_used(chain.head, chain.writable_bytes());
+                    ring.device.put_used(&chain, chain.writable_bytes());
                     ring.device.should_interrupt();
                 }
                 end => break end,

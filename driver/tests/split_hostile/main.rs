@@ -9,18 +9,20 @@ mod common;
 mod device;
 mod driver;
 
-use common::Rig;
+use common::{Plan, Rig};
 use proptest::prelude::ProptestConfig;
 use virtscope_driver::instrument::NoInstrument;
 use virtscope_driver::memory::Segment;
-use virtscope_record::Token;
+use virtscope_record::{Layout, Token};
 
 const SIZE: u16 = 8;
 
 type Ring = Rig<NoInstrument, u64>;
 
 fn ring(event_idx: bool) -> Ring {
-    Rig::new(SIZE, event_idx, 1, NoInstrument, NoInstrument)
+    let mut plan = Plan::new(Layout::Split, SIZE);
+    plan.features.event_idx = event_idx;
+    Rig::new(plan, NoInstrument, NoInstrument)
 }
 
 impl Ring {
@@ -44,7 +46,7 @@ impl Ring {
         for _ in 0..rounds {
             self.add(0);
             let chain = self.device.take().unwrap().unwrap();
-            self.device.put_used(chain.head, 10);
+            self.device.put_used(&chain, 10);
             self.driver.get_buf().unwrap().unwrap();
         }
     }

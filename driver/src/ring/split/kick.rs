@@ -1,14 +1,13 @@
 //! Kicks: whether the device needs to hear of what was published.
 
-use std::sync::atomic::Ordering;
-
-use virtscope_record::{Body, Flags, Notification, NotificationReason, RingIndex, Token};
+use virtscope_record::{NotificationReason, RingIndex};
 
 use super::super::NotifyError;
+use super::super::records::{self, Decision};
 use super::super::split_layout::{FLAGS, USED_F_NO_NOTIFY, avail_event};
 use super::SplitQueue;
-use crate::instrument::{Instrument, Payload};
-use crate::memory::{QueueMemory, RingWords};
+use crate::instrument::Instrument;
+use crate::memory::{Barrier, Order, QueueMemory, RingWords};
 
 impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// Linux `virtqueue_kick_prepare`: whether the device needs an available
@@ -20,13 +19,13 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         let shared = &*self.shared;
         // The device must see the new index before we look at what it asks for:
         // otherwise both sides could miss each other (virtio 1.4 §2.7.13.4).
-        shared.memory.full_fence();
+        shared.memory.fence(Barrier::SplitKick);
         let device_area = shared.memory.device_area();
         let (event, flags) = if shared.features.event_idx {
-            let event = device_area.load_u16(avail_event(shared.size), Ordering::Relaxed);
+            let event = device_area.load_u16(avail_event(shared.size), Order::Relaxed);
             (RingIndex(event), 0)
         } else {
-            (RingIndex(0), device_area.load_u16(FLAGS, Ordering::Relaxed))
+            (RingIndex(0), device_area.load_u16(FLAGS, Order::Relaxed))
         };
         let (old, new) = (self.kicked, self.published);
         let reason = if self.published_since_kick == 0 {
@@ -43,29 +42,19 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         } else {
             NotificationReason::FlagSet
         };
-        let needed = reason.verdict() == Some(true);
         self.kicked = new;
         self.published_since_kick = 0;
         if I::ENABLED {
-            let mut record_flags = self.suppression_flags();
-            record_flags.set(Flags::NOTIFICATION_NEEDED, needed);
-            self.emit(
-                self.shared.instrument.stamp(),
-                Token::default(),
-                record_flags,
-                Body::Kick(Notification {
-                    free: self.free,
-                    error: 0,
-                    old,
-                    new,
-                    event,
-                    event_flags: flags,
-                    reason,
-                }),
-                Payload::none(),
-            );
+            let decision = Decision {
+                old,
+                new,
+                event,
+                flags,
+                reason,
+            };
+            records::kick(shared, self.free, decision);
         }
-        needed
+        reason.verdict() == Some(true)
     }
 
     /// Linux `virtqueue_kick`: [`kick_prepare`](Self::kick_prepare), and

@@ -7,30 +7,22 @@
 
 mod add;
 mod callbacks;
-mod handle;
 mod kick;
 mod used;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::Ordering;
 
-use virtscope_record::{Body, Detach, Flags, RingIndex, Timestamp, Token};
+use virtscope_record::{Generation, Layout, RingIndex};
 
-pub use handle::{Notifier, QueueHandle};
-pub use used::UsedBuffer;
-
-use super::split_layout::Descriptor;
-use super::{QueueError, QueueSize};
-use crate::instrument::{Event, Instrument, Payload};
-use crate::memory::QueueMemory;
-use handle::Shared;
-
-/// The negotiated features that change how the ring works.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Features {
-    /// `VIRTIO_F_EVENT_IDX`: suppress notifications by index, not by flag.
-    pub event_idx: bool,
-}
+use super::handle::Shared;
+use super::indirect::Tables;
+use super::records::{self, Recorded};
+use super::slots::{Batch, Slots};
+use super::split_layout as layout;
+use super::{Features, InvalidQueueSize, Notifier, QueueError, QueueHandle, QueueSize, UsedBuffer};
+use crate::instrument::Instrument;
+use crate::memory::{Order, QueueMemory, RingWords};
 
 /// The driver's half of a split virtqueue that carries a `T` with each buffer.
 ///
@@ -38,82 +30,68 @@ pub struct Features {
 /// [`QueueHandle`].
 pub struct SplitQueue<M, I, T> {
     shared: Arc<Shared<M, I>>,
-    /// What was written to the descriptor table, and how free ones are chained.
-    descriptors: Vec<Descriptor>,
-    /// By head: the buffers in flight.
-    in_flight: Vec<Option<InFlight<T>>>,
-    in_flight_count: u16,
+    slots: Slots<T>,
+    tables: Tables,
+    recorded: Recorded<I>,
+    /// By descriptor: the one that follows it, in a chain or among the free ones.
+    next: Box<[u16]>,
     free_head: u16,
     free: u16,
     /// The next available index; those before `published` are visible to the
     /// device.
     avail_idx: RingIndex,
     published: RingIndex,
-    /// The same two as numbers that never wrap, which tell a buffer that was
-    /// never shown to the device from one that has been with it for long.
-    added: u64,
-    announced: u64,
     /// The available index at the last kick decision, and how many buffers were
     /// published since (which may be more than 65536).
     kicked: RingIndex,
     published_since_kick: u32,
     last_used: RingIndex,
-    avail_flags: u16,
+    /// The device's used index when we last looked; it was found believable.
+    used_seen: RingIndex,
+    /// `VIRTIO_F_IN_ORDER`: the head of the oldest buffer in flight.
+    oldest: u16,
+    batch: Batch,
     broken: Option<QueueError>,
-}
-
-#[derive(Debug)]
-struct InFlight<T> {
-    data: T,
-    token: Token,
-    /// Buffers added before this one.
-    number: u64,
-    descriptors: u16,
-    writable_bytes: u32,
 }
 
 impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// A queue of `size` over `memory`, which must be zeroed; the device gets to
     /// know the areas by the transport, after this.
+    ///
+    /// # Errors
+    /// The size is not a power of two.
     pub fn new(
         memory: M,
         size: QueueSize,
         features: Features,
         instrument: I,
         notifier: Box<dyn Notifier>,
-    ) -> Self {
-        let entries = size.get();
+    ) -> Result<Self, InvalidQueueSize> {
+        let size = size.for_split()?;
+        let shared = Shared::new(memory, size, Layout::Split, features, instrument, notifier);
+        Ok(Self::with(Arc::new(shared)))
+    }
+
+    fn with(shared: Arc<Shared<M, I>>) -> Self {
+        let size = shared.size.get();
         Self {
-            shared: Arc::new(Shared {
-                memory,
-                size,
-                features,
-                instrument,
-                notifier,
-                last_used: AtomicU16::new(0),
-                free: AtomicU16::new(entries),
-                callbacks: AtomicU16::new(0),
-                used_event: AtomicU16::new(0),
-            }),
-            descriptors: (0..entries)
-                .map(|i| Descriptor {
-                    next: i.wrapping_add(1),
-                    ..Descriptor::default()
-                })
-                .collect(),
-            in_flight: (0..entries).map(|_| None).collect(),
-            in_flight_count: 0,
+            slots: Slots::new(size),
+            tables: Tables::new(shared.features.indirect, shared.memory.indirect_tables()),
+            recorded: Recorded::new(size),
+            // In a circle: with `VIRTIO_F_IN_ORDER` it stays like this.
+            next: (1..=size).map(|i| i & shared.size.mask()).collect(),
             free_head: 0,
-            free: entries,
+            free: size,
             avail_idx: RingIndex(0),
             published: RingIndex(0),
-            added: 0,
-            announced: 0,
             kicked: RingIndex(0),
             published_since_kick: 0,
             last_used: RingIndex(0),
-            avail_flags: 0,
+            used_seen: RingIndex(0),
+            oldest: 0,
+            batch: Batch::default(),
             broken: None,
+            shared,
         }
     }
 
@@ -136,12 +114,12 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
 
     /// Buffers added and not yet taken back.
     pub fn in_flight(&self) -> u16 {
-        self.in_flight_count
+        self.slots.in_flight()
     }
 
     /// What was given with the buffers in flight, by head.
     pub fn in_flight_data(&self) -> impl Iterator<Item = &T> {
-        self.in_flight.iter().flatten().map(|buffer| &buffer.data)
+        self.slots.data()
     }
 
     /// What broke the queue, if it is broken (Linux `virtqueue_is_broken`).
@@ -150,56 +128,85 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     }
 
     /// Linux `virtqueue_detach_unused_buf`: takes back a buffer that was never
-    /// used. Only for a queue that the device no longer works on.
-    pub fn detach_unused(&mut self) -> Option<(Token, T)> {
-        let head = self.in_flight.iter().position(Option::is_some)?;
-        let buffer = self.in_flight[head].take()?;
-        let head = head as u16;
+    /// used, each exactly once. Only for a queue that the device no longer works
+    /// on; the queue is good for nothing else until it is [`reset`](Self::reset).
+    pub fn detach_unused(&mut self) -> Option<UsedBuffer<T>> {
+        let (head, buffer) = self.slots.take_any()?;
+        self.tables.give_back(buffer.table);
         self.free_chain(head, buffer.descriptors);
-        self.in_flight_count -= 1;
         self.share_state();
-        if I::ENABLED {
-            self.emit(
-                self.shared.instrument.stamp(),
-                buffer.token,
-                Flags::empty(),
-                Body::Detach(Detach {
-                    free: self.free,
-                    error: 0,
-                    head,
-                }),
-                Payload::none(),
-            );
-        }
-        Some((buffer.token, buffer.data))
+        records::detach(&self.shared, head, buffer.token, self.free);
+        Some(buffer.into_used(0))
     }
 
-    pub(super) fn share_state(&self) {
+    /// Linux `virtqueue_reset`: begins afresh, after the transport has reset the
+    /// queue and the device has let go of it (`VIRTIO_F_RING_RESET`, virtio 1.4
+    /// §2.6.1). `recycle` gets every buffer that was in flight. The ring is zeroed,
+    /// a broken queue is whole again, and later records belong to `generation`.
+    pub fn reset(&mut self, generation: Generation, mut recycle: impl FnMut(UsedBuffer<T>)) {
+        let in_flight = self.slots.in_flight();
+        records::reset(&self.shared, self.free, in_flight, generation);
+        while let Some((_, buffer)) = self.slots.take_any() {
+            recycle(buffer.into_used(0));
+        }
+        let shared = Arc::clone(&self.shared);
+        shared.reset();
+        zero(&shared.memory, shared.size);
+        *self = Self::with(shared);
+    }
+
+    /// Gives the descriptors of a chain back, by the private copy of it.
+    #[inline(always)]
+    fn free_chain(&mut self, head: u16, count: u16) {
+        self.free += count;
+        // In order they are given back as they were taken, in a circle.
+        if self.shared.features.in_order {
+            return;
+        }
+        let mut last = head;
+        for _ in 1..count {
+            last = self.next[usize::from(last)];
+        }
+        self.next[usize::from(last)] = self.free_head;
+        self.free_head = head;
+    }
+
+    #[inline(always)]
+    fn share_state(&self) {
         let shared = &*self.shared;
         shared.last_used.store(self.last_used.0, Ordering::Relaxed);
         if I::ENABLED {
             shared.free.store(self.free, Ordering::Relaxed);
         }
     }
+}
 
-    pub(super) fn suppression_flags(&self) -> Flags {
-        self.shared.suppression_flags()
+/// Zeroes the areas, each by words of the sizes it is otherwise reached with.
+fn zero(memory: &impl QueueMemory, size: QueueSize) {
+    let (descriptor, driver) = (memory.descriptor_area(), memory.driver_area());
+    for at in (0..layout::descriptor_area_len(size)).step_by(8) {
+        descriptor.store_u64(at, 0, Order::Relaxed);
     }
+    for at in (0..layout::driver_area_len(size)).step_by(2) {
+        driver.store_u16(at, 0, Order::Relaxed);
+    }
+    let device = memory.device_area();
+    for at in [layout::FLAGS, layout::IDX, layout::avail_event(size)] {
+        device.store_u16(at, 0, Order::Relaxed);
+    }
+    for slot in 0..size.get() {
+        device.store_u32(layout::used_entry(slot), 0, Order::Relaxed);
+        device.store_u32(layout::used_entry(slot) + 4, 0, Order::Relaxed);
+    }
+}
 
-    pub(super) fn emit(
-        &self,
-        time: Timestamp,
-        token: Token,
-        flags: Flags,
-        body: Body,
-        payload: Payload<'_>,
-    ) {
-        let event = Event {
-            time,
-            token,
-            flags,
-            body,
-        };
-        self.shared.instrument.emit(event, payload);
+impl<M, I, T> std::fmt::Debug for SplitQueue<M, I, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SplitQueue")
+            .field("free", &self.free)
+            .field("avail_idx", &self.avail_idx)
+            .field("last_used", &self.last_used)
+            .field("broken", &self.broken)
+            .finish_non_exhaustive()
     }
 }

@@ -1,162 +1,188 @@
 //! Taking used buffers back, and distrusting whoever returns them.
 
-use virtscope_record::{Body, Flags, Timestamp, Token, Used};
+use std::sync::atomic::Ordering;
 
-use super::super::split_layout::{AVAIL_F_NO_INTERRUPT, DESC_F_WRITE};
-use super::super::{QueueError, Violation};
-use super::handle::UsedEntry;
-use super::{InFlight, SplitQueue};
-use crate::instrument::{Instrument, Payload};
-use crate::memory::QueueMemory;
+use virtscope_record::RingIndex;
 
-/// A buffer that came back.
-#[derive(Debug)]
-pub struct UsedBuffer<T> {
-    /// What was given with it.
-    pub data: T,
-    /// The token given with it.
-    pub token: Token,
-    /// Bytes the device says it wrote; at most the buffer's writable bytes.
-    pub written: u32,
-}
+use super::super::records::{self, UsedEntry};
+use super::super::slots::{Batch, InFlight};
+use super::super::split_layout::used_entry;
+use super::super::{QueueError, UsedBuffer, Violation};
+use super::SplitQueue;
+use crate::instrument::Instrument;
+use crate::memory::{Barrier, Order, QueueMemory, RingWords};
 
 impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
-    /// Linux `virtqueue_get_buf`: the next used buffer, if there is one.
+    /// Linux `virtqueue_get_buf` and `virtqueue_get_buf_ctx`: the next used buffer,
+    /// if there is one.
     ///
     /// # Errors
     /// The device broke a rule: the queue is broken from now on.
+    #[inline]
     pub fn get_buf(&mut self) -> Result<Option<UsedBuffer<T>>, QueueError> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }
-        let Some(entry) = self.shared.used_entry(self.last_used) else {
+        if self.last_used == self.used_seen && !self.look_for_used()? {
             return Ok(None);
-        };
-        let (head, buffer) = match self.take_in_flight(entry) {
-            Ok(taken) => taken,
-            Err(violation) => return Err(self.break_queue(violation, entry)),
-        };
-        let time = self.shared.instrument.stamp();
-        if I::ENABLED {
-            self.record_used(time, head, entry, &buffer);
         }
+        let taken = if self.shared.features.in_order {
+            self.take_in_order()
+        } else {
+            let entry = self.used_entry();
+            self.take_named(entry)
+                .map_err(|violation| (violation, entry))
+        };
+        let (head, written, buffer) = match taken {
+            Ok(taken) => taken,
+            Err((violation, entry)) => return Err(self.break_queue(violation, entry)),
+        };
+        if I::ENABLED {
+            let entry = UsedEntry {
+                id: u32::from(head),
+                length: written,
+                used_index: self.used_seen,
+            };
+            let free = self.free + buffer.descriptors;
+            let writable = self.recorded.writable(head);
+            records::used(&self.shared, free, entry, self.last_used, &buffer, writable);
+        }
+        self.tables.give_back(buffer.table);
         self.free_chain(head, buffer.descriptors);
         self.last_used = self.last_used.advance(1);
         self.share_state();
-        if self.shared.features.event_idx && self.avail_flags & AVAIL_F_NO_INTERRUPT == 0 {
-            self.write_used_event(self.last_used);
-            // The caller may look once more, find nothing and sleep: the device
-            // must see the new event index before that look.
-            self.shared.memory.full_fence();
-        }
-        Ok(Some(UsedBuffer {
-            data: buffer.data,
-            token: buffer.token,
-            written: entry.length,
-        }))
+        self.move_used_event();
+        Ok(Some(buffer.into_used(written)))
     }
 
-    /// Takes the buffer that a used entry names out of the buffers in flight, if
-    /// every word of the entry is believable.
-    fn take_in_flight(&mut self, entry: UsedEntry) -> Result<(u16, InFlight<T>), Violation> {
-        // What was added and not published is not the device's to return.
-        let announced = self.announced;
-        let unpublished = self.avail_idx.distance_from(self.published);
-        let in_flight = self.in_flight_count.saturating_sub(unpublished);
-        if entry.used_index.distance_from(self.last_used) > in_flight {
-            return Err(Violation::UsedIndexJumped {
+    /// Looks at the device's used index; whether it has moved on.
+    #[inline(always)]
+    fn look_for_used(&mut self) -> Result<bool, QueueError> {
+        let used_index = self.shared.split_used_index();
+        let returned = used_index.distance_from(self.last_used);
+        let in_flight = self.slots.announced_in_flight();
+        if returned > in_flight {
+            let violation = Violation::UsedIndexJumped {
                 last_used: self.last_used,
-                used_index: entry.used_index,
+                used_index,
                 in_flight,
-            });
+            };
+            let entry = UsedEntry {
+                used_index,
+                ..self.used_entry()
+            };
+            return Err(self.break_queue(violation, entry));
         }
-        let (id, used_length) = (entry.id, entry.length);
-        let size = self.shared.size.get();
-        let head = u16::try_from(id)
-            .ok()
-            .filter(|head| *head < size)
-            .ok_or(Violation::IdOutOfRange { id, size })?;
-        let slot = &mut self.in_flight[usize::from(head)];
-        let buffer = slot
-            .take_if(|buffer| buffer.number < announced)
-            .ok_or(Violation::IdNotInFlight { id: head })?;
-        if used_length > buffer.writable_bytes {
-            let writable = buffer.writable_bytes;
-            // It stays the device's: only a reset brings it back.
-            *slot = Some(buffer);
-            return Err(Violation::UsedLengthTooLong {
-                used_length,
-                writable,
-            });
-        }
-        self.in_flight_count -= 1;
-        Ok((head, buffer))
+        self.used_seen = used_index;
+        Ok(returned > 0)
     }
 
-    /// Gives the descriptors of a chain back, by the private copy of it.
-    pub(super) fn free_chain(&mut self, head: u16, count: u16) {
-        let mut last = head;
-        for _ in 1..count {
-            last = self.descriptors[usize::from(last)].next;
+    /// The used entry at `last_used`, as the device wrote it.
+    #[inline(always)]
+    fn used_entry(&self) -> UsedEntry {
+        let area = self.shared.memory.device_area();
+        let at = used_entry(self.last_used.0 & self.shared.size.mask());
+        UsedEntry {
+            used_index: self.used_seen,
+            id: area.load_u32(at, Order::Relaxed),
+            length: area.load_u32(at + 4, Order::Relaxed),
         }
-        self.descriptors[usize::from(last)].next = self.free_head;
-        self.free_head = head;
-        self.free += count;
     }
 
-    fn record_used(&self, time: Timestamp, head: u16, entry: UsedEntry, buffer: &InFlight<T>) {
-        let mut writable = Vec::with_capacity(usize::from(buffer.descriptors));
-        let mut index = head;
-        for _ in 0..buffer.descriptors {
-            let descriptor = self.descriptors[usize::from(index)];
-            if descriptor.flags & DESC_F_WRITE != 0 {
-                writable.push(descriptor.segment);
-            }
-            index = descriptor.next;
+    #[inline(always)]
+    fn take_named(&mut self, entry: UsedEntry) -> Result<(u16, u32, InFlight<T>), Violation> {
+        let head = self.head(entry)?;
+        let buffer = self.slots.take_used(head, entry.length)?;
+        Ok((head, entry.length, buffer))
+    }
+
+    #[inline(always)]
+    fn head(&self, entry: UsedEntry) -> Result<u16, Violation> {
+        u16::try_from(entry.id).map_err(|_| Violation::IdOutOfRange {
+            id: entry.id,
+            size: self.shared.size.get(),
+        })
+    }
+
+    /// `VIRTIO_F_IN_ORDER`: the oldest buffer, which the device has named itself or
+    /// skipped.
+    #[inline(always)]
+    fn take_in_order(&mut self) -> Result<(u16, u32, InFlight<T>), (Violation, UsedEntry)> {
+        if self.batch.left == 0 {
+            let entry = self.used_entry();
+            self.batch = self
+                .batch_of(entry)
+                .map_err(|violation| (violation, entry))?;
         }
-        let memory = &self.shared.memory;
-        self.emit(
-            time,
-            buffer.token,
-            Flags::empty(),
-            Body::Used(Used {
-                free: self.free + buffer.descriptors,
-                error: 0,
-                used_length: entry.length,
-                writable_bytes: buffer.writable_bytes,
-                head,
-                position: self.last_used,
-                used_index: entry.used_index,
-                descriptors: buffer.descriptors,
-            }),
-            Payload::segments(&writable, entry.length, &|at, into| {
-                memory.read_buffer(at, into)
-            }),
-        );
+        let head = self.oldest;
+        // Cannot fail: the batch was counted among the buffers in flight.
+        let buffer = self.slots.take(head).ok_or((
+            Violation::IdNotInFlight { id: head },
+            UsedEntry {
+                used_index: self.used_seen,
+                id: u32::from(head),
+                length: 0,
+            },
+        ))?;
+        self.batch.left -= 1;
+        self.oldest = (head + buffer.descriptors) & self.shared.size.mask();
+        let written = if self.batch.left == 0 {
+            self.batch.last_written
+        } else {
+            buffer.writable_bytes
+        };
+        Ok((head, written, buffer))
+    }
+
+    /// How many buffers a used entry stands for: those from the oldest up to the one
+    /// it names (virtio 1.4 §2.7.9).
+    #[inline(always)]
+    fn batch_of(&self, entry: UsedEntry) -> Result<Batch, Violation> {
+        let id = self.head(entry)?;
+        let last = self.slots.get_used(id)?;
+        let first = self.slots.get_used(self.oldest)?;
+        // The oldest has the smallest number of all in flight.
+        let skipped = last.number - first.number;
+        let covered = u64::from(self.used_seen.distance_from(self.last_used));
+        if skipped >= covered {
+            return Err(Violation::OutOfOrder {
+                id,
+                skipped: skipped + 1 - covered,
+            });
+        }
+        last.check_length(entry.length)?;
+        Ok(Batch {
+            left: skipped as u16 + 1,
+            last_written: entry.length,
+        })
+    }
+
+    /// With callbacks on, the next used buffer is to be announced.
+    #[inline(always)]
+    fn move_used_event(&mut self) {
+        let shared = &*self.shared;
+        if !shared.features.event_idx || shared.callbacks_off.load(Ordering::Relaxed) {
+            return;
+        }
+        // An event further on was asked for by `enable_callbacks_delayed`, and
+        // stands until we have come there.
+        let event = RingIndex(shared.used_event.load(Ordering::Relaxed));
+        if event.distance_from(self.last_used) < shared.size.get() {
+            return;
+        }
+        shared.write_used_event(self.last_used.0);
+        // The caller may look once more, find nothing and sleep: the device must
+        // see the new event index before that look.
+        shared.memory.fence(Barrier::SplitHarvest);
     }
 
     /// Marks the queue broken; the offending entry becomes a record.
+    #[cold]
+    #[inline(never)]
     fn break_queue(&mut self, violation: Violation, entry: UsedEntry) -> QueueError {
         let error = QueueError { violation };
         self.broken = Some(error);
-        if I::ENABLED {
-            self.emit(
-                self.shared.instrument.stamp(),
-                Token::default(),
-                Flags::BROKEN,
-                Body::Used(Used {
-                    free: self.free,
-                    error: rustix::io::Errno::IO.raw_os_error() as u16,
-                    used_length: entry.length,
-                    writable_bytes: 0,
-                    head: u16::try_from(entry.id).unwrap_or(u16::MAX),
-                    position: self.last_used,
-                    used_index: entry.used_index,
-                    descriptors: 0,
-                }),
-                Payload::none(),
-            );
-        }
+        records::broken(&self.shared, self.free, entry, self.last_used);
         error
     }
 }

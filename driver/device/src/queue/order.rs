@@ -1,0 +1,70 @@
+//! `VIRTIO_F_IN_ORDER`: buffers that are finished early wait for those before
+//! them, and one entry stands for several (virtio 1.4 §2.7.9, §2.8.8).
+
+use std::collections::BTreeMap;
+
+use super::chain::Used;
+
+/// What is finished and can't be returned yet.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    /// By number.
+    early: BTreeMap<u64, Used>,
+    /// The number of the next buffer to return.
+    next: u64,
+}
+
+impl Order {
+    /// A buffer is finished: returns it if it is its turn. Those that waited for it
+    /// come from [`follower`](Self::follower).
+    pub(super) fn finished(&mut self, number: u64, used: Used) -> Option<Used> {
+        if number == self.next {
+            self.next += 1;
+            return Some(used);
+        }
+        // One that was returned already (a device that lies) goes its own way.
+        if number < self.next {
+            return Some(used);
+        }
+        self.early.insert(number, used);
+        None
+    }
+
+    /// The next buffer, if it was finished early.
+    pub(super) fn follower(&mut self) -> Option<Used> {
+        let used = self.early.remove(&self.next)?;
+        self.next += 1;
+        Some(used)
+    }
+}
+
+/// Buffers returned by one entry, which names the last of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) last: Used,
+    pub(super) buffers: u16,
+    pub(super) descriptors: u16,
+}
+
+impl Run {
+    pub(super) const fn of(used: Used) -> Self {
+        Self {
+            last: used,
+            buffers: 1,
+            descriptors: used.descriptors,
+        }
+    }
+
+    /// The run with one buffer more, if the last may be skipped: skipped buffers
+    /// count as wholly used.
+    pub(super) const fn and(self, used: Used) -> Option<Self> {
+        if !self.last.whole {
+            return None;
+        }
+        Some(Self {
+            last: used,
+            buffers: self.buffers + 1,
+            descriptors: self.descriptors + used.descriptors,
+        })
+    }
+}

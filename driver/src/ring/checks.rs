@@ -1,0 +1,110 @@
+//! What is checked before a buffer is added, in either layout.
+
+use super::AddErrorKind;
+use super::indirect::Tables;
+use crate::memory::{QueueMemory, Segment};
+
+/// Bytes of a buffer by direction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sums {
+    pub(super) readable: u32,
+    pub(super) writable: u32,
+}
+
+/// How a buffer will stand in the ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placement {
+    pub(super) sums: Sums,
+    /// Entries of the ring that it takes: one for each segment, or one in all.
+    pub(super) descriptors: u16,
+    /// The indirect table, already taken, that holds its descriptors.
+    pub(super) table: Option<u16>,
+}
+
+/// Checks a buffer and finds room for it among `free` entries of `size`.
+///
+/// A list goes into an indirect table where there is one, else straight into the
+/// ring, as Linux does (`virtqueue_use_indirect`).
+#[inline(always)]
+pub(super) fn place(
+    memory: &impl QueueMemory,
+    readable: &[Segment],
+    writable: &[Segment],
+    size: u16,
+    free: u16,
+    tables: &mut Tables,
+) -> Result<Placement, AddErrorKind> {
+    let segments = readable.len() + writable.len();
+    if segments == 0 {
+        return Err(AddErrorKind::NoSegments);
+    }
+    // Also where a table would hold more (virtio 1.4 §2.7.5.3.1, §2.8.17).
+    if segments > usize::from(size) {
+        return Err(AddErrorKind::TooManySegments { segments, size });
+    }
+    // Lengths before space: a buffer that can never be added is not told to
+    // wait.
+    let sums = check_segments(memory, readable, writable)?;
+    if free == 0 {
+        return Err(AddErrorKind::NoSpace {
+            needed: if tables.fit(segments) { 1 } else { segments },
+            free,
+        });
+    }
+    if let Some(table) = tables.take_for(segments) {
+        return Ok(Placement {
+            sums,
+            descriptors: 1,
+            table: Some(table),
+        });
+    }
+    if segments > usize::from(free) {
+        return Err(if tables.fit(segments) {
+            AddErrorKind::NoMemory
+        } else {
+            AddErrorKind::NoSpace {
+                needed: segments,
+                free,
+            }
+        });
+    }
+    Ok(Placement {
+        sums,
+        descriptors: segments as u16,
+        table: None,
+    })
+}
+
+/// Adds up the segments and looks that none lies in the ring.
+#[inline(always)]
+fn check_segments(
+    memory: &impl QueueMemory,
+    readable: &[Segment],
+    writable: &[Segment],
+) -> Result<Sums, AddErrorKind> {
+    let sum = |segments: &[Segment]| {
+        let mut sum = 0u32;
+        for segment in segments {
+            if segment.len == 0 {
+                return Err(AddErrorKind::BadLength);
+            }
+            sum = sum
+                .checked_add(segment.len)
+                .ok_or(AddErrorKind::BadLength)?;
+            if !memory.is_buffer(*segment) {
+                return Err(AddErrorKind::SegmentInRing {
+                    address: segment.address.0,
+                });
+            }
+        }
+        Ok(sum)
+    };
+    let sums = Sums {
+        readable: sum(readable)?,
+        writable: sum(writable)?,
+    };
+    if sums.readable.checked_add(sums.writable).is_none() {
+        return Err(AddErrorKind::BadLength);
+    }
+    Ok(sums)
+}

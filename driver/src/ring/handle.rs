@@ -1,0 +1,365 @@
+//! What both the queue and those beside it use: memory, doorbell, instrument.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+
+use virtscope_record::{
+    Body, Callback, CallbackSwitch, Flags, Layout, Notify, RingIndex, Timestamp, Token,
+};
+
+use super::packed_layout::{self, EVENT, EVENT_DISABLE, EventSuppression, Position, Tail};
+use super::split_layout::{AVAIL_F_NO_INTERRUPT, FLAGS, IDX, used_event};
+use super::{Features, NotifyError, QueueSize};
+use crate::instrument::{Event, Instrument, Payload};
+use crate::memory::{Barrier, Order, QueueMemory, RingWords};
+
+/// Rings the device's doorbell (virtio 1.4 §2.3).
+pub trait Notifier: Send + Sync {
+    /// Sends an available buffer notification. Must not block.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn notify(&self, notification: AvailableNotification) -> Result<(), NotifyError>;
+}
+
+/// What an available buffer notification says where `VIRTIO_F_NOTIFICATION_DATA`
+/// was negotiated, beside the queue's index (virtio 1.4 §2.9): the place of the
+/// next buffer not yet made available. Other transports ignore it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct AvailableNotification {
+    /// `next_off` in bits 0 to 14 and `next_wrap` in bit 15: split, the available
+    /// index; packed, offset and wrap counter.
+    pub next: u16,
+}
+
+impl AvailableNotification {
+    /// The 32-bit word for queue `index`: `vq_index`, `next_off`, `next_wrap`
+    /// (virtio 1.4 §4.1.5.2).
+    pub const fn to_word(self, index: u16) -> u32 {
+        index as u32 | (self.next as u32) << 16
+    }
+}
+
+/// The queue as it was when callbacks were enabled: "opaque" in Linux
+/// (`virtqueue_enable_cb_prepare`), to be shown to [`QueueHandle::poll`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CallbackState(pub(super) u16);
+
+/// What Linux allows beside the other operations of a queue: notifying the
+/// device, looking for used buffers, asking for no more callbacks, and taking
+/// note of an interrupt. Cheap to clone.
+pub struct QueueHandle<M, I> {
+    pub(super) shared: Arc<Shared<M, I>>,
+}
+
+impl<M, I> Clone for QueueHandle<M, I> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+pub(super) struct Shared<M, I> {
+    pub(super) memory: M,
+    pub(super) size: QueueSize,
+    pub(super) layout: Layout,
+    pub(super) features: Features,
+    pub(super) instrument: I,
+    pub(super) notifier: Box<dyn Notifier>,
+    /// Where the next used buffer will stand: split, the used index; packed, offset
+    /// and wrap counter. The queue's own word, read by those beside it, for whom it
+    /// may lag.
+    pub(super) last_used: AtomicU16,
+    /// Buffers of a batch (`VIRTIO_F_IN_ORDER`) that are used and not yet taken:
+    /// the ring no longer says so.
+    pub(super) batched: AtomicU16,
+    /// Where the next buffer will be made available, for notifications.
+    pub(super) next_available: AtomicU16,
+    /// The driver's wish for no callbacks (Linux `event_flags_shadow`).
+    pub(super) callbacks_off: AtomicBool,
+    /// What the driver last asked for by index: split, `used_event`; packed, its
+    /// event offset and wrap counter.
+    pub(super) used_event: AtomicU16,
+    /// For records only: free entries.
+    pub(super) free: AtomicU16,
+}
+
+impl<M: QueueMemory, I: Instrument> Shared<M, I> {
+    pub(super) fn new(
+        memory: M,
+        size: QueueSize,
+        layout: Layout,
+        features: Features,
+        instrument: I,
+        notifier: Box<dyn Notifier>,
+    ) -> Self {
+        let start = Self::start(layout);
+        Self {
+            memory,
+            size,
+            layout,
+            features,
+            instrument,
+            notifier,
+            last_used: AtomicU16::new(start),
+            batched: AtomicU16::new(0),
+            next_available: AtomicU16::new(start),
+            callbacks_off: AtomicBool::new(false),
+            used_event: AtomicU16::new(0),
+            free: AtomicU16::new(size.get()),
+        }
+    }
+
+    /// The words of a queue that has done nothing yet.
+    pub(super) fn reset(&self) {
+        let start = Self::start(self.layout);
+        self.last_used.store(start, Ordering::Relaxed);
+        self.batched.store(0, Ordering::Relaxed);
+        self.next_available.store(start, Ordering::Relaxed);
+        self.callbacks_off.store(false, Ordering::Relaxed);
+        self.used_event.store(0, Ordering::Relaxed);
+        self.free.store(self.size.get(), Ordering::Relaxed);
+    }
+
+    fn start(layout: Layout) -> u16 {
+        match layout {
+            Layout::Split => 0,
+            Layout::Packed => Position::START.to_raw(),
+        }
+    }
+
+    /// The device's used index. Acquire: used entries before it, and what the
+    /// device wrote into their buffers, are seen if it is (virtio 1.4 §2.7.14).
+    #[inline(always)]
+    pub(super) fn split_used_index(&self) -> RingIndex {
+        let order = Order::Barrier(Barrier::SplitUsed);
+        RingIndex(self.memory.device_area().load_u16(IDX, order))
+    }
+
+    /// The second word of a packed descriptor. Acquire: what the device wrote into
+    /// the buffer is seen if its used flags are (virtio 1.4 §2.8.22).
+    #[inline(always)]
+    pub(super) fn packed_tail(&self, slot: u16) -> Tail {
+        let order = Order::Barrier(Barrier::PackedUsed);
+        let at = packed_layout::tail_word(slot);
+        Tail::from_word(self.memory.descriptor_area().load_u64(at, order))
+    }
+
+    /// Whether there are used buffers from `last_used` on, and the used index (a
+    /// packed ring has none, and says `last_used` again).
+    fn any_used(&self, last_used: u16) -> (bool, RingIndex) {
+        match self.layout {
+            Layout::Split => {
+                let used_index = self.split_used_index();
+                (used_index.0 != last_used, used_index)
+            }
+            Layout::Packed => {
+                let at = Position::from_raw(last_used);
+                let used = self.packed_tail(at.offset).is_used(at.wrap);
+                let batched = self.batched.load(Ordering::Relaxed) > 0;
+                (used || batched, RingIndex(last_used))
+            }
+        }
+    }
+
+    /// Linux `virtqueue_poll`.
+    pub(super) fn poll(&self, since: CallbackState) -> bool {
+        // The device must see our wish for a callback before we look whether it
+        // was too late (virtio 1.4 §2.7.14, §2.8.22).
+        self.memory.fence(match self.layout {
+            Layout::Split => Barrier::SplitPoll,
+            Layout::Packed => Barrier::PackedPoll,
+        });
+        self.any_used(since.0).0
+    }
+
+    /// Linux `virtqueue_disable_cb`.
+    pub(super) fn disable_callbacks(&self) {
+        self.callbacks_off.store(true, Ordering::Relaxed);
+        match self.layout {
+            // With event indices the flag must stay 0 (virtio 1.4 §2.7.7.1) and an
+            // index that lies just behind does the work: once the device has
+            // decided about that entry, it won't cross it for another 65535. If it
+            // has not yet, one interrupt more comes, which is allowed.
+            Layout::Split if self.features.event_idx => {
+                let last_used = self.last_used.load(Ordering::Relaxed);
+                self.write_used_event(last_used.wrapping_sub(1));
+            }
+            Layout::Split => self.write_avail_flags(AVAIL_F_NO_INTERRUPT),
+            Layout::Packed => {
+                let desc = self.used_event.load(Ordering::Relaxed);
+                self.write_event_suppression(desc, EVENT_DISABLE);
+            }
+        }
+        self.record_switch(Flags::empty(), Body::CallbacksDisabled);
+    }
+
+    /// Split: `flags` of the available ring.
+    pub(super) fn write_avail_flags(&self, flags: u16) {
+        self.memory
+            .driver_area()
+            .store_u16(FLAGS, flags, Order::Relaxed);
+    }
+
+    /// Split: `used_event`.
+    #[inline(always)]
+    pub(super) fn write_used_event(&self, index: u16) {
+        self.memory
+            .driver_area()
+            .store_u16(used_event(self.size), index, Order::Relaxed);
+        self.used_event.store(index, Ordering::Relaxed);
+    }
+
+    /// Packed: the driver event suppression.
+    #[inline(always)]
+    pub(super) fn write_event_suppression(&self, desc: u16, flags: u16) {
+        let word = EventSuppression { desc, flags }.to_word();
+        self.memory
+            .driver_area()
+            .store_u32(EVENT, word, Order::Relaxed);
+        self.used_event.store(desc, Ordering::Relaxed);
+    }
+
+    /// The driver's own suppression flags, as records have them: `avail.flags`, or
+    /// the packed event flags.
+    fn callback_flags(&self) -> u16 {
+        let off = self.callbacks_off.load(Ordering::Relaxed);
+        match (self.layout, off) {
+            (Layout::Split, true) if self.features.event_idx => 0,
+            (Layout::Split, _) => u16::from(off) * AVAIL_F_NO_INTERRUPT,
+            (Layout::Packed, true) => EVENT_DISABLE,
+            (Layout::Packed, false) if self.features.event_idx => packed_layout::EVENT_DESC,
+            (Layout::Packed, false) => packed_layout::EVENT_ENABLE,
+        }
+    }
+
+    /// The flags that all records of this queue carry.
+    pub(super) fn record_flags(&self) -> Flags {
+        let mut flags = Flags::empty();
+        flags.set(Flags::EVENT_IDX, self.features.event_idx);
+        flags.set(Flags::PACKED, self.layout == Layout::Packed);
+        flags
+    }
+
+    /// Writes one record.
+    #[inline(never)]
+    pub(super) fn emit(
+        &self,
+        time: Timestamp,
+        token: Token,
+        flags: Flags,
+        body: Body,
+        payload: Payload<'_>,
+    ) {
+        let event = Event {
+            time,
+            token,
+            flags: flags | self.record_flags(),
+            body,
+        };
+        self.instrument.emit(event, payload);
+    }
+
+    pub(super) fn notify(&self) -> Result<(), NotifyError> {
+        let time = self.instrument.stamp();
+        if I::ENABLED {
+            // Recorded first: the device may act on it before we return.
+            let notify = Notify {
+                free: self.free.load(Ordering::Relaxed),
+                error: 0,
+            };
+            self.emit(
+                time,
+                Token::default(),
+                Flags::empty(),
+                Body::Notify(notify),
+                Payload::none(),
+            );
+        }
+        self.notifier.notify(AvailableNotification {
+            next: self.next_available.load(Ordering::Relaxed),
+        })
+    }
+
+    pub(super) fn record_switch(&self, flags: Flags, body: impl FnOnce(CallbackSwitch) -> Body) {
+        if I::ENABLED {
+            let switch = CallbackSwitch {
+                free: self.free.load(Ordering::Relaxed),
+                error: 0,
+                last_used: RingIndex(self.last_used.load(Ordering::Relaxed)),
+                used_event: RingIndex(self.used_event.load(Ordering::Relaxed)),
+                event_flags: self.callback_flags(),
+            };
+            self.emit(
+                self.instrument.stamp(),
+                Token::default(),
+                flags,
+                body(switch),
+                Payload::none(),
+            );
+        }
+    }
+}
+
+impl<M: QueueMemory, I: Instrument> QueueHandle<M, I> {
+    /// Linux `virtqueue_notify`: tells the device that buffers are available.
+    /// Need not be serialised.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn notify(&self) -> Result<(), NotifyError> {
+        self.shared.notify()
+    }
+
+    /// Linux `virtqueue_poll`: whether used buffers are pending that were not
+    /// when `since` was taken by `enable_callbacks_prepare`. Need not be
+    /// serialised.
+    pub fn poll(&self, since: CallbackState) -> bool {
+        self.shared.poll(since)
+    }
+
+    /// Linux `virtqueue_disable_cb`: asks for no used buffer notifications. The
+    /// device may send some all the same. Need not be serialised, and is then
+    /// "unreliable and only useful as an optimization": the queue's own operations
+    /// may be asking for them again.
+    pub fn disable_callbacks(&self) {
+        self.shared.disable_callbacks();
+    }
+
+    /// Linux `virtqueue_get_vring_size`: the Queue Size. Need not be serialised.
+    pub fn size(&self) -> QueueSize {
+        self.shared.size
+    }
+
+    /// Linux `vring_interrupt`: a used buffer notification arrived. Returns
+    /// whether there is anything used; if not, it was spurious. Need not be
+    /// serialised, but then `true` may mean that someone else is just taking it;
+    /// `false` is certain for buffers returned before this notification, because
+    /// taking them is the only way they stop being pending.
+    pub fn interrupt(&self) -> bool {
+        let shared = &*self.shared;
+        let last_used = shared.last_used.load(Ordering::Relaxed);
+        let (any, used_index) = shared.any_used(last_used);
+        if I::ENABLED {
+            let mut flags = Flags::empty();
+            flags.set(Flags::SPURIOUS, !any);
+            let callback = Callback {
+                free: shared.free.load(Ordering::Relaxed),
+                error: 0,
+                used_index,
+                last_used: RingIndex(last_used),
+                used_event: RingIndex(shared.used_event.load(Ordering::Relaxed)),
+                event_flags: shared.callback_flags(),
+            };
+            shared.emit(
+                shared.instrument.stamp(),
+                Token::default(),
+                flags,
+                Body::Callback(callback),
+                Payload::none(),
+            );
+        }
+        any
+    }
+}

@@ -1,0 +1,239 @@
+//! Adding buffers and making them available.
+
+use std::sync::atomic::Ordering;
+
+use virtscope_record::{Layout, Token};
+
+use super::super::checks::{self, Placement};
+use super::super::indirect::directed;
+use super::super::packed_layout::{Position, Tail, address_word, available_flags, tail_word};
+use super::super::records::{self, Place};
+use super::super::slots::InFlight;
+use super::super::split_layout::{DESC_F_INDIRECT, DESC_F_NEXT};
+use super::super::{AddError, AddErrorKind, Context};
+use super::PackedQueue;
+use crate::instrument::Instrument;
+use crate::memory::{Barrier, Order, QueueMemory, RingWords, Segment};
+
+impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
+    /// Linux `virtqueue_add_sgs`: adds a buffer and makes it available,
+    /// device-readable segments first, then device-writable ones. Returns the
+    /// remaining capacity in entries of the ring.
+    ///
+    /// A running device may take the buffer from now on, whether it is kicked or
+    /// not.
+    ///
+    /// # Errors
+    /// See [`AddErrorKind`]; `data` comes back in the error.
+    #[inline]
+    pub fn add(
+        &mut self,
+        readable: &[Segment],
+        writable: &[Segment],
+        token: Token,
+        data: T,
+    ) -> Result<u16, AddError<T>> {
+        self.add_with_context(readable, writable, token, data, Context::default())
+    }
+
+    /// [`add`](Self::add) with a context beside the token (Linux
+    /// `virtqueue_add_inbuf_ctx`).
+    ///
+    /// # Errors
+    /// As for `add`.
+    #[inline]
+    pub fn add_with_context(
+        &mut self,
+        readable: &[Segment],
+        writable: &[Segment],
+        token: Token,
+        data: T,
+        context: Context,
+    ) -> Result<u16, AddError<T>> {
+        let capacity = self.add_unpublished(readable, writable, token, data, context)?;
+        self.publish();
+        Ok(capacity)
+    }
+
+    /// The first half of [`add`](Self::add): the buffer stands in the ring, the
+    /// device does not know yet, because the flags of the first one that is not
+    /// published are withheld (virtio 1.4 §2.8.21.1).
+    ///
+    /// # Errors
+    /// As for `add`.
+    #[inline]
+    pub fn add_unpublished(
+        &mut self,
+        readable: &[Segment],
+        writable: &[Segment],
+        token: Token,
+        data: T,
+        context: Context,
+    ) -> Result<u16, AddError<T>> {
+        let time = self.shared.instrument.stamp();
+        let placed = self
+            .place(readable, writable)
+            .and_then(|placement| match self.ids.take() {
+                Some(id) => Ok((placement, id)),
+                None => Err(AddErrorKind::NoSpace {
+                    needed: usize::from(placement.descriptors),
+                    free: 0,
+                }),
+            });
+        let (placement, id) = match placed {
+            Ok(placed) => placed,
+            Err(kind) => {
+                let place = self.record_place(0);
+                records::failed_add(&self.shared, time, (readable, writable), token, kind, place);
+                return Err(AddError { kind, token, data });
+            }
+        };
+        let position = self.next_avail;
+        let (first, after) = self.write_descriptors(id, readable, writable, placement);
+        match self.withheld {
+            None => self.withheld = Some((position.offset, first)),
+            Some(_) => self.write_tail(position.offset, first),
+        }
+        self.next_avail = after;
+        self.free -= placement.descriptors;
+        self.recorded.remember(id, writable);
+        self.slots.insert(
+            id,
+            InFlight {
+                data,
+                token,
+                context,
+                number: self.slots.added,
+                writable_bytes: placement.sums.writable,
+                descriptors: placement.descriptors,
+                table: placement.table,
+            },
+        );
+        // The record leaves before the buffer is published, so that nothing the
+        // device does with it can be recorded earlier.
+        if I::ENABLED {
+            self.share_state();
+            let place = Place {
+                position: position.to_index(),
+                ..self.record_place(id)
+            };
+            records::add(
+                &self.shared,
+                time,
+                (readable, writable),
+                token,
+                placement,
+                place,
+            );
+        }
+        Ok(self.free)
+    }
+
+    /// The second half of [`add`](Self::add): all buffers added so far become
+    /// available to the device (virtio 1.4 §2.8.21.1.1).
+    #[inline]
+    pub fn publish(&mut self) {
+        let Some((slot, tail)) = self.withheld.take() else {
+            return;
+        };
+        let count = self
+            .next_avail
+            .distance_from(self.published, self.shared.size);
+        self.published = self.next_avail;
+        self.published_since_kick = self.published_since_kick.saturating_add(count);
+        self.slots.announce_all();
+        self.shared
+            .next_available
+            .store(self.next_avail.to_raw(), Ordering::Relaxed);
+        // Release: whoever sees these flags sees all descriptors written before
+        // them.
+        let order = Order::Barrier(Barrier::PackedAvailable);
+        let ring = self.shared.memory.descriptor_area();
+        ring.store_u64(tail_word(slot), tail, order);
+    }
+
+    #[inline(always)]
+    fn place(
+        &mut self,
+        readable: &[Segment],
+        writable: &[Segment],
+    ) -> Result<Placement, AddErrorKind> {
+        if let Some(broken) = self.broken {
+            return Err(broken.into());
+        }
+        let size = self.shared.size.get();
+        let memory = &self.shared.memory;
+        checks::place(
+            memory,
+            readable,
+            writable,
+            size,
+            self.free,
+            &mut self.tables,
+        )
+    }
+
+    /// Writes a list from `next_avail` on, but for the second word of its first
+    /// descriptor, which is returned with the place behind the list.
+    #[inline(always)]
+    fn write_descriptors(
+        &self,
+        id: u16,
+        readable: &[Segment],
+        writable: &[Segment],
+        placement: Placement,
+    ) -> (u64, Position) {
+        let size = self.shared.size;
+        let memory = &self.shared.memory;
+        let mut at = self.next_avail;
+        if let Some(table) = placement.table {
+            self.tables
+                .fill(table, memory, Layout::Packed, readable, writable);
+            let segment = self.tables.segment(table, readable.len() + writable.len());
+            let first = self.write_descriptor(at, segment, id, DESC_F_INDIRECT);
+            return (first, at.advance(1, size));
+        }
+        let mut first = None;
+        let mut left = placement.descriptors;
+        for (segment, write) in directed(readable, writable) {
+            left -= 1;
+            let more = if left > 0 { DESC_F_NEXT } else { 0 };
+            let tail = self.write_descriptor(at, *segment, id, write | more);
+            if first.is_none() {
+                first = Some(tail);
+            } else {
+                self.write_tail(at.offset, tail);
+            }
+            at = at.advance(1, size);
+        }
+        (first.unwrap_or_default(), at)
+    }
+
+    /// Writes the first word of a descriptor; returns the second.
+    #[inline(always)]
+    fn write_descriptor(&self, at: Position, segment: Segment, id: u16, flags: u16) -> u64 {
+        let ring = self.shared.memory.descriptor_area();
+        ring.store_u64(address_word(at.offset), segment.address.0, Order::Relaxed);
+        let tail = Tail {
+            len: segment.len,
+            // Needed in the last of a list only (virtio 1.4 §2.8.6).
+            id,
+            flags: flags | available_flags(at.wrap),
+        };
+        tail.to_word()
+    }
+
+    #[inline(always)]
+    fn write_tail(&self, slot: u16, tail: u64) {
+        let ring = self.shared.memory.descriptor_area();
+        ring.store_u64(tail_word(slot), tail, Order::Relaxed);
+    }
+
+    fn record_place(&self, head: u16) -> Place {
+        Place {
+            free: self.free,
+            head,
+            position: self.next_avail.to_index(),
+        }
+    }
+}
