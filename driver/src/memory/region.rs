@@ -66,6 +66,12 @@ impl GuestMemory {
         self.layout.size()
     }
 
+    /// Where the region begins in this process, for a device in it that maps
+    /// guest memory by itself. It stays there as long as this value.
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.base
+    }
+
     /// The offset of `len` bytes at `address`, if the region holds them.
     fn offset(&self, address: GuestAddress, len: usize) -> Result<usize, OutOfRange> {
         let error = OutOfRange {
