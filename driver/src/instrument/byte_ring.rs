@@ -123,6 +123,25 @@ impl Writer {
         payload_len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Full> {
+        self.write_with(payload_len, |payload| {
+            fill(payload);
+            (*record, payload_len)
+        })
+    }
+
+    /// Writes one frame whose payload `make` gathers where it will stand, with
+    /// room for `payload_len` bytes. It returns the record, which may depend on
+    /// the payload, and how many bytes of it there are. What it leaves alone
+    /// holds bytes of earlier frames.
+    ///
+    /// # Errors
+    /// [`Full`]: nothing was written, and `make` was not called.
+    #[inline]
+    pub fn write_with(
+        &mut self,
+        payload_len: usize,
+        make: impl FnOnce(&mut [u8]) -> (Record, usize),
+    ) -> Result<(), Full> {
         let shared = &*self.shared;
         let len = shared.len();
         let need = (FRAME_LEN + payload_len).div_ceil(WORD);
@@ -149,10 +168,12 @@ impl Writer {
         // writer's, and they end before the ring does.
         let frame = unsafe { shared.bytes(at, need) };
         let (header, rest) = frame.split_at_mut(PseudoHeader::LEN);
-        header.copy_from_slice(PseudoHeader::new(payload_len as u32).as_bytes());
         let (body, rest) = rest.split_at_mut(Record::LEN);
+        let (record, kept) = make(&mut rest[..payload_len]);
+        let kept = kept.min(payload_len);
+        header.copy_from_slice(PseudoHeader::new(kept as u32).as_bytes());
         body.copy_from_slice(record.as_bytes());
-        fill(&mut rest[..payload_len]);
+        let total = (FRAME_LEN + kept).div_ceil(WORD) + skip;
         shared.written.0.store(written + total, Ordering::Release);
         Ok(())
     }

@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 use virtscope_record::{
-    Common, Context, Generation, Kind, Producer, ProducerId, QueueId, Record, Sequence, Timestamp,
+    Common, Context, Flags, Generation, Kind, Producer, ProducerId, QueueId, Record, Sequence,
+    Timestamp,
 };
 
 use super::byte_ring::{Reader, Writer, byte_ring};
@@ -66,9 +67,15 @@ pub struct StreamCounters {
 }
 
 thread_local! {
-    /// This thread's writers, by hub. A thread rarely knows more than one hub.
-    static WRITERS: RefCell<Vec<(u64, Writer)>> = const { RefCell::new(Vec::new()) };
-    static THREAD: u32 = gettid().as_raw_nonzero().get().cast_unsigned();
+    /// This thread's writers. A thread rarely knows more than one hub.
+    static WRITERS: RefCell<Vec<ThreadWriter>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where one thread writes one hub's records.
+struct ThreadWriter {
+    hub: u64,
+    thread: u32,
+    writer: Writer,
 }
 
 /// What `CLOCK_MONOTONIC` says now.
@@ -152,23 +159,32 @@ impl Hub {
             .collect()
     }
 
-    fn with_writer<R>(&self, use_it: impl FnOnce(&mut Writer) -> R) -> Option<R> {
+    /// Calls `use_it` with this thread's id and writer.
+    fn with_writer<R>(&self, use_it: impl FnOnce(u32, &mut Writer) -> R) -> Option<R> {
         // A probe that fires while the thread is torn down finds no writer.
         WRITERS
             .try_with(|writers| {
                 let mut writers = writers.borrow_mut();
-                let known = writers.iter().position(|(id, _)| *id == self.id);
-                let index = known.unwrap_or_else(|| {
-                    // Rings to hubs that are gone end here.
-                    writers.retain(|(_, writer)| writer.has_reader());
-                    let (writer, reader) = byte_ring(self.ring_bytes);
-                    lock(&self.new_readers).push(reader);
-                    writers.push((self.id, writer));
-                    writers.len() - 1
-                });
-                use_it(&mut writers[index].1)
+                let known = writers.iter().position(|writer| writer.hub == self.id);
+                let index = known.unwrap_or_else(|| self.add_writer(&mut writers));
+                let ThreadWriter { thread, writer, .. } = &mut writers[index];
+                use_it(*thread, writer)
             })
             .ok()
+    }
+
+    #[cold]
+    fn add_writer(&self, writers: &mut Vec<ThreadWriter>) -> usize {
+        // Rings to hubs that are gone end here.
+        writers.retain(|known| known.writer.has_reader());
+        let (writer, reader) = byte_ring(self.ring_bytes);
+        lock(&self.new_readers).push(reader);
+        writers.push(ThreadWriter {
+            hub: self.id,
+            thread: gettid().as_raw_nonzero().get().cast_unsigned(),
+            writer,
+        });
+        writers.len() - 1
     }
 }
 
@@ -196,40 +212,32 @@ impl Instrument for Probe {
     fn emit(&self, event: Event, payload: Payload<'_>) {
         let stream = &*self.stream;
         let sequence = stream.emitted.fetch_add(1, Ordering::AcqRel);
-        let mut len = payload.len().min(self.hub.snaplen as usize);
-        // Zero-filled payload must never pass for content, so it is dropped and
-        // the record says so.
-        let mut flags = event.flags;
-        let mut bytes = [0; INLINE_PAYLOAD];
-        let mut spilled = Vec::new();
-        let copied = if len <= INLINE_PAYLOAD {
-            &mut bytes[..len]
-        } else {
-            spilled.resize(len, 0);
-            &mut spilled[..]
-        };
-        if !payload.copy_to(copied) {
-            flags |= virtscope_record::Flags::PAYLOAD_UNAVAILABLE;
-            len = 0;
-        }
-        let record = Record::new(
-            Common {
-                time: event.time,
-                queue: stream.queue,
-                generation: Generation(stream.generation.load(Ordering::Relaxed)),
-                producer: stream.producer,
-                sequence: Sequence(sequence as u32),
-                context: Context::Task,
-                process: self.hub.process,
-                thread: THREAD.try_with(|thread| *thread).unwrap_or(0),
-                token: event.token,
-                flags,
-            },
-            event.body,
-        );
         debug_assert_ne!(event.body.kind(), Kind::Statistics);
-        let written = self.hub.with_writer(|writer| {
-            writer.write(&record, len, |into| into.copy_from_slice(&copied[..len]))
+        let len = payload.len().min(self.hub.snaplen as usize);
+        let written = self.hub.with_writer(|thread, writer| {
+            writer.write_with(len, |into| {
+                // Zero-filled payload must never pass for content, so it is dropped
+                // and the record says so.
+                let gathered = payload.copy_to(into);
+                let mut flags = event.flags;
+                flags.set(Flags::PAYLOAD_UNAVAILABLE, !gathered);
+                let record = Record::new(
+                    Common {
+                        time: event.time,
+                        queue: stream.queue,
+                        generation: Generation(stream.generation.load(Ordering::Relaxed)),
+                        producer: stream.producer,
+                        sequence: Sequence(sequence as u32),
+                        context: Context::Task,
+                        process: self.hub.process,
+                        thread,
+                        token: event.token,
+                        flags,
+                    },
+                    event.body,
+                );
+                (record, if gathered { len } else { 0 })
+            })
         });
         if !matches!(written, Some(Ok(()))) {
             stream.lost.fetch_add(1, Ordering::AcqRel);
@@ -243,13 +251,10 @@ impl Instrument for Probe {
     }
 }
 
-/// Payload up to this length is gathered on the stack.
-const INLINE_PAYLOAD: usize = 512;
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use virtscope_record::{Body, Flags, Notify, Token};
+    use virtscope_record::{Body, Notify, Token};
 
     fn event() -> Event {
         Event {
