@@ -3,6 +3,7 @@
 mod conformance;
 mod demo;
 mod limit;
+mod ringtest;
 mod screenshot;
 mod steps;
 mod test;
@@ -30,6 +31,8 @@ enum Chore {
     /// Makes the page in the book from the list of requirements and the citations
     /// beside the tests.
     Conformance(conformance::ConformanceArgs),
+    /// Run our rings on two threads beside Linux's tools/virtio/ringtest.
+    Ringtest(ringtest::RingtestArgs),
     /// Make the README's picture from the running program.
     Screenshot(screenshot::ScreenshotArgs),
 }
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(args) => test::test(&args),
         Chore::Conformance(args) => conformance::conformance(&args),
+        Chore::Ringtest(args) => ringtest::ringtest(&args),
         Chore::Screenshot(args) => screenshot::screenshot(&args).map(|()| true),
     };
     match done {
