@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use virtscope_device::queue::DeviceQueue;
 use virtscope_driver::instrument::Instrument;
 use virtscope_driver::memory::{
-    GuestAddress, GuestMemory, IndirectTables, Order, QueueMemory, RingWords, SharedQueueMemory,
-    SharedWords,
+    GuestAddress, GuestMemory, IndirectTables, Order, QueueAddresses, QueueMemory, RingWords,
+    SharedQueueMemory, SharedWords,
 };
 use virtscope_driver::ring::{
     AvailableNotification, Features, Notifier, NotifyError, QueueSize, Virtqueue, packed_layout,
@@ -53,6 +53,10 @@ pub(crate) struct Rig<I, T> {
     pub(crate) raw: Raw,
     /// All of guest memory.
     pub(crate) memory: Arc<GuestMemory>,
+    /// Where the areas stand in it.
+    pub(crate) addresses: QueueAddresses,
+    /// Where the tables of indirect descriptors stand in it.
+    pub(crate) tables: IndirectTables,
     /// The first address behind the ring, on a page of its own.
     pub(crate) buffers: GuestAddress,
     /// What the driver's notifications were.
@@ -106,6 +110,8 @@ impl<I: Instrument, T> Rig<I, T> {
             device: DeviceQueue::new(layout, device_areas, size, features, device).unwrap(),
             raw: Raw { areas, size },
             memory,
+            addresses,
+            tables,
             buffers: GuestAddress(ring_pages * 4096),
             doorbell,
         }
