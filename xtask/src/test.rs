@@ -37,12 +37,33 @@ const PEERS: [DebianTool; 3] = [
 /// The step that runs beside them.
 const TESTS: &str = "tests";
 
-/// Test targets of the driver that are built with loom's atomics in the place of
-/// its own: what each is about, and its name.
-const LOOM: [(&str, &str); 1] = [("the byte ring", "loom_byte_ring")];
+/// A test target of the driver that tries every interleaving.
+struct Loom {
+    about: &'static str,
+    target: &'static str,
+    /// Whether the driver's own atomics must be loom's. Where they need not be, the
+    /// target brings memory of its own to the driver's code.
+    replaces_atomics: bool,
+}
+
+const LOOM: [Loom; 2] = [
+    Loom {
+        about: "the byte ring",
+        target: "loom_byte_ring",
+        replaces_atomics: true,
+    },
+    Loom {
+        about: "notifications and their suppression",
+        target: "loom_ring",
+        replaces_atomics: false,
+    },
+];
+/// All integration tests but those: optimised, they take a fraction of the time,
+/// so they have steps of their own.
+const NOT_LOOM: [&str; 4] = ["--test", "[!l]*", "--test", "l[!o]*"];
 
 /// Test targets of the driver that Miri runs, beside the unit tests.
-const MIRI: [&str; 3] = ["split_model", "split_hostile", "live_path"];
+const MIRI: [&str; 1] = ["live_path"];
 
 /// Packages whose tests run with AddressSanitizer: those with unsafe code, and
 /// those that read what others wrote.
@@ -53,9 +74,6 @@ const ASAN: [&str; 5] = [
     "virtscope-device",
     "virtscope-analyzer",
 ];
-/// Which of their integration tests: all but loom's, `lo…`. Loom runs threads on
-/// stacks of its own making, of which the sanitizer reports false damage.
-const ASAN_TESTS: [&str; 2] = ["[!l]*", "l[!o]*"];
 const SANITIZER: &str = "-Zsanitizer=address";
 
 /// Fuzz targets of one package.
@@ -135,8 +153,14 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
         Ok(deadline.run(doc.env("RUSTDOCFLAGS", "-D warnings"))?)
     });
     steps.step(TESTS, |deadline| {
-        let mut test = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
-        Ok(deadline.run(&mut test)?)
+        let test = || cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+        let tests = deadline.run(
+            test()
+                .args(["--lib", "--bins", "--examples"])
+                .args(NOT_LOOM),
+        );
+        let documentation = deadline.run(test().arg("--doc"));
+        Ok(tests.and(documentation)?)
     });
     // What a test says when it skips itself is swallowed by the harness.
     if args.allow_missing && steps.has_run(TESTS) {
@@ -158,13 +182,15 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
             "instrumentation_off",
         ]))?)
     });
-    for (what, target) in LOOM {
-        steps.step(&format!("loom: {what}"), |deadline| {
+    for loom in &LOOM {
+        steps.step(&format!("loom: {}", loom.about), |deadline| {
             let mut test = cargo(&["test", "--release", "--locked", "-p", "virtscope-driver"]);
-            test.args(["--test", target])
+            test.args(["--test", loom.target]);
+            if loom.replaces_atomics {
                 // Another cfg is another build; a folder of its own keeps both.
-                .env("RUSTFLAGS", "--cfg loom")
-                .env("CARGO_TARGET_DIR", root.join("target/loom"));
+                test.env("RUSTFLAGS", "--cfg loom")
+                    .env("CARGO_TARGET_DIR", root.join("target/loom"));
+            }
             Ok(deadline.run(&mut test)?)
         });
     }
@@ -179,9 +205,9 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
     });
     steps.step("AddressSanitizer: unit and integration tests", |deadline| {
         let mut test = with_sanitizer(cargo(&["test", "--no-fail-fast"]), &root, deadline)?;
-        test.arg("--lib")
-            .args(ASAN_TESTS.iter().flat_map(|pattern| ["--test", pattern]));
-        Ok(deadline.run(&mut test)?)
+        // Not loom's: its threads have stacks of its own making, of which the
+        // sanitizer reports false damage.
+        Ok(deadline.run(test.arg("--lib").args(NOT_LOOM))?)
     });
     steps.step(
         "AddressSanitizer: examples in the documentation",
