@@ -44,7 +44,9 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// used buffer is announced.
     pub fn enable_callbacks_delayed(&mut self) -> bool {
         let size = self.shared.size;
-        let in_flight = u32::from(size.get() - self.free);
+        // Not those that wait to be published: the device can't use them, so an
+        // event among them might never come.
+        let in_flight = self.published.distance_from(self.last_used, size);
         let most = (in_flight * 3 / 4) as u16;
         self.enable_at(self.last_used.advance(most, size))
     }
