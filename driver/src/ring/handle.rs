@@ -81,8 +81,9 @@ pub(super) struct Shared<M, I> {
     /// What the driver last asked for by index: split, `used_event`; packed, its
     /// event offset and wrap counter.
     pub(super) used_event: AtomicU16,
-    /// For records only: free entries.
+    /// For records only: free entries, and the driver's own suppression flags.
     pub(super) free: AtomicU16,
+    event_flags: AtomicU16,
 }
 
 impl<M: QueueMemory, I: Instrument> Shared<M, I> {
@@ -108,6 +109,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             callbacks_off: AtomicBool::new(false),
             used_event: AtomicU16::new(0),
             free: AtomicU16::new(size.get()),
+            event_flags: AtomicU16::new(0),
         }
     }
 
@@ -120,6 +122,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
         self.callbacks_off.store(false, Ordering::Relaxed);
         self.used_event.store(0, Ordering::Relaxed);
         self.free.store(self.size.get(), Ordering::Relaxed);
+        self.event_flags.store(0, Ordering::Relaxed);
     }
 
     fn start(layout: Layout) -> u16 {
@@ -200,6 +203,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
         self.memory
             .driver_area()
             .store_u16(FLAGS, flags, Order::Relaxed);
+        self.note_flags(flags);
     }
 
     /// Split: `used_event`.
@@ -219,18 +223,15 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             .driver_area()
             .store_u32(EVENT, word, Order::Relaxed);
         self.used_event.store(desc, Ordering::Relaxed);
+        self.note_flags(flags);
     }
 
-    /// The driver's own suppression flags, as records have them: `avail.flags`, or
-    /// the packed event flags.
-    fn callback_flags(&self) -> u16 {
-        let off = self.callbacks_off.load(Ordering::Relaxed);
-        match (self.layout, off) {
-            (Layout::Split, true) if self.features.event_idx => 0,
-            (Layout::Split, _) => u16::from(off) * AVAIL_F_NO_INTERRUPT,
-            (Layout::Packed, true) => EVENT_DISABLE,
-            (Layout::Packed, false) if self.features.event_idx => packed_layout::EVENT_DESC,
-            (Layout::Packed, false) => packed_layout::EVENT_ENABLE,
+    /// Remembers, for records, what was written as `avail.flags` or as packed event
+    /// flags.
+    #[inline(always)]
+    fn note_flags(&self, flags: u16) {
+        if I::ENABLED {
+            self.event_flags.store(flags, Ordering::Relaxed);
         }
     }
 
@@ -289,7 +290,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
                 error: 0,
                 last_used: RingIndex(self.last_used.load(Ordering::Relaxed)),
                 used_event: RingIndex(self.used_event.load(Ordering::Relaxed)),
-                event_flags: self.callback_flags(),
+                event_flags: self.event_flags.load(Ordering::Relaxed),
             };
             self.emit(
                 self.instrument.stamp(),
@@ -350,7 +351,7 @@ impl<M: QueueMemory, I: Instrument> QueueHandle<M, I> {
                 used_index,
                 last_used: RingIndex(last_used),
                 used_event: RingIndex(shared.used_event.load(Ordering::Relaxed)),
-                event_flags: shared.callback_flags(),
+                event_flags: shared.event_flags.load(Ordering::Relaxed),
             };
             shared.emit(
                 shared.instrument.stamp(),
