@@ -204,8 +204,9 @@ fn full_rings(
     }
 }
 
-// Shows: driver/2.7.5.3.1/3, driver/2.8.17/2, driver/2.8.19/3
-/// A list longer than the ring is refused, also where a table would hold it.
+// Shows: driver/2.7.5.3.1/3, driver/2.8.17/1, driver/2.8.17/2, driver/2.8.19/3
+/// A list longer than the ring is refused, also where a table would hold it. (A device
+/// with no limit of its own allows as many, virtio 1.4 §2.8.5.)
 #[rstest]
 fn no_list_is_longer_than_the_ring(
     #[values(Layout::Split, Layout::Packed)] layout: Layout,

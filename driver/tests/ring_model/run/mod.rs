@@ -2,6 +2,7 @@
 
 mod device;
 mod driver;
+mod used;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -225,6 +226,8 @@ impl<I: Instrument> Run<I> {
             assert!(!self.now.is_available(model.published));
             assert_eq!(self.now.used_entry(model.visible), None);
         }
+        // Nothing was put where a buffer stands that was not taken back.
+        assert!(model.added - model.harvested <= u64::from(self.plan.entries));
         self.check_wish_for_interrupts();
     }
 
