@@ -45,6 +45,17 @@ enum Ring {
     Packed(PackedRing),
 }
 
+/// How a device can lie when it makes used buffers visible.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lie {
+    /// So many more are used than were returned.
+    Ahead(u16),
+    /// Split: the used index falls so far behind where it was.
+    Behind(u16),
+    /// Packed: they are marked used in the other round.
+    OtherRound,
+}
+
 /// What an interrupt decision saw.
 struct Decision {
     old: RingIndex,
@@ -83,6 +94,19 @@ impl<M: QueueMemory, I: Instrument> DeviceQueue<M, I> {
             order: Order::default(),
             kicks_wanted: true,
         })
+    }
+
+    /// The queue's layout.
+    pub fn layout(&self) -> Layout {
+        match self.ring {
+            Ring::Split(_) => Layout::Split,
+            Ring::Packed(_) => Layout::Packed,
+        }
+    }
+
+    /// The Queue Size.
+    pub fn size(&self) -> QueueSize {
+        self.size
     }
 
     /// The queue's memory.
@@ -172,6 +196,20 @@ impl<M: QueueMemory, I: Instrument> DeviceQueue<M, I> {
         }
     }
 
+    /// [`publish_used`](Self::publish_used) by a device that lies.
+    pub(crate) fn publish_lie(&mut self, lie: Lie) {
+        match &mut self.ring {
+            Ring::Split(ring) => ring.publish_lie(&self.memory, self.size, lie),
+            Ring::Packed(ring) => ring.publish_lie(&self.memory, self.size, lie),
+        }
+    }
+
+    /// Whether a buffer for which [`stage_used`](Self::stage_used) was called does
+    /// not wait for its turn any more.
+    pub(crate) fn had_its_turn(&self, chain: &Chain) -> bool {
+        !self.features.in_order || self.order.is_past(chain.number)
+    }
+
     fn stage(&mut self, used: Used) {
         let (size, features) = (self.size, self.features);
         let position = match &mut self.ring {
@@ -254,7 +292,7 @@ impl<M: QueueMemory, I: Instrument> DeviceQueue<M, I> {
     }
 
     fn emit(&self, time: Timestamp, mut flags: Flags, body: Body) {
-        flags.set(Flags::PACKED, matches!(self.ring, Ring::Packed(_)));
+        flags.set(Flags::PACKED, self.layout() == Layout::Packed);
         // The device does not know the driver's tokens.
         self.instrument.emit(
             Event {

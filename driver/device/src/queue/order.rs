@@ -30,6 +30,11 @@ impl Order {
         None
     }
 
+    /// Whether the buffer of this number was given back by now.
+    pub(super) const fn is_past(&self, number: u64) -> bool {
+        number < self.next
+    }
+
     /// The next buffer, if it was finished early.
     pub(super) fn follower(&mut self) -> Option<Used> {
         let used = self.early.remove(&self.next)?;

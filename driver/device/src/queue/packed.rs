@@ -2,8 +2,8 @@
 
 use virtscope_driver::memory::{Barrier, GuestAddress, Order, QueueMemory, RingWords, Segment};
 use virtscope_driver::ring::packed_layout::{
-    EVENT, EVENT_DESC, EVENT_DISABLE, EVENT_ENABLE, EVENT_FLAGS_MASK, EventSuppression, Position,
-    Tail, address_word, tail_word, used_flags,
+    DESC_F_AVAIL, DESC_F_USED, EVENT, EVENT_DESC, EVENT_DISABLE, EVENT_ENABLE, EVENT_FLAGS_MASK,
+    EventSuppression, Position, Tail, address_word, tail_word, used_flags,
 };
 use virtscope_driver::ring::split_layout::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE};
 use virtscope_driver::ring::{Features, QueueSize};
@@ -11,7 +11,7 @@ use virtscope_record::{Layout, NotificationReason, RingIndex};
 
 use super::chain::{Chain, Used};
 use super::order::Run;
-use super::{Decision, DriverFault};
+use super::{Decision, DriverFault, Lie};
 
 #[derive(Debug)]
 pub(super) struct PackedRing {
@@ -170,6 +170,43 @@ impl PackedRing {
             memory
                 .descriptor_area()
                 .store_u64(tail_word(slot), tail, order);
+        }
+    }
+
+    /// The same, with flags that lie.
+    pub(super) fn publish_lie(&mut self, memory: &impl QueueMemory, size: QueueSize, lie: Lie) {
+        self.flush(memory, size);
+        match lie {
+            Lie::Ahead(by) => {
+                let staged = self.next_used.distance_from(self.published, size);
+                // Not round to where the honest ones begin.
+                let rest = u32::from(size.get()).saturating_sub(staged);
+                self.mark_used(memory, size, rest.min(u32::from(by)));
+            }
+            Lie::OtherRound => {
+                if let Some((_, word)) = &mut self.withheld {
+                    *word ^= u64::from(DESC_F_AVAIL | DESC_F_USED) << 48;
+                }
+            }
+            // There is no index.
+            Lie::Behind(_) => {}
+        }
+        self.publish(memory, size);
+    }
+
+    /// Marks descriptors used in which nothing was returned.
+    fn mark_used(&self, memory: &impl QueueMemory, size: QueueSize, count: u32) {
+        let ring = memory.descriptor_area();
+        let mut at = self.next_used;
+        for _ in 0..count {
+            let word = ring.load_u64(tail_word(at.offset), Order::Relaxed);
+            let tail = Tail {
+                len: 0,
+                id: Tail::from_word(word).id,
+                flags: used_flags(at.wrap),
+            };
+            ring.store_u64(tail_word(at.offset), tail.to_word(), Order::Relaxed);
+            at = at.advance(1, size);
         }
     }
 

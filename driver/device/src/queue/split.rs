@@ -10,7 +10,7 @@ use virtscope_record::{Layout, NotificationReason, RingIndex};
 
 use super::chain::{Chain, Used};
 use super::order::Run;
-use super::{Decision, DriverFault};
+use super::{Decision, DriverFault, Lie};
 
 #[derive(Debug, Default)]
 pub(super) struct SplitRing {
@@ -111,12 +111,32 @@ impl SplitRing {
     /// What was staged becomes visible. Release: what was written into the buffers
     /// and the entries are seen before the index (virtio 1.4 §2.7.8.2).
     pub(super) fn publish(&mut self, memory: &impl QueueMemory, size: QueueSize) {
+        self.settle(memory, size);
+        self.write_index(memory, self.published);
+    }
+
+    /// The same, with an index that lies.
+    pub(super) fn publish_lie(&mut self, memory: &impl QueueMemory, size: QueueSize, lie: Lie) {
+        let before = self.published;
+        self.settle(memory, size);
+        let index = match lie {
+            Lie::Ahead(by) => self.published.advance(by),
+            Lie::Behind(by) => RingIndex(before.0.wrapping_sub(by)),
+            Lie::OtherRound => self.published,
+        };
+        self.write_index(memory, index);
+    }
+
+    fn settle(&mut self, memory: &impl QueueMemory, size: QueueSize) {
         self.flush(memory, size);
         let count = self.used_idx.distance_from(self.published);
         self.returned_since = self.returned_since.saturating_add(u32::from(count));
         self.published = self.used_idx;
+    }
+
+    fn write_index(&self, memory: &impl QueueMemory, index: RingIndex) {
         let order = Order::Barrier(Barrier::DeviceSplitUsed);
-        memory.device_area().store_u16(IDX, self.published.0, order);
+        memory.device_area().store_u16(IDX, index.0, order);
     }
 
     pub(super) fn interrupt(
