@@ -30,6 +30,10 @@ struct Args {
     #[arg(long, value_name = "ENTRIES")]
     size: Option<u16>,
 
+    /// Only with this many buffers before each kick.
+    #[arg(long, value_name = "BUFFERS")]
+    batch: Option<u16>,
+
     /// Only contenders whose names contain this, the floors and the peer.
     #[arg(long, value_name = "WORD")]
     only: Option<String>,
@@ -50,7 +54,8 @@ fn main() -> anyhow::Result<()> {
         for batch in [1, 16, 64] {
             for shape in [Shape::One, Shape::Two] {
                 // A batch that does not fit the ring is no batch.
-                if batch * shape.descriptors() > size {
+                let fits = batch * shape.descriptors() <= size;
+                if !fits || args.batch.is_some_and(|only| only != batch) {
                     continue;
                 }
                 let mut contenders = match size {
