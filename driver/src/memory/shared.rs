@@ -58,16 +58,16 @@ impl SharedWords {
         other.start < range.end && range.start < other.end
     }
 
-    /// The word of `SIZE` bytes at `offset`, which is rounded down to a multiple of
-    /// `SIZE`.
+    /// The first of `COUNT` words of `SIZE` bytes at `offset`, which is rounded down
+    /// to a multiple of `SIZE`.
     #[inline(always)]
-    fn word<const SIZE: usize>(&self, offset: usize) -> *mut u8 {
+    fn words<const SIZE: usize, const COUNT: usize>(&self, offset: usize) -> *mut u8 {
         debug_assert!(offset.is_multiple_of(SIZE), "ring offset {offset} is odd");
         let offset = offset & !(SIZE - 1);
-        if offset + SIZE > self.len {
+        if offset + SIZE * COUNT > self.len {
             outside(offset, self.len);
         }
-        // SAFETY: the word lies within `len` bytes from `start`, all of which the
+        // SAFETY: the words lie within `len` bytes from `start`, all of which the
         // allocation holds.
         unsafe { self.start.as_ptr().add(offset) }
     }
@@ -83,8 +83,8 @@ macro_rules! word {
     ($load:ident, $store:ident, $number:ty, $atomic:ty) => {
         #[inline(always)]
         fn $load(&self, offset: usize, order: Order) -> $number {
-            let word = self.word::<{ size_of::<$number>() }>(offset);
-            // SAFETY: in range and aligned (`word`, and an area begins at a multiple
+            let word = self.words::<{ size_of::<$number>() }, 1>(offset);
+            // SAFETY: in range and aligned (`words`, and an area begins at a multiple
             // of 8), initialised (zeroed at first), alive as long as `self`, and
             // everybody uses atomics of this size for it (`RingWords`).
             let word = unsafe { <$atomic>::from_ptr(word.cast()) };
@@ -92,7 +92,7 @@ macro_rules! word {
         }
         #[inline(always)]
         fn $store(&self, offset: usize, value: $number, order: Order) {
-            let word = self.word::<{ size_of::<$number>() }>(offset);
+            let word = self.words::<{ size_of::<$number>() }, 1>(offset);
             // SAFETY: as for the load.
             let word = unsafe { <$atomic>::from_ptr(word.cast()) };
             word.store(value.to_le(), order.store());
@@ -104,6 +104,24 @@ impl RingWords for SharedWords {
     word!(load_u16, store_u16, u16, AtomicU16);
     word!(load_u32, store_u32, u32, AtomicU32);
     word!(load_u64, store_u64, u64, AtomicU64);
+
+    #[inline(always)]
+    fn load_pair_u32(&self, offset: usize) -> [u32; 2] {
+        let first = self.words::<4, 2>(offset).cast::<u32>();
+        // SAFETY: as for one word; both are in range.
+        let [first, second] =
+            unsafe { [first, first.add(1)].map(|word| AtomicU32::from_ptr(word)) };
+        [first, second].map(|word| u32::from_le(word.load(Ordering::Relaxed)))
+    }
+    #[inline(always)]
+    fn store_pair_u64(&self, offset: usize, [first, second]: [u64; 2]) {
+        let word = self.words::<8, 2>(offset).cast::<u64>();
+        // SAFETY: as for one word; both are in range.
+        unsafe {
+            AtomicU64::from_ptr(word).store(first.to_le(), Ordering::Relaxed);
+            AtomicU64::from_ptr(word.add(1)).store(second.to_le(), Ordering::Relaxed);
+        }
+    }
 }
 
 /// A queue's areas and buffers in [`GuestMemory`].
@@ -218,6 +236,7 @@ impl SharedQueueMemory {
 
     /// Whether a range inside the hull touches an area.
     #[cold]
+    #[inline(never)]
     fn touches_ring(&self, range: &Range<u64>) -> bool {
         let areas = [&self.descriptor, &self.driver, &self.device];
         let tables = self.indirect.as_ref().map(|(words, _)| words);
@@ -257,13 +276,16 @@ impl QueueMemory for SharedQueueMemory {
             .as_ref()
             .map_or(&self.descriptor, |(words, _)| words)
     }
-    #[inline]
+    #[inline(always)]
     fn is_buffer(&self, segment: Segment) -> bool {
+        let start = segment.address.0;
+        let end = start.saturating_add(u64::from(segment.len));
+        // The hull is whole words: rounding the segment would change nothing.
+        if start >= self.hull.end || end <= self.hull.start {
+            return true;
+        }
         // Rounded outwards, because buffers are copied by words of 8 bytes.
-        let start = segment.address.0 & !7;
-        let end = segment.address.0.saturating_add(u64::from(segment.len));
-        let end = end.saturating_add(7) & !7;
-        start >= self.hull.end || end <= self.hull.start || !self.touches_ring(&(start..end))
+        !self.touches_ring(&(start & !7..end.saturating_add(7) & !7))
     }
     fn read_buffer(&self, address: GuestAddress, into: &mut [u8]) -> bool {
         self.memory.read(address, into).is_ok()

@@ -22,6 +22,24 @@ pub trait RingWords: Send + Sync {
     fn load_u64(&self, offset: usize, order: Order) -> u64;
     /// Writes a 64-bit word.
     fn store_u64(&self, offset: usize, value: u64, order: Order);
+
+    /// Reads two 32-bit words, one after the other, in no order with anything: a
+    /// used entry.
+    #[inline]
+    fn load_pair_u32(&self, offset: usize) -> [u32; 2] {
+        [
+            self.load_u32(offset, Order::Relaxed),
+            self.load_u32(offset + 4, Order::Relaxed),
+        ]
+    }
+
+    /// Writes two 64-bit words, one after the other, in no order with anything: a
+    /// descriptor.
+    #[inline]
+    fn store_pair_u64(&self, offset: usize, [first, second]: [u64; 2]) {
+        self.store_u64(offset, first, Order::Relaxed);
+        self.store_u64(offset + 8, second, Order::Relaxed);
+    }
 }
 
 /// All memory that one queue needs: its three areas, its indirect tables and

@@ -1,7 +1,7 @@
 //! What is checked before a buffer is added, in either layout.
 
 use super::AddErrorKind;
-use super::indirect::Tables;
+use super::indirect::{Table, Tables};
 use crate::memory::{QueueMemory, Segment};
 
 /// Bytes of a buffer by direction.
@@ -18,15 +18,70 @@ pub(super) struct Placement {
     /// Entries of the ring that it takes: one for each segment, or one in all.
     pub(super) descriptors: u16,
     /// The indirect table, already taken, that holds its descriptors.
-    pub(super) table: Option<u16>,
+    pub(super) table: Option<Table>,
 }
 
-/// Checks a buffer and finds room for it among `free` entries of `size`.
+/// Finds room for a buffer in which nothing is wrong among `free` entries of the
+/// ring: for nearly every buffer, in few steps. If it does not,
+/// [`place_or_say_why`] does, or says what is wrong.
 ///
 /// A list goes into an indirect table where there is one, else straight into the
 /// ring, as Linux does (`virtqueue_use_indirect`).
 #[inline(always)]
 pub(super) fn place(
+    memory: &impl QueueMemory,
+    readable: &[Segment],
+    writable: &[Segment],
+    free: u16,
+    tables: &mut Tables,
+) -> Option<Placement> {
+    let segments = readable.len() + writable.len();
+    // No segment at all wraps round.
+    if segments.wrapping_sub(1) >= usize::from(free) {
+        return None;
+    }
+    let sums = sums(memory, readable, writable)?;
+    if tables.fit(segments) {
+        let table = tables.take_for(segments)?;
+        return Some(Placement {
+            sums,
+            descriptors: 1,
+            table: Some(table),
+        });
+    }
+    Some(Placement {
+        sums,
+        descriptors: segments as u16,
+        table: None,
+    })
+}
+
+/// The sums of at most 32768 segments, if nothing is wrong with any.
+#[inline(always)]
+fn sums(memory: &impl QueueMemory, readable: &[Segment], writable: &[Segment]) -> Option<Sums> {
+    let mut wrong = false;
+    let mut sum = |segments: &[Segment]| {
+        let mut sum = 0;
+        for segment in segments {
+            wrong |= segment.len == 0 || !memory.is_buffer(*segment);
+            sum += u64::from(segment.len);
+        }
+        sum
+    };
+    let (readable, writable) = (sum(readable), sum(writable));
+    (!wrong && readable + writable <= u64::from(u32::MAX)).then_some(Sums {
+        readable: readable as u32,
+        writable: writable as u32,
+    })
+}
+
+/// The whole of it, one step after the other, for a ring of `size`.
+///
+/// # Errors
+/// What is wrong with the buffer, or that there is no room.
+#[cold]
+#[inline(never)]
+pub(super) fn place_or_say_why(
     memory: &impl QueueMemory,
     readable: &[Segment],
     writable: &[Segment],
@@ -76,7 +131,6 @@ pub(super) fn place(
 }
 
 /// Adds up the segments and looks that none lies in the ring.
-#[inline(always)]
 fn check_segments(
     memory: &impl QueueMemory,
     readable: &[Segment],

@@ -67,6 +67,14 @@ pub(super) struct Shared<M, I> {
     pub(super) features: Features,
     pub(super) instrument: I,
     pub(super) notifier: Box<dyn Notifier>,
+    pub(super) state: State,
+}
+
+/// What changes while the queue works. On cache lines of its own: the constants
+/// beside it are read by every operation, and a load that touches a word just
+/// stored beside its own would wait for it.
+#[repr(align(64))]
+pub(super) struct State {
     /// Where the next used buffer will stand: split, the used index; packed, offset
     /// and wrap counter. The queue's own word, read by those beside it, for whom it
     /// may lag.
@@ -103,26 +111,28 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             features,
             instrument,
             notifier,
-            last_used: AtomicU16::new(start),
-            batched: AtomicU16::new(0),
-            next_available: AtomicU16::new(start),
-            callbacks_off: AtomicBool::new(false),
-            used_event: AtomicU16::new(0),
-            free: AtomicU16::new(size.get()),
-            event_flags: AtomicU16::new(0),
+            state: State {
+                last_used: AtomicU16::new(start),
+                batched: AtomicU16::new(0),
+                next_available: AtomicU16::new(start),
+                callbacks_off: AtomicBool::new(false),
+                used_event: AtomicU16::new(0),
+                free: AtomicU16::new(size.get()),
+                event_flags: AtomicU16::new(0),
+            },
         }
     }
 
     /// The words of a queue that has done nothing yet.
     pub(super) fn reset(&self) {
         let start = Self::start(self.layout);
-        self.last_used.store(start, Ordering::Relaxed);
-        self.batched.store(0, Ordering::Relaxed);
-        self.next_available.store(start, Ordering::Relaxed);
-        self.callbacks_off.store(false, Ordering::Relaxed);
-        self.used_event.store(0, Ordering::Relaxed);
-        self.free.store(self.size.get(), Ordering::Relaxed);
-        self.event_flags.store(0, Ordering::Relaxed);
+        self.state.last_used.store(start, Ordering::Relaxed);
+        self.state.batched.store(0, Ordering::Relaxed);
+        self.state.next_available.store(start, Ordering::Relaxed);
+        self.state.callbacks_off.store(false, Ordering::Relaxed);
+        self.state.used_event.store(0, Ordering::Relaxed);
+        self.state.free.store(self.size.get(), Ordering::Relaxed);
+        self.state.event_flags.store(0, Ordering::Relaxed);
     }
 
     fn start(layout: Layout) -> u16 {
@@ -160,7 +170,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             Layout::Packed => {
                 let at = Position::from_raw(last_used);
                 let used = self.packed_tail(at.offset).is_used(at.wrap);
-                let batched = self.batched.load(Ordering::Relaxed) > 0;
+                let batched = self.state.batched.load(Ordering::Relaxed) > 0;
                 (used || batched, RingIndex(last_used))
             }
         }
@@ -179,19 +189,19 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
 
     /// Linux `virtqueue_disable_cb`.
     pub(super) fn disable_callbacks(&self) {
-        self.callbacks_off.store(true, Ordering::Relaxed);
+        self.state.callbacks_off.store(true, Ordering::Relaxed);
         match self.layout {
             // With event indices the flag must stay 0 (virtio 1.4 §2.7.7.1) and an
             // index that lies just behind does the work: once the device has
             // decided about that entry, it won't cross it for another 65535. If it
             // has not yet, one interrupt more comes, which is allowed.
             Layout::Split if self.features.event_idx => {
-                let last_used = self.last_used.load(Ordering::Relaxed);
+                let last_used = self.state.last_used.load(Ordering::Relaxed);
                 self.write_used_event(last_used.wrapping_sub(1));
             }
             Layout::Split => self.write_avail_flags(AVAIL_F_NO_INTERRUPT),
             Layout::Packed => {
-                let desc = self.used_event.load(Ordering::Relaxed);
+                let desc = self.state.used_event.load(Ordering::Relaxed);
                 self.write_event_suppression(desc, EVENT_DISABLE);
             }
         }
@@ -212,7 +222,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
         self.memory
             .driver_area()
             .store_u16(used_event(self.size), index, Order::Relaxed);
-        self.used_event.store(index, Ordering::Relaxed);
+        self.state.used_event.store(index, Ordering::Relaxed);
     }
 
     /// Packed: the driver event suppression.
@@ -222,7 +232,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
         self.memory
             .driver_area()
             .store_u32(EVENT, word, Order::Relaxed);
-        self.used_event.store(desc, Ordering::Relaxed);
+        self.state.used_event.store(desc, Ordering::Relaxed);
         self.note_flags(flags);
     }
 
@@ -231,7 +241,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
     #[inline(always)]
     fn note_flags(&self, flags: u16) {
         if I::ENABLED {
-            self.event_flags.store(flags, Ordering::Relaxed);
+            self.state.event_flags.store(flags, Ordering::Relaxed);
         }
     }
 
@@ -267,7 +277,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
         if I::ENABLED {
             // Recorded first: the device may act on it before we return.
             let notify = Notify {
-                free: self.free.load(Ordering::Relaxed),
+                free: self.state.free.load(Ordering::Relaxed),
                 error: 0,
             };
             self.emit(
@@ -279,18 +289,18 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             );
         }
         self.notifier.notify(AvailableNotification {
-            next: self.next_available.load(Ordering::Relaxed),
+            next: self.state.next_available.load(Ordering::Relaxed),
         })
     }
 
     pub(super) fn record_switch(&self, flags: Flags, body: impl FnOnce(CallbackSwitch) -> Body) {
         if I::ENABLED {
             let switch = CallbackSwitch {
-                free: self.free.load(Ordering::Relaxed),
+                free: self.state.free.load(Ordering::Relaxed),
                 error: 0,
-                last_used: RingIndex(self.last_used.load(Ordering::Relaxed)),
-                used_event: RingIndex(self.used_event.load(Ordering::Relaxed)),
-                event_flags: self.event_flags.load(Ordering::Relaxed),
+                last_used: RingIndex(self.state.last_used.load(Ordering::Relaxed)),
+                used_event: RingIndex(self.state.used_event.load(Ordering::Relaxed)),
+                event_flags: self.state.event_flags.load(Ordering::Relaxed),
             };
             self.emit(
                 self.instrument.stamp(),
@@ -340,18 +350,18 @@ impl<M: QueueMemory, I: Instrument> QueueHandle<M, I> {
     /// taking them is the only way they stop being pending.
     pub fn interrupt(&self) -> bool {
         let shared = &*self.shared;
-        let last_used = shared.last_used.load(Ordering::Relaxed);
+        let last_used = shared.state.last_used.load(Ordering::Relaxed);
         let (any, used_index) = shared.any_used(last_used);
         if I::ENABLED {
             let mut flags = Flags::empty();
             flags.set(Flags::SPURIOUS, !any);
             let callback = Callback {
-                free: shared.free.load(Ordering::Relaxed),
+                free: shared.state.free.load(Ordering::Relaxed),
                 error: 0,
                 used_index,
                 last_used: RingIndex(last_used),
-                used_event: RingIndex(shared.used_event.load(Ordering::Relaxed)),
-                event_flags: shared.event_flags.load(Ordering::Relaxed),
+                used_event: RingIndex(shared.state.used_event.load(Ordering::Relaxed)),
+                event_flags: shared.state.event_flags.load(Ordering::Relaxed),
             };
             shared.emit(
                 shared.instrument.stamp(),

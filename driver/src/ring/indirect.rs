@@ -1,16 +1,36 @@
 //! Tables of indirect descriptors, and which of them are free (virtio 1.4
 //! §2.7.5.3, §2.8.7).
 
+use std::num::NonZeroU32;
+
 use virtscope_record::Layout;
 
 use super::packed_layout::Tail;
 use super::split_layout::{DESC_F_NEXT, DESC_F_WRITE, DESCRIPTOR_LEN, Descriptor};
-use crate::memory::{IndirectTables, Order, QueueMemory, RingWords, Segment};
+use crate::memory::{IndirectTables, QueueMemory, RingWords, Segment};
+
+/// One of the tables: its number and one, so that no table at all is zero and
+/// takes no more room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Table(NonZeroU32);
+
+impl Table {
+    const fn new(number: u16) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(number as u32))
+    }
+
+    /// Below 65536: see [`new`](Self::new).
+    const fn number(self) -> u16 {
+        (self.0.get() - 1) as u16
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Tables {
     place: IndirectTables,
-    free: Vec<u16>,
+    free: Vec<Table>,
+    /// The longest list that a table holds; 0 without tables.
+    longest: usize,
 }
 
 impl Tables {
@@ -25,18 +45,24 @@ impl Tables {
         Self {
             place,
             // The first comes out first.
-            free: (0..place.count).rev().collect(),
+            free: (0..place.count).rev().map(Table::new).collect(),
+            longest: if place.count > 0 {
+                usize::from(place.capacity)
+            } else {
+                0
+            },
         }
     }
 
     /// Whether some table would hold a list of this many segments, free or not.
+    #[inline(always)]
     pub(super) const fn fit(&self, segments: usize) -> bool {
-        segments > 1 && segments <= self.place.capacity as usize && self.place.count > 0
+        segments > 1 && segments <= self.longest
     }
 
     /// A free table, if a list of this many segments is worth one and fits it.
     #[inline(always)]
-    pub(super) fn take_for(&mut self, segments: usize) -> Option<u16> {
+    pub(super) fn take_for(&mut self, segments: usize) -> Option<Table> {
         if self.fit(segments) {
             self.free.pop()
         } else {
@@ -45,32 +71,25 @@ impl Tables {
     }
 
     #[inline(always)]
-    pub(super) fn give_back(&mut self, table: Option<u16>) {
+    pub(super) fn give_back(&mut self, table: Option<Table>) {
         if let Some(table) = table {
             self.free.push(table);
         }
     }
 
-    /// The segment that is `table` itself, filled with this many descriptors.
-    pub(super) const fn segment(&self, table: u16, descriptors: usize) -> Segment {
-        Segment {
-            address: self.place.address(table),
-            len: (descriptors * DESCRIPTOR_LEN) as u32,
-        }
-    }
-
-    /// Fills `table`. A split ring chains its descriptors one behind the other,
+    /// Fills `table`; returns the segment that it is then. A split ring chains its descriptors one behind the other,
     /// which is also the order that `VIRTIO_F_IN_ORDER` wants (virtio 1.4
     /// §2.7.5.3); in a packed one they just follow each other, and no flag but
     /// `VIRTQ_DESC_F_WRITE` may be set (§2.8.7, §2.8.19).
+    #[inline(never)]
     pub(super) fn fill(
         &self,
-        table: u16,
+        table: Table,
         memory: &impl QueueMemory,
         layout: Layout,
         readable: &[Segment],
         writable: &[Segment],
-    ) {
+    ) -> Segment {
         let words = memory.indirect_area();
         let count = readable.len() + writable.len();
         for (i, (segment, write)) in directed(readable, writable).enumerate() {
@@ -93,9 +112,12 @@ impl Tables {
                     tail.to_word()
                 }
             };
-            let at = self.place.offset(table) + i * DESCRIPTOR_LEN;
-            words.store_u64(at, segment.address.0, Order::Relaxed);
-            words.store_u64(at + 8, second, Order::Relaxed);
+            let at = self.place.offset(table.number()) + i * DESCRIPTOR_LEN;
+            words.store_pair_u64(at, [segment.address.0, second]);
+        }
+        Segment {
+            address: self.place.address(table.number()),
+            len: (count * DESCRIPTOR_LEN) as u32,
         }
     }
 }

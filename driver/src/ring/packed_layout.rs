@@ -76,17 +76,13 @@ impl Tail {
     /// Whether it is available to a device whose wrap counter is `wrap`.
     #[inline(always)]
     pub const fn is_available(self, wrap: bool) -> bool {
-        let avail = self.flags & DESC_F_AVAIL != 0;
-        let used = self.flags & DESC_F_USED != 0;
-        avail == wrap && used != wrap
+        self.flags & (DESC_F_AVAIL | DESC_F_USED) == available_flags(wrap)
     }
 
     /// Whether it is used for a driver whose used wrap counter is `wrap`.
     #[inline(always)]
     pub const fn is_used(self, wrap: bool) -> bool {
-        let avail = self.flags & DESC_F_AVAIL != 0;
-        let used = self.flags & DESC_F_USED != 0;
-        avail == wrap && used == wrap
+        self.flags & (DESC_F_AVAIL | DESC_F_USED) == used_flags(wrap)
     }
 
     /// The bytes written, as a used descriptor says: none unless

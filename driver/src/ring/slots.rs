@@ -3,6 +3,7 @@
 use virtscope_record::Token;
 
 use super::Violation;
+use super::indirect::Table;
 
 /// Extra context for a token (Linux `virtqueue_add_inbuf_ctx`), which comes back
 /// with it; zero, like a null pointer, where none was given.
@@ -22,78 +23,156 @@ pub struct UsedBuffer<T> {
     pub written: u32,
 }
 
-/// A buffer in flight.
+/// A buffer in flight, as it is put in and taken out.
 #[derive(Debug)]
 pub(super) struct InFlight<T> {
     pub(super) data: T,
     pub(super) token: Token,
     pub(super) context: Context,
-    /// Buffers added before this one: tells one that was never shown to the
-    /// device from one that has been with it for long, and the length of a batch.
-    pub(super) number: u64,
     pub(super) writable_bytes: u32,
     /// Entries of the ring that it takes.
     pub(super) descriptors: u16,
     /// The indirect table it stands in, if any.
-    pub(super) table: Option<u16>,
+    pub(super) table: Option<Table>,
+}
+
+/// Room for a buffer in flight.
+///
+/// Its words are written and read one by one, each by its own size, and those
+/// that go on together don't stand side by side: a load that spans two stores
+/// waits until both have reached the cache, which costs more than everything else
+/// here together. None has 16 bits, because compilers read those by 32.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Slot<T> {
+    token: Token,
+    /// Buffers added before this one: tells one that was never shown to the
+    /// device from one that has been with it for long, and the length of a batch.
+    pub(super) number: u64,
+    context: Context,
+    writable_bytes: u32,
+    descriptors: u32,
+    table: Option<Table>,
+    /// `None`: no buffer in flight.
+    data: Option<T>,
+}
+
+impl<T> Slot<T> {
+    const fn free() -> Self {
+        Self {
+            token: Token(0),
+            number: 0,
+            context: Context(0),
+            writable_bytes: 0,
+            descriptors: 0,
+            table: None,
+            data: None,
+        }
+    }
+
+    #[inline(always)]
+    fn take(&mut self) -> Option<InFlight<T>> {
+        Some(InFlight {
+            data: self.data.take()?,
+            token: self.token,
+            context: self.context,
+            writable_bytes: self.writable_bytes,
+            // Written as 16 bits.
+            descriptors: self.descriptors as u16,
+            table: self.table,
+        })
+    }
 }
 
 /// The buffers in flight, by the id under which the device returns them.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
-    slots: Box<[Option<InFlight<T>>]>,
-    count: u16,
-    /// Buffers ever added, and those of them that were made available.
-    pub(super) added: u64,
+    slots: Box<[Slot<T>]>,
+    /// Buffers ever added, those of them that were made available, and those that
+    /// were taken out again.
+    added: u64,
     pub(super) announced: u64,
+    taken: u64,
 }
 
 impl<T> Slots<T> {
     pub(super) fn new(size: u16) -> Self {
         Self {
-            slots: (0..size).map(|_| None).collect(),
-            count: 0,
+            slots: (0..size).map(|_| Slot::free()).collect(),
             added: 0,
             announced: 0,
+            taken: 0,
         }
     }
 
     pub(super) const fn in_flight(&self) -> u16 {
-        self.count
+        (self.added - self.taken) as u16
     }
 
     /// Buffers in flight that the device knows of.
+    #[inline(always)]
     pub(super) const fn announced_in_flight(&self) -> u16 {
         // Saturating: one that was detached may never have been made available.
-        self.count
-            .saturating_sub((self.added - self.announced) as u16)
+        self.announced.saturating_sub(self.taken) as u16
     }
 
-    /// Puts a buffer, whose number must be `self.added`, under `id`, which is free.
+    /// Puts a buffer under `id`, which is free.
     #[inline(always)]
     pub(super) fn insert(&mut self, id: u16, buffer: InFlight<T>) {
-        self.slots[usize::from(id)] = Some(buffer);
+        let slot = &mut self.slots[usize::from(id)];
+        slot.token = buffer.token;
+        slot.number = self.added;
+        slot.context = buffer.context;
+        slot.writable_bytes = buffer.writable_bytes;
+        slot.descriptors = u32::from(buffer.descriptors);
+        slot.table = buffer.table;
+        slot.data = Some(buffer.data);
         self.added += 1;
-        self.count += 1;
     }
 
     /// Checks a used entry's every word, and takes its buffer out if they are all
-    /// believable.
+    /// believable. If not, [`check_used`](Self::check_used) says why.
     #[inline(always)]
-    pub(super) fn take_used(&mut self, id: u16, written: u32) -> Result<InFlight<T>, Violation> {
-        self.get_used(id)?.check_length(written)?;
-        self.take(id).ok_or(Violation::IdNotInFlight { id })
+    pub(super) fn take_used(&mut self, id: u32, written: u32) -> Option<InFlight<T>> {
+        let slot = self.slots.get_mut(id as usize)?;
+        // What was added and not made available is not the device's to return.
+        if slot.number >= self.announced || written > slot.writable_bytes {
+            return None;
+        }
+        let buffer = slot.take()?;
+        self.taken += 1;
+        Some(buffer)
+    }
+
+    /// What can be written into the buffer under `id`.
+    #[inline(always)]
+    pub(super) fn writable_bytes(&self, id: u16) -> u32 {
+        self.slots
+            .get(usize::from(id))
+            .map_or(0, |slot| slot.writable_bytes)
+    }
+
+    /// The buffer in flight that a used entry names, if its every word is
+    /// believable.
+    pub(super) fn check_used(&self, id: u32, written: u32) -> Result<&Slot<T>, Violation> {
+        let slot = self.get_used(id)?;
+        if written > slot.writable_bytes {
+            return Err(Violation::UsedLengthTooLong {
+                used_length: written,
+                writable: slot.writable_bytes,
+            });
+        }
+        Ok(slot)
     }
 
     /// The buffer in flight that `id`, as the device wrote it, names.
-    #[inline(always)]
-    pub(super) fn get_used(&self, id: u16) -> Result<&InFlight<T>, Violation> {
-        // What was added and not made available is not the device's to return.
-        match self.slots.get(usize::from(id)) {
-            Some(Some(buffer)) if buffer.number < self.announced => Ok(buffer),
-            Some(_) => Err(Violation::IdNotInFlight { id }),
+    pub(super) fn get_used(&self, id: u32) -> Result<&Slot<T>, Violation> {
+        match self.slots.get(id as usize) {
+            Some(slot) if slot.data.is_some() && slot.number < self.announced => Ok(slot),
+            // Below the size, which is no more than 32768.
+            Some(_) => Err(Violation::IdNotInFlight { id: id as u16 }),
             None => Err(Violation::IdOutOfRange {
-                id: u32::from(id),
+                id,
                 size: self.slots.len() as u16,
             }),
         }
@@ -103,17 +182,17 @@ impl<T> Slots<T> {
     #[inline(always)]
     pub(super) fn take(&mut self, id: u16) -> Option<InFlight<T>> {
         let buffer = self.slots.get_mut(usize::from(id))?.take()?;
-        self.count -= 1;
+        self.taken += 1;
         Some(buffer)
     }
 
     /// Takes any buffer out, as a driver does that shuts down. The caller forgets
     /// what it had not made available.
     pub(super) fn take_any(&mut self) -> Option<(u16, InFlight<T>)> {
-        if self.count == 0 {
+        if self.in_flight() == 0 {
             return None;
         }
-        let id = self.slots.iter().position(Option::is_some)? as u16;
+        let id = self.slots.iter().position(|slot| slot.data.is_some())? as u16;
         Some((id, self.take(id)?))
     }
 
@@ -124,7 +203,7 @@ impl<T> Slots<T> {
     }
 
     pub(super) fn data(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().flatten().map(|buffer| &buffer.data)
+        self.slots.iter().filter_map(|slot| slot.data.as_ref())
     }
 }
 
@@ -133,24 +212,13 @@ impl<T> Slots<T> {
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Batch {
     /// Buffers not yet taken, the last included.
-    pub(super) left: u16,
+    pub(super) left: u32,
     /// What was written into the last; the others were used wholly.
     pub(super) last_written: u32,
 }
 
 impl<T> InFlight<T> {
-    /// Whether the device can have written this much into it.
     #[inline(always)]
-    pub(super) const fn check_length(&self, written: u32) -> Result<(), Violation> {
-        if written > self.writable_bytes {
-            return Err(Violation::UsedLengthTooLong {
-                used_length: written,
-                writable: self.writable_bytes,
-            });
-        }
-        Ok(())
-    }
-
     pub(super) fn into_used(self, written: u32) -> UsedBuffer<T> {
         UsedBuffer {
             data: self.data,

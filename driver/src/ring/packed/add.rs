@@ -5,13 +5,12 @@ use std::sync::atomic::Ordering;
 use virtscope_record::{Layout, Token};
 
 use super::super::checks::{self, Placement};
-use super::super::indirect::directed;
 use super::super::packed_layout::{Position, Tail, address_word, available_flags, tail_word};
 use super::super::records::{self, Place};
 use super::super::slots::InFlight;
-use super::super::split_layout::{DESC_F_INDIRECT, DESC_F_NEXT};
+use super::super::split_layout::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE};
 use super::super::{AddError, AddErrorKind, Context};
-use super::PackedQueue;
+use super::{Cursor, PackedQueue, Withheld};
 use crate::instrument::Instrument;
 use crate::memory::{Barrier, Order, QueueMemory, RingWords, Segment};
 
@@ -25,7 +24,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     ///
     /// # Errors
     /// See [`AddErrorKind`]; `data` comes back in the error.
-    #[inline]
+    #[inline(always)]
     pub fn add(
         &mut self,
         readable: &[Segment],
@@ -41,7 +40,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     ///
     /// # Errors
     /// As for `add`.
-    #[inline]
+    #[inline(always)]
     pub fn add_with_context(
         &mut self,
         readable: &[Segment],
@@ -50,9 +49,14 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         data: T,
         context: Context,
     ) -> Result<u16, AddError<T>> {
-        let capacity = self.add_unpublished(readable, writable, token, data, context)?;
-        self.publish();
-        Ok(capacity)
+        let first = self.put(readable, writable, token, data, context)?;
+        if self.withheld.is_some() {
+            self.write_tail(first);
+            self.publish();
+        } else {
+            self.make_available(first);
+        }
+        Ok(self.free)
     }
 
     /// The first half of [`add`](Self::add): the buffer stands in the ring, the
@@ -61,7 +65,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     ///
     /// # Errors
     /// As for `add`.
-    #[inline]
+    #[inline(always)]
     pub fn add_unpublished(
         &mut self,
         readable: &[Segment],
@@ -70,16 +74,37 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         data: T,
         context: Context,
     ) -> Result<u16, AddError<T>> {
+        let first = self.put(readable, writable, token, data, context)?;
+        match self.withheld {
+            None => self.withheld = Some(first),
+            Some(_) => self.write_tail(first),
+        }
+        Ok(self.free)
+    }
+
+    /// Puts a buffer into the ring, but for the second word of its first
+    /// descriptor, which is returned.
+    #[inline(always)]
+    fn put(
+        &mut self,
+        readable: &[Segment],
+        writable: &[Segment],
+        token: Token,
+        data: T,
+        context: Context,
+    ) -> Result<Withheld, AddError<T>> {
         let time = self.shared.instrument.stamp();
-        let placed = self
-            .place(readable, writable)
-            .and_then(|placement| match self.ids.take() {
-                Some(id) => Ok((placement, id)),
-                None => Err(AddErrorKind::NoSpace {
-                    needed: usize::from(placement.descriptors),
-                    free: 0,
-                }),
-            });
+        let placement = match self.place(readable, writable) {
+            Some(placement) => Ok(placement),
+            None => self.place_or_say_why(readable, writable),
+        };
+        let placed = placement.and_then(|placement| match self.ids.take() {
+            Some(id) => Ok((placement, id)),
+            None => Err(AddErrorKind::NoSpace {
+                needed: usize::from(placement.descriptors),
+                free: 0,
+            }),
+        });
         let (placement, id) = match placed {
             Ok(placed) => placed,
             Err(kind) => {
@@ -88,14 +113,11 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
                 return Err(AddError { kind, token, data });
             }
         };
-        let position = self.next_avail;
-        let (first, after) = self.write_descriptors(id, readable, writable, placement);
-        match self.withheld {
-            None => self.withheld = Some((position.offset, first)),
-            Some(_) => self.write_tail(position.offset, first),
-        }
-        self.next_avail = after;
+        let position = self.next_avail.get();
+        let (tail, after) = self.write_descriptors(id, readable, writable, placement);
+        self.next_avail = Cursor::at(after);
         self.free -= placement.descriptors;
+        self.descriptors_added += u64::from(placement.descriptors);
         self.recorded.remember(id, writable);
         self.slots.insert(
             id,
@@ -103,7 +125,6 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
                 data,
                 token,
                 context,
-                number: self.slots.added,
                 writable_bytes: placement.sums.writable,
                 descriptors: placement.descriptors,
                 table: placement.table,
@@ -126,34 +147,50 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
                 place,
             );
         }
-        Ok(self.free)
+        Ok(Withheld {
+            slot: position.offset,
+            tail,
+        })
     }
 
     /// The second half of [`add`](Self::add): all buffers added so far become
     /// available to the device (virtio 1.4 §2.8.21.1.1).
-    #[inline]
+    #[inline(always)]
     pub fn publish(&mut self) {
-        let Some((slot, tail)) = self.withheld.take() else {
-            return;
-        };
-        let count = self
-            .next_avail
-            .distance_from(self.published, self.shared.size);
+        if let Some(first) = self.withheld.take() {
+            self.make_available(first);
+        }
+    }
+
+    /// Writes what was withheld of the first buffer that is not published, and so
+    /// publishes all.
+    #[inline(always)]
+    fn make_available(&mut self, first: Withheld) {
         self.published = self.next_avail;
-        self.published_since_kick = self.published_since_kick.saturating_add(count);
+        self.descriptors_published = self.descriptors_added;
         self.slots.announce_all();
-        self.shared
-            .next_available
-            .store(self.next_avail.to_raw(), Ordering::Relaxed);
+        let next = self.next_avail.get().to_raw();
+        let state = &self.shared.state;
+        state.next_available.store(next, Ordering::Relaxed);
         // Release: whoever sees these flags sees all descriptors written before
         // them.
         let order = Order::Barrier(Barrier::PackedAvailable);
         let ring = self.shared.memory.descriptor_area();
-        ring.store_u64(tail_word(slot), tail, order);
+        ring.store_u64(tail_word(first.slot), first.tail, order);
     }
 
     #[inline(always)]
-    fn place(
+    fn place(&mut self, readable: &[Segment], writable: &[Segment]) -> Option<Placement> {
+        if self.broken.is_some() {
+            return None;
+        }
+        let memory = &self.shared.memory;
+        checks::place(memory, readable, writable, self.free, &mut self.tables)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn place_or_say_why(
         &mut self,
         readable: &[Segment],
         writable: &[Segment],
@@ -163,7 +200,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         }
         let size = self.shared.size.get();
         let memory = &self.shared.memory;
-        checks::place(
+        checks::place_or_say_why(
             memory,
             readable,
             writable,
@@ -185,27 +222,32 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     ) -> (u64, Position) {
         let size = self.shared.size;
         let memory = &self.shared.memory;
-        let mut at = self.next_avail;
+        let mut at = self.next_avail.get();
         if let Some(table) = placement.table {
-            self.tables
+            let segment = self
+                .tables
                 .fill(table, memory, Layout::Packed, readable, writable);
-            let segment = self.tables.segment(table, readable.len() + writable.len());
             let first = self.write_descriptor(at, segment, id, DESC_F_INDIRECT);
             return (first, at.advance(1, size));
         }
         let mut first = None;
         let mut left = placement.descriptors;
-        for (segment, write) in directed(readable, writable) {
-            left -= 1;
-            let more = if left > 0 { DESC_F_NEXT } else { 0 };
-            let tail = self.write_descriptor(at, *segment, id, write | more);
-            if first.is_none() {
-                first = Some(tail);
-            } else {
-                self.write_tail(at.offset, tail);
+        let mut write = |segments: &[Segment], write| {
+            for segment in segments {
+                left -= 1;
+                let more = if left > 0 { DESC_F_NEXT } else { 0 };
+                let tail = self.write_descriptor(at, *segment, id, write | more);
+                if first.is_none() {
+                    first = Some(tail);
+                } else {
+                    let slot = at.offset;
+                    self.write_tail(Withheld { slot, tail });
+                }
+                at = at.advance(1, size);
             }
-            at = at.advance(1, size);
-        }
+        };
+        write(readable, 0);
+        write(writable, DESC_F_WRITE);
         (first.unwrap_or_default(), at)
     }
 
@@ -224,7 +266,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     }
 
     #[inline(always)]
-    fn write_tail(&self, slot: u16, tail: u64) {
+    fn write_tail(&self, Withheld { slot, tail }: Withheld) {
         let ring = self.shared.memory.descriptor_area();
         ring.store_u64(tail_word(slot), tail, Order::Relaxed);
     }
@@ -233,7 +275,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         Place {
             free: self.free,
             head,
-            position: self.next_avail.to_index(),
+            position: self.next_avail.get().to_index(),
         }
     }
 }

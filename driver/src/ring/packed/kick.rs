@@ -17,6 +17,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     ///
     /// If `true`, call [`QueueHandle::notify`](super::QueueHandle::notify), which need not be serialised.
     /// Where nothing was published the answer is `false`.
+    #[inline(always)]
     pub fn kick_prepare(&mut self) -> bool {
         let shared = &*self.shared;
         // The device must see the new flags before we look at what it asks for:
@@ -27,11 +28,11 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         let (old, new) = (self.kicked, self.published);
         let reason = self.reason(wish);
         self.kicked = new;
-        self.published_since_kick = 0;
+        self.published_at_kick = self.descriptors_published;
         if I::ENABLED {
             let decision = Decision {
-                old: old.to_index(),
-                new: new.to_index(),
+                old: old.get().to_index(),
+                new: new.get().to_index(),
                 event: RingIndex(wish.desc),
                 flags: wish.flags,
                 reason,
@@ -45,7 +46,8 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     #[inline(always)]
     fn reason(&self, wish: EventSuppression) -> NotificationReason {
         let shared = &*self.shared;
-        if self.published_since_kick == 0 {
+        let published = self.descriptors_published - self.published_at_kick;
+        if published == 0 {
             return NotificationReason::NothingAdded;
         }
         match wish.flags & EVENT_FLAGS_MASK {
@@ -53,10 +55,9 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             EVENT_DESC if shared.features.event_idx => {
                 let event = Position::from_raw(wish.desc);
                 // Past two rounds of descriptors the places alone don't tell.
-                let moved = self.published.distance_from(self.kicked, shared.size);
-                if self.published_since_kick != moved
-                    || event.is_crossed_by(self.kicked, self.published, shared.size)
-                {
+                let (old, new) = (self.kicked.get(), self.published.get());
+                let moved = new.distance_from(old, shared.size);
+                if published != u64::from(moved) || event.is_crossed_by(old, new, shared.size) {
                     NotificationReason::EventCrossed
                 } else {
                     NotificationReason::EventNotCrossed
@@ -74,6 +75,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     ///
     /// # Errors
     /// The device is gone.
+    #[inline(always)]
     pub fn kick(&mut self) -> Result<bool, NotifyError> {
         if self.kick_prepare() {
             self.shared.notify()?;

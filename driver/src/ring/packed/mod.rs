@@ -40,19 +40,51 @@ pub struct PackedQueue<M, I, T> {
     free: u16,
     /// Where the next descriptor is put; those before `published` are visible to
     /// the device.
-    next_avail: Position,
-    published: Position,
-    /// The flags word of the first buffer that is not published yet: it is withheld,
-    /// and the device looks at none behind it.
-    withheld: Option<(u16, u64)>,
-    /// Where the last kick decision was made, and how many descriptors were
-    /// published since (which may be more than two rounds).
-    kicked: Position,
-    published_since_kick: u32,
+    next_avail: Cursor,
+    published: Cursor,
+    /// Of the first buffer that is not published yet: the device looks at none
+    /// behind it.
+    withheld: Option<Withheld>,
+    /// Descriptors ever added, and those of them that are published.
+    descriptors_added: u64,
+    descriptors_published: u64,
+    /// Where the last kick decision was made, and how many descriptors had ever been
+    /// published then: since then it may have been more than two rounds.
+    kicked: Cursor,
+    published_at_kick: u64,
     /// Where the next used descriptor will stand.
-    last_used: Position,
+    last_used: Cursor,
     batch: Batch,
     broken: Option<QueueError>,
+}
+
+/// The second word of a list's first descriptor, which makes the list available.
+#[derive(Clone, Copy, Debug)]
+struct Withheld {
+    slot: u16,
+    tail: u64,
+}
+
+/// A [`Position`], kept in one word: read by halves just after it was written
+/// whole, or the other way round, it would have to wait for the cache.
+#[derive(Clone, Copy, Debug)]
+struct Cursor(u32);
+
+impl Cursor {
+    const START: Self = Self::at(Position::START);
+
+    #[inline(always)]
+    const fn at(position: Position) -> Self {
+        Self(position.offset as u32 | (position.wrap as u32) << 16)
+    }
+
+    #[inline(always)]
+    const fn get(self) -> Position {
+        Position {
+            offset: self.0 as u16,
+            wrap: self.0 >> 16 != 0,
+        }
+    }
 }
 
 /// Which buffer ids are free.
@@ -61,7 +93,7 @@ enum Ids {
     /// Any of these, the last given back first.
     Any(Vec<u16>),
     /// `VIRTIO_F_IN_ORDER`: they go round, as the buffers do.
-    Round { next: u16, oldest: u16, size: u16 },
+    Round { next: u32, oldest: u32, size: u32 },
 }
 
 impl Ids {
@@ -70,7 +102,7 @@ impl Ids {
             Self::Round {
                 next: 0,
                 oldest: 0,
-                size,
+                size: u32::from(size),
             }
         } else {
             Self::Any((0..size).rev().collect())
@@ -86,7 +118,7 @@ impl Ids {
             Self::Round { next, size, .. } => {
                 let id = *next;
                 *next = if id + 1 == *size { 0 } else { id + 1 };
-                Some(id)
+                Some(id as u16)
             }
         }
     }
@@ -96,6 +128,7 @@ impl Ids {
         match self {
             Self::Any(free) => free.push(id),
             Self::Round { oldest, size, .. } => {
+                let id = u32::from(id);
                 *oldest = if id + 1 == *size { 0 } else { id + 1 };
             }
         }
@@ -106,7 +139,7 @@ impl Ids {
     const fn oldest(&self) -> Option<u16> {
         match self {
             Self::Any(_) => None,
-            Self::Round { oldest, .. } => Some(*oldest),
+            Self::Round { oldest, .. } => Some(*oldest as u16),
         }
     }
 }
@@ -134,12 +167,14 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             recorded: Recorded::new(size),
             ids: Ids::new(size, shared.features.in_order),
             free: size,
-            next_avail: Position::START,
-            published: Position::START,
+            next_avail: Cursor::START,
+            published: Cursor::START,
             withheld: None,
-            kicked: Position::START,
-            published_since_kick: 0,
-            last_used: Position::START,
+            kicked: Cursor::START,
+            descriptors_added: 0,
+            descriptors_published: 0,
+            published_at_kick: 0,
+            last_used: Cursor::START,
             batch: Batch::default(),
             broken: None,
             shared,
@@ -219,13 +254,16 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     #[inline(always)]
     fn share_state(&self) {
         let shared = &*self.shared;
-        let last_used = self.last_used.to_raw();
-        shared.last_used.store(last_used, Ordering::Relaxed);
+        let last_used = self.last_used.get().to_raw();
+        shared.state.last_used.store(last_used, Ordering::Relaxed);
         if shared.features.in_order {
-            shared.batched.store(self.batch.left, Ordering::Relaxed);
+            shared
+                .state
+                .batched
+                .store(self.batch.left as u16, Ordering::Relaxed);
         }
         if I::ENABLED {
-            shared.free.store(self.free, Ordering::Relaxed);
+            shared.state.free.store(self.free, Ordering::Relaxed);
         }
     }
 }
@@ -234,8 +272,8 @@ impl<M, I, T> std::fmt::Debug for PackedQueue<M, I, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PackedQueue")
             .field("free", &self.free)
-            .field("next_avail", &self.next_avail)
-            .field("last_used", &self.last_used)
+            .field("next_avail", &self.next_avail.get())
+            .field("last_used", &self.last_used.get())
             .field("broken", &self.broken)
             .finish_non_exhaustive()
     }

@@ -4,14 +4,12 @@ use std::sync::atomic::Ordering;
 
 use super::super::packed_layout::{EVENT_DESC, Position, Tail};
 use super::super::records::{self, UsedEntry};
-use super::super::slots::{Batch, InFlight};
+use super::super::slots::Batch;
+use super::super::split_layout::DESC_F_WRITE;
 use super::super::{QueueError, UsedBuffer, Violation};
-use super::PackedQueue;
+use super::{Cursor, PackedQueue};
 use crate::instrument::Instrument;
 use crate::memory::{Barrier, QueueMemory};
-
-/// A buffer that came back: its id, what was written into it, and itself.
-type Taken<T> = (u16, u32, InFlight<T>);
 
 impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// Linux `virtqueue_get_buf` and `virtqueue_get_buf_ctx`: the next used buffer,
@@ -19,22 +17,30 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     ///
     /// # Errors
     /// The device broke a rule: the queue is broken from now on.
-    #[inline]
+    #[inline(always)]
     pub fn get_buf(&mut self) -> Result<Option<UsedBuffer<T>>, QueueError> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }
-        let taken = match self.ids.oldest() {
-            None => self.take_named(),
-            Some(oldest) => self.take_in_order(oldest),
+        let mut used = if self.batch.left == 0 {
+            match self.used_descriptor() {
+                Some(tail) => tail,
+                None => return Ok(None),
+            }
+        } else {
+            Tail::default()
         };
-        let (id, written, buffer) = match taken {
-            Ok(Some(taken)) => taken,
-            Ok(None) => return Ok(None),
-            Err((violation, tail)) => return Err(self.break_queue(violation, tail)),
+        if let Some(oldest) = self.ids.oldest()
+            && (self.batch.left > 0 || used.id != oldest)
+        {
+            used = self.tail_of_batch(oldest, used)?;
+        }
+        let (id, written) = (used.id, used.written());
+        let Some(buffer) = self.slots.take_used(u32::from(id), written) else {
+            return Err(self.unbelievable(used));
         };
         if I::ENABLED {
-            let position = self.last_used.to_index();
+            let position = self.last_used.get().to_index();
             let entry = UsedEntry {
                 id: u32::from(id),
                 length: written,
@@ -49,7 +55,8 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         self.free += buffer.descriptors;
         // The device skips as many descriptors as the buffer took (virtio 1.4
         // §2.8.6), which our own copy says.
-        self.last_used = self.last_used.advance(buffer.descriptors, self.shared.size);
+        let last_used = self.last_used.get();
+        self.last_used = Cursor::at(last_used.advance(buffer.descriptors, self.shared.size));
         self.share_state();
         self.move_event();
         Ok(Some(buffer.into_used(written)))
@@ -59,61 +66,42 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// in it can change between two looks.
     #[inline(always)]
     fn used_descriptor(&self) -> Option<Tail> {
-        let tail = self.shared.packed_tail(self.last_used.offset);
-        tail.is_used(self.last_used.wrap).then_some(tail)
+        let at = self.last_used.get();
+        let tail = self.shared.packed_tail(at.offset);
+        tail.is_used(at.wrap).then_some(tail)
     }
 
-    #[inline(always)]
-    fn take_named(&mut self) -> Result<Option<Taken<T>>, (Violation, Tail)> {
-        let Some(tail) = self.used_descriptor() else {
-            return Ok(None);
-        };
-        let written = tail.written();
-        match self.slots.take_used(tail.id, written) {
-            Ok(buffer) => Ok(Some((tail.id, written, buffer))),
-            Err(violation) => Err((violation, tail)),
-        }
-    }
-
-    /// `VIRTIO_F_IN_ORDER`: the oldest buffer, which the device has named itself or
-    /// skipped.
-    #[inline(always)]
-    fn take_in_order(&mut self, oldest: u16) -> Result<Option<Taken<T>>, (Violation, Tail)> {
+    /// `VIRTIO_F_IN_ORDER`: the used descriptor of the oldest buffer in flight, as
+    /// the device would have written it if it had not skipped it. `tail` is the next
+    /// one that the device did write, where no batch is left.
+    fn tail_of_batch(&mut self, oldest: u16, tail: Tail) -> Result<Tail, QueueError> {
         if self.batch.left == 0 {
-            let Some(tail) = self.used_descriptor() else {
-                return Ok(None);
+            self.batch = match self.batch_of(oldest, tail) {
+                Ok(batch) => batch,
+                Err(violation) => return Err(self.break_queue(violation, tail)),
             };
-            self.batch = self
-                .batch_of(oldest, tail)
-                .map_err(|violation| (violation, tail))?;
         }
-        let Some(buffer) = self.slots.take(oldest) else {
-            // Cannot be: the batch was counted among the buffers in flight.
-            let tail = Tail {
-                id: oldest,
-                ..Tail::default()
-            };
-            return Err((Violation::IdNotInFlight { id: oldest }, tail));
-        };
         self.batch.left -= 1;
-        let written = if self.batch.left == 0 {
+        let len = if self.batch.left == 0 {
             self.batch.last_written
         } else {
-            buffer.writable_bytes
+            self.slots.writable_bytes(oldest)
         };
-        Ok(Some((oldest, written, buffer)))
+        Ok(Tail {
+            len,
+            id: oldest,
+            flags: DESC_F_WRITE,
+        })
     }
 
     /// How many buffers a used descriptor stands for: those from the oldest up to
     /// the one it names (virtio 1.4 §2.8.8).
-    #[inline(always)]
     fn batch_of(&self, oldest: u16, tail: Tail) -> Result<Batch, Violation> {
-        let last = self.slots.get_used(tail.id)?;
-        let first = self.slots.get_used(oldest)?;
-        last.check_length(tail.written())?;
+        let last = self.slots.check_used(u32::from(tail.id), tail.written())?;
+        let first = self.slots.get_used(u32::from(oldest))?;
         Ok(Batch {
             // The oldest has the smallest number of all in flight.
-            left: (last.number - first.number) as u16 + 1,
+            left: (last.number - first.number) as u32 + 1,
             last_written: tail.written(),
         })
     }
@@ -122,16 +110,16 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     #[inline(always)]
     fn move_event(&mut self) {
         let shared = &*self.shared;
-        if !shared.features.event_idx || shared.callbacks_off.load(Ordering::Relaxed) {
+        if !shared.features.event_idx || shared.state.callbacks_off.load(Ordering::Relaxed) {
             return;
         }
         // An event further on was asked for by `enable_callbacks_delayed`, and
         // stands until we have come there.
-        let event = Position::from_raw(shared.used_event.load(Ordering::Relaxed));
+        let event = Position::from_raw(shared.state.used_event.load(Ordering::Relaxed));
         if self.is_ahead(event) {
             return;
         }
-        shared.write_event_suppression(self.last_used.to_raw(), EVENT_DESC);
+        shared.write_event_suppression(self.last_used.get().to_raw(), EVENT_DESC);
         // The caller may look once more, find nothing and sleep: the device must
         // see the new event before that look.
         shared.memory.fence(Barrier::PackedHarvest);
@@ -142,7 +130,17 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     fn is_ahead(&self, event: Position) -> bool {
         let size = self.shared.size;
         let in_flight = u32::from(size.get() - self.free);
-        event.distance_from(self.last_used, size) < in_flight
+        event.distance_from(self.last_used.get(), size) < in_flight
+    }
+
+    /// Says why the buffer that `tail` names could not be taken.
+    #[cold]
+    #[inline(never)]
+    fn unbelievable(&mut self, tail: Tail) -> QueueError {
+        let id = tail.id;
+        let checked = self.slots.check_used(u32::from(id), tail.written());
+        let violation = checked.err().unwrap_or(Violation::IdNotInFlight { id });
+        self.break_queue(violation, tail)
     }
 
     /// Marks the queue broken; the offending descriptor becomes a record.
@@ -151,7 +149,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     fn break_queue(&mut self, violation: Violation, tail: Tail) -> QueueError {
         let error = QueueError { violation };
         self.broken = Some(error);
-        let position = self.last_used.to_index();
+        let position = self.last_used.get().to_index();
         let entry = UsedEntry {
             used_index: position,
             id: u32::from(tail.id),

@@ -5,11 +5,10 @@ use std::sync::atomic::Ordering;
 use virtscope_record::{Layout, Token};
 
 use super::super::checks::{self, Placement};
-use super::super::indirect::directed;
 use super::super::records::{self, Place};
 use super::super::slots::InFlight;
 use super::super::split_layout::{
-    DESC_F_INDIRECT, DESC_F_NEXT, DESCRIPTOR_LEN, Descriptor, IDX, avail_entry,
+    DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESCRIPTOR_LEN, Descriptor, IDX, avail_entry,
 };
 use super::super::{AddError, AddErrorKind, Context};
 use super::SplitQueue;
@@ -26,7 +25,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     ///
     /// # Errors
     /// See [`AddErrorKind`]; `data` comes back in the error.
-    #[inline]
+    #[inline(always)]
     pub fn add(
         &mut self,
         readable: &[Segment],
@@ -42,7 +41,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     ///
     /// # Errors
     /// As for `add`.
-    #[inline]
+    #[inline(always)]
     pub fn add_with_context(
         &mut self,
         readable: &[Segment],
@@ -61,7 +60,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     ///
     /// # Errors
     /// As for `add`.
-    #[inline]
+    #[inline(always)]
     pub fn add_unpublished(
         &mut self,
         readable: &[Segment],
@@ -72,12 +71,16 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     ) -> Result<u16, AddError<T>> {
         let time = self.shared.instrument.stamp();
         let placement = match self.place(readable, writable) {
-            Ok(placement) => placement,
-            Err(kind) => {
-                let place = self.record_place(0);
-                records::failed_add(&self.shared, time, (readable, writable), token, kind, place);
-                return Err(AddError { kind, token, data });
-            }
+            Some(placement) => placement,
+            None => match self.place_or_say_why(readable, writable) {
+                Ok(placement) => placement,
+                Err(kind) => {
+                    let place = self.record_place(0);
+                    let buffer = (readable, writable);
+                    records::failed_add(&self.shared, time, buffer, token, kind, place);
+                    return Err(AddError { kind, token, data });
+                }
+            },
         };
         let head = self.free_head;
         let after = self.write_descriptors(head, readable, writable, placement);
@@ -90,16 +93,15 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
                 data,
                 token,
                 context,
-                number: self.slots.added,
                 writable_bytes: placement.sums.writable,
                 descriptors: placement.descriptors,
                 table: placement.table,
             },
         );
         let position = self.avail_idx;
-        let slot = position.0 & self.shared.size.mask();
+        let slot = usize::from(position.0) & self.mask;
         let driver_area = self.shared.memory.driver_area();
-        driver_area.store_u16(avail_entry(slot), head, Order::Relaxed);
+        driver_area.store_u16(avail_entry(slot as u16), head, Order::Relaxed);
         self.avail_idx = position.advance(1);
         // The record leaves before the buffer is published, so that nothing the
         // device does with it can be recorded earlier.
@@ -123,13 +125,12 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
 
     /// The second half of [`add`](Self::add): all buffers added so far become
     /// available to the device (virtio 1.4 §2.7.13.3).
-    #[inline]
+    #[inline(always)]
     pub fn publish(&mut self) {
-        let count = self.avail_idx.distance_from(self.published);
         self.published = self.avail_idx;
         self.slots.announce_all();
-        self.published_since_kick = self.published_since_kick.saturating_add(u32::from(count));
         self.shared
+            .state
             .next_available
             .store(self.avail_idx.0, Ordering::Relaxed);
         // Release: the device sees the descriptors and the ring entry before
@@ -142,7 +143,17 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     }
 
     #[inline(always)]
-    fn place(
+    fn place(&mut self, readable: &[Segment], writable: &[Segment]) -> Option<Placement> {
+        if self.broken.is_some() {
+            return None;
+        }
+        let memory = &self.shared.memory;
+        checks::place(memory, readable, writable, self.free, &mut self.tables)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn place_or_say_why(
         &mut self,
         readable: &[Segment],
         writable: &[Segment],
@@ -152,7 +163,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         }
         let size = self.shared.size.get();
         let memory = &self.shared.memory;
-        checks::place(
+        checks::place_or_say_why(
             memory,
             readable,
             writable,
@@ -173,18 +184,22 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     ) -> u16 {
         let memory = &self.shared.memory;
         if let Some(table) = placement.table {
-            self.tables
+            let segment = self
+                .tables
                 .fill(table, memory, Layout::Split, readable, writable);
-            let segment = self.tables.segment(table, readable.len() + writable.len());
             return self.write_descriptor(head, segment, DESC_F_INDIRECT);
         }
         let mut index = head;
         let mut left = placement.descriptors;
-        for (segment, write) in directed(readable, writable) {
-            left -= 1;
-            let more = if left > 0 { DESC_F_NEXT } else { 0 };
-            index = self.write_descriptor(index, *segment, write | more);
-        }
+        let mut write = |segments: &[Segment], write| {
+            for segment in segments {
+                left -= 1;
+                let more = if left > 0 { DESC_F_NEXT } else { 0 };
+                index = self.write_descriptor(index, *segment, write | more);
+            }
+        };
+        write(readable, 0);
+        write(writable, DESC_F_WRITE);
         index
     }
 
@@ -200,8 +215,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         };
         let table = self.shared.memory.descriptor_area();
         let at = usize::from(index) * DESCRIPTOR_LEN;
-        table.store_u64(at, segment.address.0, Order::Relaxed);
-        table.store_u64(at + 8, descriptor.tail_word(), Order::Relaxed);
+        table.store_pair_u64(at, [segment.address.0, descriptor.tail_word()]);
         next
     }
 

@@ -62,7 +62,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// next.
     fn ask_at(&self, index: RingIndex) {
         let shared = &*self.shared;
-        shared.callbacks_off.store(false, Ordering::Relaxed);
+        shared.state.callbacks_off.store(false, Ordering::Relaxed);
         if shared.features.event_idx {
             shared.write_used_event(index.0);
         } else {

@@ -15,6 +15,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     ///
     /// If `true`, call [`QueueHandle::notify`](super::QueueHandle::notify), which need not be serialised.
     /// Where nothing was published the answer is `false`.
+    #[inline(always)]
     pub fn kick_prepare(&mut self) -> bool {
         let shared = &*self.shared;
         // The device must see the new index before we look at what it asks for:
@@ -28,11 +29,12 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             (RingIndex(0), device_area.load_u16(FLAGS, Order::Relaxed))
         };
         let (old, new) = (self.kicked, self.published);
-        let reason = if self.published_since_kick == 0 {
+        let published = self.slots.announced - self.announced_at_kick;
+        let reason = if published == 0 {
             NotificationReason::NothingAdded
         } else if shared.features.event_idx {
             // Past 65535 buffers every event index was crossed.
-            if self.published_since_kick > u32::from(u16::MAX) || event.is_crossed_by(old, new) {
+            if published > u64::from(u16::MAX) || event.is_crossed_by(old, new) {
                 NotificationReason::EventCrossed
             } else {
                 NotificationReason::EventNotCrossed
@@ -43,7 +45,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             NotificationReason::FlagSet
         };
         self.kicked = new;
-        self.published_since_kick = 0;
+        self.announced_at_kick = self.slots.announced;
         if I::ENABLED {
             let decision = Decision {
                 old,
@@ -63,6 +65,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     ///
     /// # Errors
     /// The device is gone.
+    #[inline(always)]
     pub fn kick(&mut self) -> Result<bool, NotifyError> {
         if self.kick_prepare() {
             self.shared.notify()?;

@@ -35,16 +35,18 @@ pub struct SplitQueue<M, I, T> {
     recorded: Recorded<I>,
     /// By descriptor: the one that follows it, in a chain or among the free ones.
     next: Box<[u16]>,
+    /// The size less one: what turns an index into a slot.
+    mask: usize,
     free_head: u16,
     free: u16,
     /// The next available index; those before `published` are visible to the
     /// device.
     avail_idx: RingIndex,
     published: RingIndex,
-    /// The available index at the last kick decision, and how many buffers were
-    /// published since (which may be more than 65536).
+    /// The available index at the last kick decision, and how many buffers had ever
+    /// been published then: since then it may have been more than 65536.
     kicked: RingIndex,
-    published_since_kick: u32,
+    announced_at_kick: u64,
     last_used: RingIndex,
     /// The device's used index when we last looked; it was found believable.
     used_seen: RingIndex,
@@ -80,12 +82,13 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             recorded: Recorded::new(size),
             // In a circle: with `VIRTIO_F_IN_ORDER` it stays like this.
             next: (1..=size).map(|i| i & shared.size.mask()).collect(),
+            mask: usize::from(shared.size.mask()),
             free_head: 0,
             free: size,
             avail_idx: RingIndex(0),
             published: RingIndex(0),
             kicked: RingIndex(0),
-            published_since_kick: 0,
+            announced_at_kick: 0,
             last_used: RingIndex(0),
             used_seen: RingIndex(0),
             oldest: 0,
@@ -174,9 +177,12 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     #[inline(always)]
     fn share_state(&self) {
         let shared = &*self.shared;
-        shared.last_used.store(self.last_used.0, Ordering::Relaxed);
+        shared
+            .state
+            .last_used
+            .store(self.last_used.0, Ordering::Relaxed);
         if I::ENABLED {
-            shared.free.store(self.free, Ordering::Relaxed);
+            shared.state.free.store(self.free, Ordering::Relaxed);
         }
     }
 }
