@@ -14,7 +14,8 @@ use virtscope_device::queue::DeviceQueue;
 use virtscope_driver::event::Signal;
 use virtscope_driver::instrument::live::{Hub, Probe};
 use virtscope_driver::memory::{GuestAddress, GuestMemory, Segment, SharedQueueMemory};
-use virtscope_driver::ring::Virtqueue;
+use virtscope_driver::ring::packed_layout::Position;
+use virtscope_driver::ring::{Features, QueueSize, Virtqueue};
 use virtscope_record::{
     Body, Flags, Kind, Layout, Producer, QueueId, Record, RingIndex, Timestamp, Token,
 };
@@ -109,6 +110,15 @@ fn drive(
     kicks
 }
 
+/// Interrupts the driver if it needs to be; how often it did.
+fn interrupt(device: &mut DeviceQueue<SharedQueueMemory, Probe>, lines: &Lines) -> u64 {
+    let needed = device.should_interrupt();
+    if needed {
+        lines.interrupt.set();
+    }
+    needed.into()
+}
+
 /// Echoes requests until the driver has finished. Returns how often it
 /// interrupted.
 fn serve(
@@ -119,16 +129,21 @@ fn serve(
     let mut interrupts = 0;
     while !lines.finished.load(Ordering::Acquire) {
         device.disable_kicks();
+        let mut served = 0u32;
         while let Some(chain) = device.take().unwrap() {
             let mut bytes = [0; MESSAGE as usize];
             memory.read(chain.readable[0].address, &mut bytes).unwrap();
             memory.write(chain.writable[0].address, &bytes).unwrap();
-            device.put_used(&chain, MESSAGE);
-            if device.should_interrupt() {
-                lines.interrupt.set();
-                interrupts += 1;
+            device.stage_used(&chain, MESSAGE);
+            served += 1;
+            // The driver sees one or several at once.
+            if served % 3 == 1 {
+                device.publish_used();
+                interrupts += interrupt(&mut device, lines);
             }
         }
+        device.publish_used();
+        interrupts += interrupt(&mut device, lines);
         if device.enable_kicks() {
             assert!(lines.kick.wait_timeout(FOREVER), "a kick was lost");
         }
@@ -153,11 +168,15 @@ struct Run {
     interrupts: u64,
 }
 
-fn run(event_idx: bool, ring_bytes: usize, drained: Drained) -> Run {
+fn run(layout: Layout, features: Features, ring_bytes: usize, drained: Drained) -> Run {
     let hub = Hub::new(ring_bytes, MESSAGE);
     let probe = |producer| hub.probe(QUEUE, producer);
-    let mut plan = Plan::new(Layout::Split, ENTRIES);
-    plan.features.event_idx = event_idx;
+    let plan = Plan {
+        features,
+        // For some of the buffers in flight; the others stand in the ring.
+        tables: (3, 2),
+        ..Plan::new(layout, ENTRIES)
+    };
     let rig = Rig::new(
         plan,
         probe(Producer::DriverHalf),
@@ -218,8 +237,18 @@ impl Run {
 
 /// With room for all of them no record is lost, and they tell it as it was.
 #[rstest]
-fn every_record_arrives(#[values(false, true)] event_idx: bool) {
-    let run = run(event_idx, ROOM_FOR_ALL, Drained::Meanwhile);
+fn every_record_arrives(
+    #[values(Layout::Split, Layout::Packed)] layout: Layout,
+    #[values(false, true)] event_idx: bool,
+    #[values(false, true)] indirect: bool,
+    #[values(false, true)] in_order: bool,
+) {
+    let features = Features {
+        event_idx,
+        indirect,
+        in_order,
+    };
+    let run = run(layout, features, ROOM_FOR_ALL, Drained::Meanwhile);
     assert_eq!(run.account(), 0);
     let all = Flags::empty();
     for kind in [Kind::Add, Kind::Taken, Kind::Returned, Kind::Used] {
@@ -273,23 +302,48 @@ fn every_record_arrives(#[values(false, true)] event_idx: bool) {
     }
 }
 
+/// What was published from one decision to the next: buffers of a split ring, ring
+/// entries of a packed one.
+fn distance(layout: Layout, old: RingIndex, new: RingIndex) -> u64 {
+    match layout {
+        Layout::Split => new.distance_from(old).into(),
+        Layout::Packed => {
+            let size = QueueSize::new(ENTRIES).unwrap();
+            let (old, new) = (Position::from_raw(old.0), Position::from_raw(new.0));
+            new.distance_from(old, size).into()
+        }
+    }
+}
+
 /// Decisions join up: each is about what was published since the one before.
 #[rstest]
-fn decisions_leave_no_gap(#[values(false, true)] event_idx: bool) {
-    let run = run(event_idx, ROOM_FOR_ALL, Drained::Meanwhile);
+fn decisions_leave_no_gap(
+    #[values(Layout::Split, Layout::Packed)] layout: Layout,
+    #[values(false, true)] event_idx: bool,
+    #[values(false, true)] in_order: bool,
+) {
+    let features = Features {
+        event_idx,
+        indirect: false,
+        in_order,
+    };
+    let run = run(layout, features, ROOM_FOR_ALL, Drained::Meanwhile);
     for kind in [Kind::Kick, Kind::InterruptSent] {
-        let mut at = RingIndex(0);
+        let (mut at, descriptors) = match layout {
+            Layout::Split => (RingIndex(0), 1),
+            Layout::Packed => (Position::START.to_index(), 2),
+        };
         let mut covered = 0;
         for (record, _) in &run.records {
             if let Ok(Body::Kick(decision) | Body::InterruptSent(decision)) = record.body()
                 && record.kind() == Ok(kind)
             {
                 assert_eq!(decision.old, at);
-                covered += u64::from(decision.new.distance_from(decision.old));
+                covered += distance(layout, decision.old, decision.new);
                 at = decision.new;
             }
         }
-        assert_eq!(covered, REQUESTS, "{kind}");
+        assert_eq!(covered, REQUESTS * descriptors, "{kind}");
     }
 }
 
@@ -297,10 +351,15 @@ fn decisions_leave_no_gap(#[values(false, true)] event_idx: bool) {
 /// the count of what it refused is exact.
 #[rstest]
 fn what_does_not_fit_is_counted(
+    #[values(Layout::Split, Layout::Packed)] layout: Layout,
     #[values(false, true)] event_idx: bool,
     #[values(Drained::Meanwhile, Drained::AtTheEnd)] drained: Drained,
 ) {
-    let run = run(event_idx, 512, drained);
+    let features = Features {
+        event_idx,
+        ..Features::default()
+    };
+    let run = run(layout, features, 512, drained);
     let lost = run.account();
     assert!(lost > 0 || drained == Drained::Meanwhile);
 }
