@@ -67,14 +67,37 @@ pub(crate) struct DemoArgs {
     /// How notifications are suppressed.
     #[arg(long, value_enum, default_value_t = Suppression::EventIdx)]
     pub(crate) suppression: Suppression,
+
+    /// How each ring is laid out in memory.
+    #[arg(long, value_enum, default_value_t = RingLayout::Split)]
+    pub(crate) layout: RingLayout,
+
+    /// Describe each buffer in a table of its own, so that it takes one entry of the
+    /// ring (`VIRTIO_F_INDIRECT_DESC`).
+    #[arg(long)]
+    pub(crate) indirect: bool,
+
+    /// Have the device use buffers in the order they were made available
+    /// (`VIRTIO_F_IN_ORDER`).
+    #[arg(long)]
+    pub(crate) in_order: bool,
+}
+
+/// The layouts of a virtqueue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum RingLayout {
+    /// Descriptor table, available ring and used ring (virtio 1.4 §2.7).
+    Split,
+    /// One ring of descriptors for both sides (virtio 1.4 §2.8).
+    Packed,
 }
 
 /// How the two halves tell each other that no notification is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Suppression {
-    /// By flags (virtio 1.4 §2.7.7, §2.7.10).
+    /// By flags (virtio 1.4 §2.7.7, §2.7.10, §2.8.10).
     Flags,
-    /// By event indices (`VIRTIO_F_EVENT_IDX`, virtio 1.4 §2.7.7, §2.7.10).
+    /// By event indices (`VIRTIO_F_EVENT_IDX`, virtio 1.4 §2.7.7, §2.7.10, §2.8.10).
     EventIdx,
 }
 

@@ -13,6 +13,7 @@ use virtscope_analyzer::{Analyzer, CaptureEnd, Options, Report};
 use virtscope_captures::{CaptureReader, End, Item, Ledger, Selection, create_file};
 use virtscope_device::p9::Delay;
 use virtscope_driver::ring::QueueSize;
+use virtscope_record::FeatureBits;
 
 /// Runs a demo until every file was read and `least` has passed, and reads its
 /// capture back.
@@ -122,7 +123,7 @@ fn everything_adds_up_with_event_indices() {
 fn everything_adds_up_with_flags_and_a_small_ring() {
     let (summary, report, ledger) = run_and_read_back(
         |options| {
-            options.mount.event_idx = false;
+            options.mount.features = FeatureBits::default();
             options.mount.queue_size = QueueSize::new(32).unwrap();
         },
         Duration::from_secs(2),

@@ -10,11 +10,11 @@ use virtscope_driver::event::Signal;
 use virtscope_driver::instrument::Instrument;
 use virtscope_driver::memory::{GuestMemory, SharedQueueMemory};
 use virtscope_driver::ring::{AvailableNotification, Features, NotifyError, QueueSize};
-use virtscope_driver::transport::{DEVICE_TYPE_9P, QueueSetup, Status, Transport};
-use virtscope_record::{FeatureBits, Layout};
+use virtscope_driver::transport::{ConfigInterrupt, DEVICE_TYPE_9P, QueueSetup, Status, Transport};
+use virtscope_record::{FeatureBits, Generation, Layout};
 
 use crate::p9::{Access, Delay, FileServer, Pool, ServeError};
-use crate::queue::DeviceQueue;
+use crate::queue::{DeviceQueue, DriverFault, check_notification};
 use crate::virtio9p::{DeviceError, Step, Virtio9p};
 
 /// How an in-process 9P device is made.
@@ -30,7 +30,8 @@ pub struct Config {
     pub memory_pages: usize,
     /// The largest queue it offers.
     pub max_queue_size: QueueSize,
-    /// The features it offers beside `VERSION_1` and `P9_MOUNT_TAG`.
+    /// The features it offers beside `VERSION_1` and `P9_MOUNT_TAG`: of those that
+    /// the rings have, any.
     pub features: FeatureBits,
     /// Threads that serve requests.
     pub workers: usize,
@@ -56,10 +57,33 @@ struct Registers(Mutex<RegisterState>);
 
 #[derive(Default)]
 struct RegisterState {
-    status: Status,
-    driver_features: FeatureBits,
-    queue: Option<QueueSetup>,
+    /// What a reset of the device forgets.
+    driver: DriverState,
+    /// How many lives the queue has begun.
+    lives: u16,
     failure: Option<DeviceError>,
+    false_notifications: u64,
+}
+
+/// What the driver has told the device since the last reset.
+#[derive(Default)]
+struct DriverState {
+    status: Status,
+    features: FeatureBits,
+    config_interrupt: Option<ConfigInterrupt>,
+    queue: Option<QueueSetup>,
+    /// The queue's memory, while the device works on it.
+    live: Option<SharedQueueMemory>,
+}
+
+impl DriverState {
+    fn layout(&self) -> Layout {
+        if self.features.contains(FeatureBits::RING_PACKED) {
+            Layout::Packed
+        } else {
+            Layout::Split
+        }
+    }
 }
 
 struct Running {
@@ -70,6 +94,21 @@ struct Running {
 impl Registers {
     fn lock(&self) -> MutexGuard<'_, RegisterState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The device can't go on: it asks for a reset, and says so by a configuration
+    /// change notification if its driver is up (virtio 1.4 §2.1.2).
+    fn fail(&self, failure: DeviceError) {
+        let mut registers = self.lock();
+        registers.failure = Some(failure);
+        let driver = &mut registers.driver;
+        driver.status |= Status::DEVICE_NEEDS_RESET;
+        let interrupt = driver.config_interrupt.clone();
+        let up = driver.status.contains(Status::DRIVER_OK);
+        drop(registers);
+        if let (true, Some(interrupt)) = (up, interrupt) {
+            interrupt.raise();
+        }
     }
 }
 
@@ -98,9 +137,14 @@ impl<I: Instrument> InProcess9p<I> {
         })
     }
 
-    /// Why the device stopped and asks for a reset, if it did.
+    /// Why the device last asked for a reset, if it ever did.
     pub fn failure(&self) -> Option<DeviceError> {
         self.registers.lock().failure
+    }
+
+    /// With `VIRTIO_F_NOTIFICATION_DATA`: how many notifications were not believable.
+    pub fn false_notifications(&self) -> u64 {
+        self.registers.lock().false_notifications
     }
 
     fn offered(&self) -> FeatureBits {
@@ -110,18 +154,41 @@ impl<I: Instrument> InProcess9p<I> {
             .union(FeatureBits::P9_MOUNT_TAG)
     }
 
-    fn start(&self, setup: &QueueSetup, features: FeatureBits) -> Result<Running, DeviceError> {
+    /// Starts to work on the queue if the driver is up, has set it up, and nobody
+    /// works on it yet.
+    fn start_if_due(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_some() {
+            return;
+        }
+        let up = Status::FEATURES_OK | Status::DRIVER_OK;
+        let registers = self.registers.lock();
+        let driver = &registers.driver;
+        let Some(setup) = driver.queue.clone().filter(|_| driver.status.contains(up)) else {
+            return;
+        };
+        let (features, layout) = (driver.features, driver.layout());
+        drop(registers);
+        match self.start(&setup, features, layout) {
+            Ok(running) => *thread = Some(running),
+            Err(failure) => self.registers.fail(failure),
+        }
+    }
+
+    fn start(
+        &self,
+        setup: &QueueSetup,
+        features: FeatureBits,
+        layout: Layout,
+    ) -> Result<Running, DeviceError> {
         let memory = Arc::clone(&self.memory);
-        let (layout, queue_memory) = if features.contains(FeatureBits::RING_PACKED) {
-            let memory = SharedQueueMemory::packed(memory, setup.addresses, setup.size)?;
-            (Layout::Packed, memory)
-        } else {
-            let memory = SharedQueueMemory::split(memory, setup.addresses, setup.size)?;
-            (Layout::Split, memory)
+        let queue_memory = match layout {
+            Layout::Packed => SharedQueueMemory::packed(memory, setup.addresses, setup.size)?,
+            Layout::Split => SharedQueueMemory::split(memory, setup.addresses, setup.size)?,
         };
         let queue = DeviceQueue::new(
             layout,
-            queue_memory,
+            queue_memory.clone(),
             setup.size,
             Features::from_bits(features),
             self.instrument.clone(),
@@ -146,7 +213,6 @@ impl<I: Instrument> InProcess9p<I> {
         );
         let stop = Arc::new(AtomicBool::new(false));
         let registers = Arc::clone(&self.registers);
-        let interrupt = Arc::clone(&setup.interrupt);
         let thread = std::thread::Builder::new()
             .name(format!("{}-dev", self.config.name))
             .spawn({
@@ -155,34 +221,31 @@ impl<I: Instrument> InProcess9p<I> {
                     // The driver hears of a failure before the device is taken
                     // down, which waits for requests that are being served.
                     if let Err(failure) = run(&mut device, &doorbell, &stop) {
-                        let mut registers = registers.lock();
-                        registers.failure = Some(failure);
-                        registers.status |= Status::DEVICE_NEEDS_RESET;
-                        // The configuration change interrupt of virtio 1.4 §2.1.2.
-                        interrupt.set();
+                        registers.fail(failure);
                     }
                 }
-            });
-        match thread {
-            Ok(thread) => Ok(Running { stop, thread }),
+            })
             // Without a thread nobody will ever answer: the device is broken.
-            Err(_) => Err(DeviceError::NoThread),
-        }
+            .map_err(|_| DeviceError::NoThread)?;
+        self.registers.lock().driver.live = Some(queue_memory);
+        Ok(Running { stop, thread })
     }
 
-    fn reset(&self) {
-        let running = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(running) = running {
+    /// The device lets go of the queue: when this returns, nobody works on it.
+    fn stop(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        self.registers.lock().driver.live = None;
+        if let Some(running) = thread.take() {
             running.stop.store(true, Ordering::Release);
             self.doorbell.set();
             // A panic in the device was reported by its hook; the reset goes on.
             let _ = running.thread.join();
         }
-        *self.registers.lock() = RegisterState::default();
+    }
+
+    fn reset(&self) {
+        self.stop();
+        self.registers.lock().driver = DriverState::default();
     }
 }
 
@@ -213,11 +276,15 @@ impl<I: Instrument> Transport for InProcess9p<I> {
     }
 
     fn set_driver_features(&self, features: FeatureBits) {
-        self.registers.lock().driver_features = features;
+        let mut registers = self.registers.lock();
+        // What was agreed on stands until the next reset (virtio 1.4 §2.2).
+        if !registers.driver.status.contains(Status::FEATURES_OK) {
+            registers.driver.features = features;
+        }
     }
 
     fn status(&self) -> Status {
-        self.registers.lock().status
+        self.registers.lock().driver.status
     }
 
     fn set_status(&self, status: Status) {
@@ -226,34 +293,23 @@ impl<I: Instrument> Transport for InProcess9p<I> {
             return;
         }
         let mut registers = self.registers.lock();
-        let was = registers.status;
-        registers.status = status;
+        let driver = &mut registers.driver;
+        // Only a reset takes back that the device needs one.
+        let failed = driver.status & Status::DEVICE_NEEDS_RESET;
+        driver.status = status | failed;
         // Features we did not offer, or no VERSION_1: the bit does not stick
         // (virtio 1.4 §3.1.1, step 6).
-        let accepted = registers.driver_features;
+        let accepted = driver.features;
         let sound = self.offered().contains(accepted) && accepted.contains(FeatureBits::VERSION_1);
         if !sound {
-            registers.status.remove(Status::FEATURES_OK);
+            driver.status.remove(Status::FEATURES_OK);
         }
-        let starts = registers
-            .status
-            .contains(Status::FEATURES_OK | Status::DRIVER_OK)
-            && !was.contains(Status::DRIVER_OK);
-        let setup = registers.queue.clone();
         drop(registers);
-        if let (true, Some(setup)) = (starts, setup) {
-            match self.start(&setup, accepted) {
-                Ok(running) => {
-                    *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
-                }
-                Err(failure) => {
-                    let mut registers = self.registers.lock();
-                    registers.failure = Some(failure);
-                    registers.status |= Status::DEVICE_NEEDS_RESET;
-                    setup.interrupt.set();
-                }
-            }
-        }
+        self.start_if_due();
+    }
+
+    fn config_len(&self) -> usize {
+        self.config_space.len()
     }
 
     fn read_config(&self, offset: usize, into: &mut [u8]) {
@@ -263,9 +319,16 @@ impl<I: Instrument> Transport for InProcess9p<I> {
         into[..count].copy_from_slice(&held[..count]);
     }
 
+    /// Nothing in it can be written.
+    fn write_config(&self, _: usize, _: &[u8]) {}
+
     fn config_generation(&self) -> u32 {
         // The tag never changes.
         0
+    }
+
+    fn set_config_interrupt(&self, interrupt: ConfigInterrupt) {
+        self.registers.lock().driver.config_interrupt = Some(interrupt);
     }
 
     fn max_queue_size(&self, index: u16) -> Option<QueueSize> {
@@ -273,16 +336,47 @@ impl<I: Instrument> Transport for InProcess9p<I> {
     }
 
     fn enable_queue(&self, index: u16, setup: QueueSetup) {
-        if index == 0 {
-            self.registers.lock().queue = Some(setup);
+        if index != 0 {
+            return;
+        }
+        let mut registers = self.registers.lock();
+        // Each life of the queue is a generation, for us as for the driver.
+        let generation = registers.lives;
+        registers.lives = generation.wrapping_add(1);
+        self.instrument.start_generation(Generation(generation));
+        registers.driver.queue = Some(setup);
+        drop(registers);
+        self.start_if_due();
+    }
+
+    fn queue_enabled(&self, index: u16) -> bool {
+        index == 0 && self.registers.lock().driver.queue.is_some()
+    }
+
+    fn reset_queue(&self, index: u16) {
+        let negotiated = FeatureBits::RING_RESET;
+        let allowed = self.registers.lock().driver.features.contains(negotiated);
+        if index == 0 && allowed {
+            self.stop();
+            self.registers.lock().driver.queue = None;
         }
     }
 
-    fn notify(&self, index: u16, _: AvailableNotification) -> Result<(), NotifyError> {
-        let status = self.registers.lock().status;
-        if index != 0 || !status.contains(Status::DRIVER_OK) {
+    fn notify(&self, index: u16, notification: AvailableNotification) -> Result<(), NotifyError> {
+        let mut registers = self.registers.lock();
+        let driver = &registers.driver;
+        if index != 0 || !driver.status.contains(Status::DRIVER_OK) {
             return Err(NotifyError);
         }
+        let with_data = driver.features.contains(FeatureBits::NOTIFICATION_DATA);
+        if let (true, Some(memory), Some(setup)) = (with_data, &driver.live, &driver.queue) {
+            let checked = check_notification(driver.layout(), memory, setup.size, notification);
+            // It is an aid and no more: the ring itself says what is available.
+            if let Err(DriverFault::FalseNotification { .. }) = checked {
+                registers.false_notifications += 1;
+            }
+        }
+        drop(registers);
         self.doorbell.set();
         Ok(())
     }

@@ -1,66 +1,45 @@
 //! The whole path without a screen: client, channel, virtqueue, device, server,
 //! directory.
 
-use std::fs;
-use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+mod mounted;
 
+use std::fs;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
+use mounted::{Mounted, O_RDONLY, PATIENCE, all_features, config};
 use rstest::rstest;
-use virtscope_device::in_process::{Config, InProcess9p};
+use rustix::io::Errno;
 use virtscope_device::p9::{Access, Delay};
-use virtscope_driver::instrument::NoInstrument;
-use virtscope_driver::p9::channel::{Channel, ChannelError, Message};
-use virtscope_driver::p9::client::{Client, ClientError, ReadAt};
+use virtscope_driver::p9::channel::{ChannelError, Message};
+use virtscope_driver::p9::client::{ClientError, ReadAt};
 use virtscope_driver::p9::message::UNLINK_DIRECTORY;
 use virtscope_driver::ring::QueueSize;
 use virtscope_driver::transport::{Status, Transport};
 use virtscope_record::FeatureBits;
 
-use rustix::io::Errno;
-
-const O_RDONLY: u32 = 0;
 const O_WRONLY: u32 = 1;
 
-/// What takes this long would never end.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn config(access: Access, event_idx: bool) -> Config {
-    Config {
-        name: "virtio0".into(),
-        tag: "root".into(),
-        access,
-        memory_pages: 2048,
-        max_queue_size: QueueSize::new(128).unwrap(),
-        features: if event_idx {
-            FeatureBits::EVENT_IDX
-        } else {
-            FeatureBits::default()
-        },
-        workers: 4,
-        delay: Delay::none(),
-    }
-}
-
-fn mount(
-    root: &std::path::Path,
-    config: Config,
-) -> (Arc<InProcess9p<NoInstrument>>, Client<NoInstrument>) {
-    let device = Arc::new(InProcess9p::new(root, config, NoInstrument).unwrap());
-    let channel = Channel::probe(device.clone(), "virtio0", true, NoInstrument).unwrap();
-    let client = Client::mount(Arc::new(channel), 32768, "test").unwrap();
-    (device, client)
-}
+/// All that a ring of either layout may have.
+const ALL: FeatureBits = FeatureBits::EVENT_IDX
+    .union(FeatureBits::INDIRECT_DESC)
+    .union(FeatureBits::IN_ORDER)
+    .union(FeatureBits::NOTIFICATION_DATA)
+    .union(FeatureBits::RING_RESET);
 
 #[rstest]
 #[timeout(PATIENCE)]
 fn a_file_is_read_as_it_is_on_disk() {
-    for event_idx in [false, true] {
-        let dir = tempfile::tempdir().unwrap();
-        let content: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
-        fs::create_dir(dir.path().join("a")).unwrap();
-        fs::write(dir.path().join("a/b"), &content).unwrap();
-        let (_device, client) = mount(dir.path(), config(Access::ReadOnly, event_idx));
+    let dir = tempfile::tempdir().unwrap();
+    let content: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+    fs::create_dir(dir.path().join("a")).unwrap();
+    fs::write(dir.path().join("a/b"), &content).unwrap();
+    for features in all_features() {
+        let mut config = config(Access::ReadOnly);
+        config.features = features;
+        let (mounted, client) = Mounted::client(dir.path(), config);
+        let agreed = client.channel().features();
+        assert!(agreed.contains(features), "{features} offered, {agreed}");
         assert_eq!(client.channel().tag(), "root");
         let (fid, qids) = client.walk(client.root(), &[b"a", b"b"]).unwrap();
         assert_eq!(qids.len(), 2);
@@ -81,6 +60,8 @@ fn a_file_is_read_as_it_is_on_disk() {
             ClientError::Server(Errno::NOENT)
         );
         client.unmount().unwrap();
+        assert_eq!(mounted.device.failure(), None, "{features}");
+        assert_eq!(mounted.device.false_notifications(), 0, "{features}");
     }
 }
 
@@ -88,7 +69,7 @@ fn a_file_is_read_as_it_is_on_disk() {
 #[timeout(PATIENCE)]
 fn files_are_made_written_listed_and_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let (_device, client) = mount(dir.path(), config(Access::ReadWrite, true));
+    let (_mounted, client) = Mounted::client(dir.path(), config(Access::ReadWrite));
     client.mkdir(client.root(), b"sub", 0o755).unwrap();
     let (fid, _) = client.walk(client.root(), &[b"sub"]).unwrap();
     client.create(fid, b"file", O_WRONLY, 0o644).unwrap();
@@ -109,13 +90,25 @@ fn files_are_made_written_listed_and_removed() {
 
 /// More requests than the ring has room for: threads wait and are woken.
 #[rstest]
+#[case::split(FeatureBits::default())]
+#[case::split_event_idx(FeatureBits::EVENT_IDX)]
+#[case::split_indirect(FeatureBits::EVENT_IDX.union(FeatureBits::INDIRECT_DESC))]
+#[case::split_in_order(FeatureBits::IN_ORDER.union(FeatureBits::EVENT_IDX))]
+#[case::split_all(ALL)]
+#[case::packed(FeatureBits::RING_PACKED)]
+#[case::packed_event_idx(FeatureBits::RING_PACKED.union(FeatureBits::EVENT_IDX))]
+#[case::packed_in_order(FeatureBits::RING_PACKED.union(FeatureBits::IN_ORDER))]
+#[case::packed_all(FeatureBits::RING_PACKED.union(ALL))]
 #[timeout(PATIENCE)]
-fn a_full_ring_makes_threads_wait_not_fail() {
+fn a_full_ring_makes_threads_wait_not_fail(#[case] features: FeatureBits) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), vec![7; 300_000]).unwrap();
-    let mut config = config(Access::ReadOnly, true);
-    config.max_queue_size = QueueSize::new(16).unwrap();
-    let (_device, client) = mount(dir.path(), config);
+    let mut config = config(Access::ReadOnly);
+    // A packed ring may have any number of entries.
+    let packed = features.contains(FeatureBits::RING_PACKED);
+    config.max_queue_size = QueueSize::new(if packed { 13 } else { 16 }).unwrap();
+    config.features = features;
+    let (mounted, client) = Mounted::client(dir.path(), config);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -135,6 +128,8 @@ fn a_full_ring_makes_threads_wait_not_fail() {
             });
         }
     });
+    assert_eq!(mounted.device.failure(), None);
+    assert_eq!(mounted.device.false_notifications(), 0);
 }
 
 /// A slow read is overtaken by fast requests behind it.
@@ -143,7 +138,7 @@ fn a_full_ring_makes_threads_wait_not_fail() {
 fn a_slow_request_holds_up_no_other() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), b"x").unwrap();
-    let mut config = config(Access::ReadOnly, true);
+    let mut config = config(Access::ReadOnly);
     let (entered, reading) = channel();
     let (release, held) = channel::<()>();
     let held = Mutex::new(held);
@@ -154,7 +149,7 @@ fn a_slow_request_holds_up_no_other() {
         }
         None
     });
-    let (_device, client) = mount(dir.path(), config);
+    let (_mounted, client) = Mounted::client(dir.path(), config);
     let (fid, _) = client.walk(client.root(), &[b"file"]).unwrap();
     client.open(fid, O_RDONLY).unwrap();
     std::thread::scope(|scope| {
@@ -177,17 +172,18 @@ fn a_slow_request_holds_up_no_other() {
 #[timeout(PATIENCE)]
 fn a_channel_carries_one_mount_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
-    let device = Arc::new(
-        InProcess9p::new(dir.path(), config(Access::ReadOnly, true), NoInstrument).unwrap(),
+    let mounted = Mounted::new(dir.path(), config(Access::ReadOnly));
+    let first = mounted.mount(8192);
+    assert_eq!(
+        mounted.driver.create("root").err(),
+        Some(ChannelError::Busy)
     );
-    let channel = Arc::new(Channel::probe(device, "virtio0", true, NoInstrument).unwrap());
-    let first = Client::mount(Arc::clone(&channel), 8192, "test").unwrap();
-    assert!(matches!(
-        Client::mount(Arc::clone(&channel), 8192, "test"),
-        Err(ClientError::Channel(ChannelError::Busy))
-    ));
+    assert_eq!(
+        mounted.driver.create("other").err(),
+        Some(ChannelError::NoChannel)
+    );
     first.unmount().unwrap();
-    let again = Client::mount(channel, 8192, "test").unwrap();
+    let again = mounted.mount(8192);
     assert_eq!(again.msize(), 8192);
 }
 
@@ -197,7 +193,7 @@ fn a_channel_carries_one_mount_at_a_time() {
 fn removal_ends_requests_in_flight() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), b"x").unwrap();
-    let mut config = config(Access::ReadOnly, true);
+    let mut config = config(Access::ReadOnly);
     let (entered, reading) = channel();
     config.delay = Delay::by(move |operation| {
         (operation.bytes == 7).then(|| {
@@ -206,20 +202,20 @@ fn removal_ends_requests_in_flight() {
             2 * PATIENCE
         })
     });
-    let (device, client) = mount(dir.path(), config);
+    let (mounted, client) = Mounted::client(dir.path(), config);
     let (fid, _) = client.walk(client.root(), &[b"file"]).unwrap();
     client.open(fid, O_RDONLY).unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| client.read(fid, 0, 7));
         reading.recv().unwrap();
-        client.channel().remove();
+        mounted.bus.unregister_device(mounted.id).unwrap();
         assert_eq!(
             waiting.join().unwrap().unwrap_err(),
             ClientError::Channel(ChannelError::Closed)
         );
     });
-    assert!(device.status().is_empty());
-    assert_eq!(device.failure(), None);
+    assert!(mounted.device.status().is_empty());
+    assert_eq!(mounted.device.failure(), None);
 }
 
 /// Bytes that are no 9P message get an answer or an empty reply, and the device
@@ -228,7 +224,7 @@ fn removal_ends_requests_in_flight() {
 #[timeout(PATIENCE)]
 fn nonsense_does_not_stop_the_device() {
     let dir = tempfile::tempdir().unwrap();
-    let (device, client) = mount(dir.path(), config(Access::ReadOnly, true));
+    let (mounted, client) = Mounted::client(dir.path(), config(Access::ReadOnly));
     for request in [&b"x"[..], &[0; 7], &[0xff; 5000]] {
         let pending = client
             .channel()
@@ -239,6 +235,6 @@ fn nonsense_does_not_stop_the_device() {
             .unwrap();
         assert!(pending.wait().unwrap().len() <= 100);
     }
-    assert!(device.status().contains(Status::DRIVER_OK));
+    assert!(mounted.device.status().contains(Status::DRIVER_OK));
     assert!(client.getattr(client.root()).unwrap().qid.is_directory());
 }

@@ -1,60 +1,103 @@
 //! Devices that fail, devices that come back, requests that can't be sent.
 
-use std::fs;
-use std::sync::Arc;
-use std::time::Duration;
+mod mounted;
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use mounted::{Mounted, O_RDONLY, PATIENCE, all_features};
 use rstest::rstest;
-use virtscope_device::in_process::{Config, InProcess9p};
+use virtscope_device::in_process::Config;
 use virtscope_device::p9::{Access, Delay};
 use virtscope_device::queue::DriverFault;
 use virtscope_device::virtio9p::DeviceError;
-use virtscope_driver::instrument::NoInstrument;
+use virtscope_driver::bus::{InitError, Recovery};
 use virtscope_driver::instrument::live::Hub;
+use virtscope_driver::instrument::{Instrument, NoInstrument};
 use virtscope_driver::memory::GuestAddress;
-use virtscope_driver::p9::channel::{Channel, ChannelError};
+use virtscope_driver::p9::channel::ChannelError;
 use virtscope_driver::p9::client::{Client, ClientError, ReadAt};
 use virtscope_driver::ring::{AvailableNotification, QueueSize, split_layout};
 use virtscope_driver::transport::{Status, Transport};
-use virtscope_record::{FeatureBits, Generation, Kind, Producer, QueueId};
-
-/// These take milliseconds. What takes this long would never end.
-const PATIENCE: Duration = Duration::from_secs(60);
+use virtscope_record::{FeatureBits, Kind, Producer, QueueId};
 
 fn config() -> Config {
     Config {
-        name: "virtio0".into(),
-        tag: "root".into(),
-        access: Access::ReadOnly,
         memory_pages: 256,
-        max_queue_size: QueueSize::new(128).unwrap(),
-        features: FeatureBits::EVENT_IDX,
         workers: 2,
-        delay: Delay::none(),
+        ..mounted::config(Access::ReadOnly)
     }
 }
 
+/// Holds up reads of seven bytes until it goes.
+struct Held {
+    entered: Receiver<()>,
+    _release: Sender<()>,
+}
+
+/// The way to hold reads of seven bytes up. Whoever has it drops it before what waits
+/// for them, also when an assertion fails.
+fn hold_reads(config: &mut Config) -> Held {
+    let (entering, entered) = channel();
+    let (release, held) = channel::<()>();
+    let held = Mutex::new(held);
+    config.delay = Delay::by(move |operation| {
+        if operation.bytes == 7 {
+            let _ = entering.send(());
+            let _ = held.lock().unwrap().recv();
+        }
+        None
+    });
+    Held {
+        entered,
+        _release: release,
+    }
+}
+
+/// A directory with a file of some bytes.
+fn directory() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), b"content").unwrap();
+    dir
+}
+
+/// The driver gone mad: its available index jumps, and the device finds out.
+fn confuse<I: Instrument>(mounted: &Mounted<I>) {
+    // The ring begins where guest memory does.
+    let size = QueueSize::new(128).unwrap();
+    let (addresses, _) = split_layout::contiguous(GuestAddress(0), size);
+    let idx = GuestAddress(addresses.driver.0 + split_layout::IDX as u64);
+    let device = &mounted.device;
+    let jumped = 60_000u16.to_le_bytes();
+    device.memory().write(idx, &jumped).unwrap();
+    device.notify(0, AvailableNotification::default()).unwrap();
+}
+
 /// A device that was removed is brought up again, and begins afresh.
+// Shows: device/2.1/1, device/2.2.2/4, device/2.4.1/1
 #[rstest]
 #[timeout(PATIENCE)]
 fn a_removed_device_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("file"), b"content").unwrap();
+    let dir = directory();
     let hub = Hub::new(1 << 20, 64);
     let queue = QueueId::new(0, 0);
     let device_half = hub.probe(queue, Producer::DeviceHalf);
     let driver_half = hub.probe(queue, Producer::DriverHalf);
-    let device = Arc::new(InProcess9p::new(dir.path(), config(), device_half).unwrap());
+    let mounted = Mounted::with(
+        dir.path(),
+        config(),
+        Recovery::Automatic,
+        driver_half,
+        device_half,
+    );
     for life in 0..3 {
-        let channel = Channel::probe_again(
-            device.clone(),
-            "virtio0",
-            true,
-            driver_half.clone(),
-            Generation(life),
-        )
-        .unwrap();
-        let client = Client::mount(Arc::new(channel), 8192, "test").unwrap();
+        if life > 0 {
+            mounted.bus.recover(mounted.id).unwrap();
+        }
+        let client = mounted.mount(8192);
         // Further than the ring is long, so that nothing fits by accident.
         for _ in 0..150 {
             let (fid, _) = client.walk(client.root(), &[b"file"]).unwrap();
@@ -62,19 +105,28 @@ fn a_removed_device_comes_back() {
             client.clunk(fid).unwrap();
         }
         client.unmount().unwrap();
-        assert_eq!(device.failure(), None);
+        assert_eq!(mounted.device.failure(), None);
     }
+    mounted.bus.unregister_device(mounted.id).unwrap();
+    assert!(mounted.device.status().is_empty());
+    assert_eq!(resets_and_generations(&hub), (vec![0, 1], vec![0, 1, 2]));
+}
+
+/// The generations of reset records, and those that both halves know, which must be
+/// the same.
+fn resets_and_generations(hub: &Hub) -> (Vec<u16>, Vec<u16>) {
     let mut resets = Vec::new();
-    let mut generations = std::collections::BTreeSet::new();
+    let mut seen = [BTreeSet::new(), BTreeSet::new()];
     hub.drain(|record, _| {
-        generations.insert(record.generation().0);
+        let device_half = record.producer() == Producer::DeviceHalf;
+        seen[usize::from(device_half)].insert(record.generation().0);
         if record.kind() == Ok(Kind::Reset) {
             resets.push(record.generation().0);
         }
     });
+    assert_eq!(seen[0], seen[1]);
     // A reset is the last record of the life that it ends.
-    assert_eq!(resets, [0, 1]);
-    assert_eq!(generations.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    (resets, seen[0].iter().copied().collect())
 }
 
 // Shows: driver/2.1.1/4
@@ -83,54 +135,298 @@ fn a_removed_device_comes_back() {
 #[rstest]
 #[timeout(PATIENCE)]
 fn a_failed_device_leaves_nobody_waiting() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("file"), b"content").unwrap();
-    let (entered, reading) = std::sync::mpsc::channel();
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
+    let dir = directory();
     let mut config = config();
-    config.delay = Delay::by(move |operation| {
-        if operation.bytes == 7 {
-            entered.send(()).unwrap();
-            let _ = held.lock().unwrap().recv();
-        }
-        None
-    });
-    let device = Arc::new(InProcess9p::new(dir.path(), config, NoInstrument).unwrap());
-    let channel = Channel::probe(device.clone(), "virtio0", true, NoInstrument).unwrap();
-    let client = Client::mount(Arc::new(channel), 8192, "test").unwrap();
+    let held = hold_reads(&mut config);
+    let (mounted, client) = Mounted::client(dir.path(), config);
     let (fid, _) = client.walk(client.root(), &[b"file"]).unwrap();
-    client.open(fid, 0).unwrap();
+    client.open(fid, O_RDONLY).unwrap();
     std::thread::scope(|scope| {
         // The worker is held until the end of this block. An assertion that fails
         // ends it too, so neither the scope nor the device waits for ever.
-        let _release = release;
+        let held = held;
         let waiting = scope.spawn(|| client.read(fid, 0, 7));
-        reading.recv().unwrap();
-        // A driver gone mad: its available index jumps.
-        let size = QueueSize::new(128).unwrap();
-        let (addresses, _) = split_layout::contiguous(GuestAddress(0), size);
-        let idx = GuestAddress(addresses.driver.0 + split_layout::IDX as u64);
-        device
-            .memory()
-            .write(idx, &60_000u16.to_le_bytes())
-            .unwrap();
-        device.notify(0, AvailableNotification::default()).unwrap();
+        held.entered.recv().unwrap();
+        confuse(&mounted);
         assert_eq!(
             waiting.join().unwrap().unwrap_err(),
             ClientError::Channel(ChannelError::DeviceFailed)
         );
         assert!(matches!(
-            device.failure(),
+            mounted.device.failure(),
             Some(DeviceError::Driver(DriverFault::AvailIndexJumped { .. }))
         ));
-        let status = device.status();
+        let status = mounted.device.status();
         assert!(status.contains(Status::DEVICE_NEEDS_RESET | Status::FAILED));
         assert_eq!(
             client.getattr(fid).unwrap_err(),
             ClientError::Channel(ChannelError::DeviceFailed)
         );
     });
+}
+
+// Shows: device/2.1.2/3, driver/2.1.1/3, driver/2.1.1/4
+/// A device that asks for a reset gets one from the bus: the old mount is over, a new
+/// one works, and the records say that a new life has begun.
+#[rstest]
+#[timeout(PATIENCE)]
+fn the_bus_recovers_a_failed_device() {
+    let dir = directory();
+    let hub = Hub::new(1 << 20, 64);
+    let queue = QueueId::new(0, 0);
+    let device_half = hub.probe(queue, Producer::DeviceHalf);
+    let driver_half = hub.probe(queue, Producer::DriverHalf);
+    let mut config = config();
+    let held = hold_reads(&mut config);
+    let mounted = Mounted::with(
+        dir.path(),
+        config,
+        Recovery::Automatic,
+        driver_half,
+        device_half,
+    );
+    let client = mounted.mount(8192);
+    let (fid, _) = client.walk(client.root(), &[b"file"]).unwrap();
+    client.open(fid, O_RDONLY).unwrap();
+    std::thread::scope(|scope| {
+        let held = held;
+        let waiting: Vec<_> = (0..2)
+            .map(|_| scope.spawn(|| client.read(fid, 0, 7)))
+            .collect();
+        held.entered.recv().unwrap();
+        confuse(&mounted);
+        for waiting in waiting {
+            assert_eq!(
+                waiting.join().unwrap().unwrap_err(),
+                ClientError::Channel(ChannelError::DeviceFailed)
+            );
+        }
+    });
+    // The reset waits for the read that was held, and the bus for the reset.
+    let again = within_patience(|| mounted.driver.create("root").ok());
+    let again = Client::mount(again, 8192, "test").unwrap();
+    assert!(again.getattr(again.root()).unwrap().qid.is_directory());
+    assert!(mounted.device.failure().is_some());
+    assert!(!mounted.device.status().contains(Status::DEVICE_NEEDS_RESET));
+    // The old one stays what it is.
+    assert_eq!(
+        client.getattr(fid).unwrap_err(),
+        ClientError::Channel(ChannelError::DeviceFailed)
+    );
+    again.unmount().unwrap();
+    drop(client);
+    mounted.bus.unregister_device(mounted.id).unwrap();
+    assert_eq!(resets_and_generations(&hub), (vec![0], vec![0, 1]));
+}
+
+/// A device that never works for long is given up in the end.
+#[rstest]
+#[timeout(PATIENCE)]
+fn a_device_that_always_fails_is_given_up() {
+    let dir = directory();
+    let (driver_half, device_half) = (NoInstrument, NoInstrument);
+    let recovery = Recovery::Automatic;
+    let mounted = Mounted::with(dir.path(), config(), recovery, driver_half, device_half);
+    let newest = || mounted.driver.channels().pop();
+    for _ in 0..5 {
+        // Not held, so that the next ring stands where this one does.
+        let old = Arc::downgrade(&newest().unwrap());
+        confuse(&mounted);
+        // Probed again: another channel, of a device that is well.
+        let other = || newest().filter(|new| !Weak::ptr_eq(&Arc::downgrade(new), &old));
+        let new = within_patience(other);
+        assert!(!new.device().status().contains(Status::DEVICE_NEEDS_RESET));
+    }
+    let client = mounted.mount(8192);
+    confuse(&mounted);
+    // The driver is told, and nothing more is done.
+    let given_up = Status::DEVICE_NEEDS_RESET | Status::FAILED;
+    within_patience(|| mounted.device.status().contains(given_up).then_some(()));
+    assert_eq!(
+        client.getattr(client.root()).unwrap_err(),
+        ClientError::Channel(ChannelError::DeviceFailed)
+    );
+    drop(client);
+    // Not for good: a person may try.
+    mounted.bus.recover(mounted.id).unwrap();
+    mounted.mount(8192).unmount().unwrap();
+}
+
+/// What `look` finds in the end.
+fn within_patience<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE / 2, "it never happens");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+// Shows: device/2.6.1.1.1/1, device/2.6.1.1.1/2, driver/2.6.1.1.2/1
+// Shows: device/2.6.1.2.1/1, driver/2.6.1.2.2/1
+/// The queue of a device at work is reset and enabled again, as large as before,
+/// smaller and larger: whoever waits hears of it, and the mount goes on.
+#[rstest]
+#[timeout(PATIENCE)]
+fn a_queue_is_reset_under_a_mount() {
+    let dir = directory();
+    for features in all_features() {
+        if !features.contains(FeatureBits::RING_RESET) {
+            continue;
+        }
+        let mut config = config();
+        config.features = features;
+        let held = hold_reads(&mut config);
+        let (mounted, client) = Mounted::client(dir.path(), config);
+        let (fid, _) = client.walk(client.root(), &[b"file"]).unwrap();
+        client.open(fid, O_RDONLY).unwrap();
+        std::thread::scope(|scope| {
+            let held = held;
+            let waiting = scope.spawn(|| client.read(fid, 0, 7));
+            held.entered.recv().unwrap();
+            // The device lets go when the server has: so that one must be let go.
+            drop(held);
+            let channel = client.channel();
+            for size in [128, 32, 64, 16, 128] {
+                channel.reset_queue(QueueSize::new(size).unwrap()).unwrap();
+                assert_eq!(channel.queue_size().get(), size);
+                for _ in 0..size {
+                    assert_eq!(client.getattr(fid).unwrap().size, 7, "{features}");
+                }
+            }
+            let outcome = waiting.join().unwrap();
+            let lost = ClientError::Channel(ChannelError::QueueReset);
+            assert!(
+                outcome == Err(lost) || outcome.as_deref() == Ok(b"content"),
+                "{outcome:?}"
+            );
+        });
+        client.clunk(fid).unwrap();
+        client.unmount().unwrap();
+        assert_eq!(mounted.device.failure(), None, "{features}");
+        assert_eq!(mounted.device.false_notifications(), 0, "{features}");
+    }
+}
+
+/// Requests in flight from many threads while the queue is reset again and again:
+/// each ends once, with its reply or with the news that the queue was reset.
+#[rstest]
+#[case::split(FeatureBits::EVENT_IDX)]
+#[case::packed(FeatureBits::EVENT_IDX.union(FeatureBits::RING_PACKED))]
+#[case::packed_in_order(FeatureBits::IN_ORDER.union(FeatureBits::RING_PACKED))]
+#[timeout(PATIENCE)]
+fn queue_resets_and_requests_mix(#[case] features: FeatureBits) {
+    let dir = directory();
+    let hub = Hub::new(1 << 24, 0);
+    let queue = QueueId::new(0, 0);
+    let mut config = config();
+    config.features = features.union(FeatureBits::RING_RESET);
+    config.memory_pages = 1024;
+    let mounted = Mounted::with(
+        dir.path(),
+        config,
+        Recovery::ByHand,
+        hub.probe(queue, Producer::DriverHalf),
+        hub.probe(queue, Producer::DeviceHalf),
+    );
+    let client = mounted.mount(8192);
+    let lost = ClientError::Channel(ChannelError::QueueReset);
+    let resets = 20;
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    let answer = client.getattr(client.root());
+                    assert!(answer.is_ok() || answer == Err(lost), "{answer:?}");
+                }
+            });
+        }
+        for round in 0..resets {
+            let size = [128, 16, 64][round % 3];
+            let size = QueueSize::new(size).unwrap();
+            client.channel().reset_queue(size).unwrap();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    assert!(client.getattr(client.root()).is_ok());
+    client.unmount().unwrap();
+    mounted.bus.unregister_device(mounted.id).unwrap();
+    let mut records = Vec::new();
+    hub.drain(|record, _| records.push(*record));
+    let of = |kind| {
+        records
+            .iter()
+            .filter(move |record| record.kind() == Ok(kind))
+    };
+    let generations: Vec<u16> = of(Kind::Reset)
+        .map(|record| record.generation().0)
+        .collect();
+    let expected: Vec<u16> = (0..resets as u16).collect();
+    assert_eq!(generations, expected);
+    // What the device took is of the driver's generation: none before or behind.
+    let newest = of(Kind::Taken).map(|record| record.generation().0).max();
+    assert_eq!(newest, Some(resets as u16));
+}
+
+/// Without the feature a queue can't be reset by itself, and nothing happens to it.
+#[rstest]
+#[timeout(PATIENCE)]
+fn a_queue_is_not_reset_unless_that_was_agreed_on() {
+    let dir = directory();
+    let (_mounted, client) = Mounted::client(dir.path(), config());
+    let refused = client.channel().reset_queue(QueueSize::MAX).unwrap_err();
+    let reason = InitError::QueueResetNotNegotiated { index: 0 };
+    assert_eq!(refused, ChannelError::Init(reason));
+    assert!(client.getattr(client.root()).is_ok());
+}
+
+/// The driver leaves while threads wait, in the ring and for room in it: each hears
+/// once that the channel is closed, and the device is reset.
+// Shows: driver/3.3.1/2
+#[rstest]
+#[timeout(PATIENCE)]
+fn a_driver_that_leaves_wakes_everyone() {
+    let dir = directory();
+    for features in all_features() {
+        let mut config = config();
+        config.features = features;
+        config.max_queue_size = QueueSize::new(4).unwrap();
+        config.workers = 1;
+        let held = hold_reads(&mut config);
+        let (mounted, client) = Mounted::client(dir.path(), config);
+        let (fid, _) = client.walk(client.root(), &[b"file"]).unwrap();
+        client.open(fid, O_RDONLY).unwrap();
+        let pages = client.channel().device().pages().clone();
+        std::thread::scope(|scope| {
+            let held = held;
+            // Five of two descriptors don't fit a ring of four, indirect ones neither.
+            let waiting: Vec<_> = (0..5)
+                .map(|_| scope.spawn(|| client.read(fid, 0, 7)))
+                .collect();
+            held.entered.recv().unwrap();
+            drop(held);
+            mounted.bus.unregister_driver(mounted.driver_id).unwrap();
+            let closed = ClientError::Channel(ChannelError::Closed);
+            for waiting in waiting {
+                let outcome = waiting.join().unwrap();
+                assert!(
+                    outcome == Err(closed) || outcome.as_deref() == Ok(b"content"),
+                    "{outcome:?}"
+                );
+            }
+        });
+        assert_eq!(
+            client.getattr(fid).unwrap_err(),
+            ClientError::Channel(ChannelError::Closed)
+        );
+        // The device is the bus's again, noticed and no more.
+        assert_eq!(mounted.device.status(), Status::ACKNOWLEDGE);
+        assert_eq!(mounted.bus.info(mounted.id).unwrap().driver, None);
+        drop(client);
+        assert_eq!(pages.available(), 256, "{features}: all memory is back");
+    }
 }
 
 /// A batch that runs out of memory in the middle: what was sent is answered,
@@ -143,9 +439,7 @@ fn a_batch_that_runs_out_of_memory_leaves_nothing_behind() {
     let mut config = config();
     // The ring, and pages for some replies of 30 KiB, but not for forty.
     config.memory_pages = 64;
-    let device = Arc::new(InProcess9p::new(dir.path(), config, NoInstrument).unwrap());
-    let channel = Channel::probe(device, "virtio0", true, NoInstrument).unwrap();
-    let client = Client::mount(Arc::new(channel), 32768, "test").unwrap();
+    let (_mounted, client) = Mounted::client(dir.path(), config);
     let (fid, _) = client.walk(client.root(), &[b"file"]).unwrap();
     client.open(fid, 0).unwrap();
     let reads = vec![
@@ -173,11 +467,11 @@ fn a_batch_that_runs_out_of_memory_leaves_nothing_behind() {
 #[timeout(PATIENCE)]
 fn a_failed_mount_gives_the_channel_back() {
     let dir = tempfile::tempdir().unwrap();
-    let device = Arc::new(InProcess9p::new(dir.path(), config(), NoInstrument).unwrap());
-    let channel = Arc::new(Channel::probe(device, "virtio0", true, NoInstrument).unwrap());
+    let mounted = Mounted::new(dir.path(), config());
     // The server agrees to no message as short as this.
-    assert!(Client::mount(Arc::clone(&channel), 100, "test").is_err());
-    assert!(Client::mount(channel, 8192, "test").is_ok());
+    let channel = mounted.driver.create("root").unwrap();
+    assert!(Client::mount(channel, 100, "test").is_err());
+    mounted.mount(8192).unmount().unwrap();
 }
 
 /// A buffer that lies in the ring is refused by the driver's half.

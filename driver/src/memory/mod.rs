@@ -6,11 +6,13 @@
 //! driver read nonsense, never make the program undefined.
 
 mod barrier;
+mod pages;
 mod region;
 mod shared;
 mod words;
 
 pub use barrier::{Barrier, BarrierKind, Half, Order};
+pub use pages::{NoPages, PAGE_SIZE, PageArea, PageBuffer, PagePool};
 pub use region::{GuestMemory, OutOfRange};
 pub use shared::{SharedQueueMemory, SharedWords};
 pub use words::{IndirectTables, QueueAddresses, QueueMemory, RingWords};

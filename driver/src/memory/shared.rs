@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 use super::{
-    Barrier, GuestAddress, GuestMemory, IndirectTables, Order, OutOfRange, QueueAddresses,
-    QueueMemory, RingWords, Segment,
+    Barrier, GuestAddress, GuestMemory, IndirectTables, Order, OutOfRange, PageArea,
+    QueueAddresses, QueueMemory, RingWords, Segment,
 };
 use crate::ring::{QueueSize, packed_layout, split_layout};
 
@@ -135,6 +135,8 @@ pub struct SharedQueueMemory {
     /// From the first byte of any area to the last: what lies outside is no part of
     /// the ring.
     hull: Range<u64>,
+    /// The pages it stands in, kept as long as anyone can reach the ring.
+    _pages: Option<Arc<PageArea>>,
 }
 
 impl SharedQueueMemory {
@@ -187,6 +189,7 @@ impl SharedQueueMemory {
             driver,
             device,
             indirect: None,
+            _pages: None,
             memory,
         };
         // The descriptor area must be aligned to 16 (virtio 1.4 §2.7, §2.8.10.1).
@@ -220,6 +223,14 @@ impl SharedQueueMemory {
         self.widen(&range);
         self.indirect = Some((words, tables));
         Ok(self)
+    }
+
+    /// The same queue, which keeps the pages that it stands in from being given to
+    /// others.
+    #[must_use]
+    pub fn keeping(mut self, pages: Arc<PageArea>) -> Self {
+        self._pages = Some(pages);
+        self
     }
 
     fn refused(&self, area: &SharedWords) -> OutOfRange {

@@ -3,12 +3,11 @@
 //! All calls block until the reply is there and may be made from many threads
 //! at once; each has its own tag, and replies find their way by it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
-use super::channel::{Channel, ChannelError, Message};
+use super::channel::{Channel, ChannelError, Claim, Message};
 use super::message::{
     Answer, Attributes, DecodeError, DirectoryEntry, EncodeError, Fid, GETATTR_BASIC, NOTAG, Qid,
     READ_OVERHEAD, Reply, Request, Type, WRITE_OVERHEAD,
@@ -66,7 +65,7 @@ impl ClientError {
 
 /// A mounted channel.
 pub struct Client<I: Instrument> {
-    channel: Arc<Channel<I>>,
+    channel: Claim<I>,
     msize: u32,
     root: Fid,
     tags: Numbers,
@@ -96,13 +95,11 @@ pub struct ReadAt {
 }
 
 impl<I: Instrument> Client<I> {
-    /// Mounts `channel`: claims it, agrees on dialect and msize, attaches to the
-    /// root as `uname`.
+    /// Mounts a channel: agrees on dialect and msize, attaches to the root as `uname`.
     ///
     /// # Errors
-    /// The channel is in use, or the server refuses.
-    pub fn mount(channel: Arc<Channel<I>>, msize: u32, uname: &str) -> Result<Self, ClientError> {
-        channel.claim()?;
+    /// The server refuses, or the channel does not work.
+    pub fn mount(channel: Claim<I>, msize: u32, uname: &str) -> Result<Self, ClientError> {
         let mut client = Self {
             channel,
             msize,
@@ -434,12 +431,6 @@ impl<I: Instrument> Client<I> {
             .zip(replies)
             .map(|((request, tag), reply)| settle(request.decode_reply(*tag as u16, &reply?)))
             .collect())
-    }
-}
-
-impl<I: Instrument> Drop for Client<I> {
-    fn drop(&mut self) {
-        self.channel.release();
     }
 }
 

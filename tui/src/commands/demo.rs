@@ -11,9 +11,10 @@ use virtscope_analyzer::Snapshot;
 use virtscope_captures::create_file;
 use virtscope_device::p9::Delay;
 use virtscope_driver::instrument::live::DEFAULT_RING_BYTES;
+use virtscope_record::FeatureBits;
 
 use super::{OUTPUT_FAILED, Outcome, complain};
-use crate::cli::{DemoArgs, Suppression};
+use crate::cli::{DemoArgs, RingLayout, Suppression};
 use crate::demo::{DemoOptions, MountOptions, NoWitness, Running, Summary, run};
 use crate::input::{is_standard, name};
 use crate::recorder::{Output, Shared};
@@ -60,7 +61,7 @@ fn options(args: &DemoArgs, directory: PathBuf) -> DemoOptions {
         directory,
         mount: MountOptions {
             queue_size: args.queue_size,
-            event_idx: args.suppression == Suppression::EventIdx,
+            features: features(args),
             delay: Delay::none(),
         },
         snaplen: args.snaplen,
@@ -69,6 +70,23 @@ fn options(args: &DemoArgs, directory: PathBuf) -> DemoOptions {
         readers: READERS,
         writers: WRITERS,
     }
+}
+
+/// The features that the devices offer.
+fn features(args: &DemoArgs) -> FeatureBits {
+    let choices = [
+        (
+            args.suppression == Suppression::EventIdx,
+            FeatureBits::EVENT_IDX,
+        ),
+        (args.layout == RingLayout::Packed, FeatureBits::RING_PACKED),
+        (args.indirect, FeatureBits::INDIRECT_DESC),
+        (args.in_order, FeatureBits::IN_ORDER),
+    ];
+    let chosen = choices.into_iter().filter(|(chosen, _)| *chosen);
+    chosen.fold(FeatureBits::default(), |all, (_, feature)| {
+        all.union(feature)
+    })
 }
 
 /// The directory as an absolute path, so that the screen can name it. It is opened

@@ -16,7 +16,7 @@ use virtscope_driver::p9::client::{Client, ClientError};
 use virtscope_driver::p9::message::Type;
 
 use crate::recorder::{Output, RecordError, Recorded, Recorder, Shared};
-use mounts::{Device, ROOT_DEVICE, SCRATCH_DEVICE, bring_up};
+use mounts::{Device, Machine};
 use scratch::Scratch;
 use tempo::Tempo;
 use workload::{Conditions, explore, scribble};
@@ -93,11 +93,11 @@ pub fn run(
 ) -> Result<Summary, DemoError> {
     let scratch = Scratch::make().map_err(|source| DemoError::Scratch { source })?;
     let hub = Hub::new(options.ring_bytes, options.snaplen);
-    let up = |number, tag, directory: &Path, access| {
-        bring_up(&hub, number, tag, directory, access, &options.mount)
-    };
-    let root = up(ROOT_DEVICE, "root", &options.directory, Access::ReadOnly)?;
-    let writable = up(SCRATCH_DEVICE, "scratch", scratch.path(), Access::ReadWrite)?;
+    let machine = Machine::new(&hub)?;
+    let up =
+        |tag, directory: &Path, access| machine.bring_up(tag, directory, access, &options.mount);
+    let root = up("root", &options.directory, Access::ReadOnly)?;
+    let writable = up("scratch", scratch.path(), Access::ReadWrite)?;
     let notices = [root.notice.clone(), writable.notice.clone()];
     let recorder = Recorder::start(Arc::clone(&hub), &notices, output)?;
     let stop = AtomicBool::new(false);
@@ -109,9 +109,8 @@ pub fn run(
         });
     });
     // The devices stop, so that no record is made behind the last statistics.
-    root.channel.remove();
-    writable.channel.remove();
-    drop((root, writable));
+    machine.remove(&root);
+    machine.remove(&writable);
     let recorded = recorder.finish();
     let (issued, trouble) = worked?;
     Ok(Summary {

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use virtscope_device::in_process::{Config, InProcess9p};
 use virtscope_device::p9::{Access, Delay, ServeError};
+use virtscope_driver::bus::{Bus, BusError, DeviceId, InitError, Recovery};
 use virtscope_driver::instrument::live::{Hub, Probe};
-use virtscope_driver::p9::channel::Channel;
+use virtscope_driver::p9::channel::{Channel, REQUEST_QUEUE};
 use virtscope_driver::p9::client::{Client, ClientError};
+use virtscope_driver::p9::driver::P9Driver;
 use virtscope_driver::ring::QueueSize;
-use virtscope_driver::transport::{DEVICE_TYPE_9P, InitError};
-use virtscope_record::{FeatureBits, Layout, Producer, QueueFacts, QueueId};
+use virtscope_driver::transport::DEVICE_TYPE_9P;
+use virtscope_record::{FeatureBits, Producer, QueueFacts, QueueId};
 
 use crate::recorder::QueueNotice;
 
@@ -22,18 +24,15 @@ const MSIZE: u32 = 32 * 1024;
 const MEMORY_PAGES: usize = 4096;
 /// Threads of each device's file server.
 const WORKERS: usize = 3;
-/// The device that serves the directory, read-only.
-pub(super) const ROOT_DEVICE: u16 = 0;
-/// The device that serves the scratch directory.
-pub(super) const SCRATCH_DEVICE: u16 = 1;
 
 /// How the devices are made.
 #[derive(Clone, Debug)]
 pub struct MountOptions {
     /// Entries of each request queue.
     pub queue_size: QueueSize,
-    /// Whether `VIRTIO_F_EVENT_IDX` is offered.
-    pub event_idx: bool,
+    /// The features of the rings that the devices offer, all of which the driver
+    /// takes: layout, suppression of notifications, indirect descriptors, order.
+    pub features: FeatureBits,
     /// Operations that are made slow on purpose.
     pub delay: Delay,
 }
@@ -44,11 +43,14 @@ pub enum MountError {
     /// It can't be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// There is no bus for it.
+    #[error(transparent)]
+    Bus(#[from] BusError),
     /// The device can't be brought up.
     #[error("{device}: {source}")]
     Device {
         /// The device.
-        device: String,
+        device: DeviceId,
         /// Why.
         source: InitError,
     },
@@ -68,70 +70,104 @@ pub enum MountError {
     },
 }
 
+/// The bus of the demo, with the driver for both devices.
+pub(super) struct Machine {
+    bus: Bus,
+    driver: Arc<P9Driver<Probe>>,
+    hub: Arc<Hub>,
+}
+
 /// A device that is up, whose channel is not mounted yet.
 pub(super) struct Device {
-    /// Its channel.
-    pub(super) channel: Arc<Channel<Probe>>,
+    id: DeviceId,
+    channel: Arc<Channel<Probe>>,
     /// What the recorder must be told of its queue before anything happens.
     pub(super) notice: QueueNotice,
     tag: &'static str,
 }
 
-/// Brings up device `number`, which serves `directory` under `tag`. Nothing is
-/// on its ring yet.
-///
-/// # Errors
-/// The directory can't be served or the device not be brought up.
-pub(super) fn bring_up(
-    hub: &Arc<Hub>,
-    number: u16,
-    tag: &'static str,
-    directory: &Path,
-    access: Access,
-    options: &MountOptions,
-) -> Result<Device, MountError> {
-    let queue = QueueId::new(number, 0);
-    let name = format!("virtio{number}");
-    let features = if options.event_idx {
-        FeatureBits::EVENT_IDX
-    } else {
-        FeatureBits::default()
-    };
-    let config = Config {
-        name: name.clone(),
-        tag: tag.to_owned(),
-        access,
-        memory_pages: MEMORY_PAGES,
-        max_queue_size: options.queue_size,
-        features,
-        workers: WORKERS,
-        delay: options.delay.clone(),
-    };
-    let device_half = hub.probe(queue, Producer::DeviceHalf);
-    let driver_half = hub.probe(queue, Producer::DriverHalf);
-    let device = InProcess9p::new(directory, config, device_half)?;
-    let channel = Channel::probe(Arc::new(device), &name, options.event_idx, driver_half).map_err(
-        |source| MountError::Device {
-            device: name.clone(),
-            source,
-        },
-    )?;
-    let notice = QueueNotice {
-        queue,
-        facts: QueueFacts {
-            size: channel.queue_size().get(),
-            in_flight: 0,
-            device_type: DEVICE_TYPE_9P,
-            layout: Layout::Split,
-            features: channel.features(),
-        },
-        text: format!("{name}/requests\ndriver=virtscope\ntag={tag}"),
-    };
-    Ok(Device {
-        channel: Arc::new(channel),
-        notice,
-        tag,
-    })
+impl Machine {
+    /// A bus with a driver whose records go to `hub`.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub(super) fn new(hub: &Arc<Hub>) -> Result<Self, MountError> {
+        // A device that fails is the end of its mount: the demo says so.
+        let bus = Bus::new(Recovery::ByHand)?;
+        let driver = P9Driver::new({
+            let hub = Arc::clone(hub);
+            move |queue| hub.probe(queue, Producer::DriverHalf)
+        });
+        bus.register_driver(driver.clone());
+        Ok(Self {
+            bus,
+            driver,
+            hub: Arc::clone(hub),
+        })
+    }
+
+    /// Brings up a device which serves `directory` under `tag`. Nothing is on its
+    /// ring yet.
+    ///
+    /// # Errors
+    /// The directory can't be served or the device not be brought up.
+    pub(super) fn bring_up(
+        &self,
+        tag: &'static str,
+        directory: &Path,
+        access: Access,
+        options: &MountOptions,
+    ) -> Result<Device, MountError> {
+        // The number that the bus will give it: devices only come.
+        let id = DeviceId(self.bus.devices().len() as u16);
+        let queue = QueueId::new(id.0, REQUEST_QUEUE);
+        let config = Config {
+            name: id.to_string(),
+            tag: tag.to_owned(),
+            access,
+            memory_pages: MEMORY_PAGES,
+            max_queue_size: options.queue_size,
+            features: options.features,
+            workers: WORKERS,
+            delay: options.delay.clone(),
+        };
+        let device_half = self.hub.probe(queue, Producer::DeviceHalf);
+        let device = InProcess9p::new(directory, config, device_half)?;
+        let id = self.bus.register_device(Arc::new(device))?;
+        let up = self.driver.channels();
+        let Some(channel) = up.into_iter().find(|channel| channel.device().id() == id) else {
+            let info = self.bus.info(id);
+            let source = info.and_then(|info| info.error);
+            return Err(MountError::Device {
+                device: id,
+                source: source.unwrap_or(InitError::DeviceFailed),
+            });
+        };
+        let features = channel.features();
+        let notice = QueueNotice {
+            queue,
+            facts: QueueFacts {
+                size: channel.queue_size().get(),
+                in_flight: 0,
+                device_type: DEVICE_TYPE_9P,
+                layout: channel.layout(),
+                features,
+            },
+            text: format!("{id}/requests\ndriver=virtscope\ntag={tag}"),
+        };
+        Ok(Device {
+            id,
+            channel,
+            notice,
+            tag,
+        })
+    }
+
+    /// Takes a device off the bus: nothing is recorded of it afterwards.
+    pub(super) fn remove(&self, device: &Device) {
+        // It may be gone already, which is as well.
+        let _ = self.bus.unregister_device(device.id);
+    }
 }
 
 impl Device {
@@ -140,11 +176,10 @@ impl Device {
     /// # Errors
     /// The file server refuses.
     pub(super) fn mount(&self) -> Result<Client<Probe>, MountError> {
-        Client::mount(Arc::clone(&self.channel), MSIZE, "virtscope").map_err(|source| {
-            MountError::Client {
-                tag: self.tag,
-                source,
-            }
+        let mount = || Client::mount(self.channel.claim()?, MSIZE, "virtscope");
+        mount().map_err(|source| MountError::Client {
+            tag: self.tag,
+            source,
         })
     }
 }

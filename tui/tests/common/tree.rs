@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use virtscope::demo::{DemoOptions, MountOptions, Running, Summary, Witness};
 use virtscope_device::p9::Delay;
 use virtscope_driver::ring::QueueSize;
+use virtscope_record::FeatureBits;
 
 /// Directories and files of all sorts of names and sizes below `root`; the
 /// files' contents by path.
@@ -87,7 +88,7 @@ pub(crate) fn options(root: &Path) -> DemoOptions {
         directory: root.to_owned(),
         mount: MountOptions {
             queue_size: QueueSize::new(128).unwrap(),
-            event_idx: true,
+            features: FeatureBits::EVENT_IDX,
             delay: Delay::none(),
         },
         snaplen: 256,

@@ -89,4 +89,13 @@ pub enum DriverFault {
         /// Where it should.
         expected: u16,
     },
+    /// `VIRTIO_F_NOTIFICATION_DATA`: a notification of buffers that the ring does not
+    /// have.
+    #[error(
+        "the driver's notification says that buffers were made available up to {next:#x}, which the ring does not show (virtio 1.4 §2.9)"
+    )]
+    FalseNotification {
+        /// `next_off` and `next_wrap`.
+        next: u16,
+    },
 }

@@ -6,6 +6,7 @@
 
 mod chain;
 mod fault;
+mod notification;
 mod order;
 mod packed;
 mod split;
@@ -25,6 +26,7 @@ use split::SplitRing;
 
 pub use chain::Chain;
 pub use fault::DriverFault;
+pub use notification::check_notification;
 
 /// The device's half: take, return, interrupt, one step at a time.
 #[derive(Debug)]
