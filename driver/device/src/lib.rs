@@ -12,4 +12,5 @@ pub mod fault;
 pub mod in_process;
 pub mod p9;
 pub mod queue;
+pub mod requests;
 pub mod virtio9p;
