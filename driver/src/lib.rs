@@ -7,11 +7,13 @@
 //!
 //! Words and numbers are those of virtio 1.4; behaviour is that of Linux.
 
+pub mod blk;
 pub mod buffer;
 pub mod bus;
 pub mod event;
 pub mod instrument;
 pub mod memory;
+pub mod net;
 pub mod operations;
 pub mod p9;
 pub mod ring;

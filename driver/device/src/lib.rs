@@ -8,8 +8,10 @@
 //! Everything here is a state machine that is stepped; threads only loop over
 //! the steps, so that tests and model checkers can take one step at a time.
 
+pub mod blk;
 pub mod fault;
 pub mod in_process;
+pub mod net;
 pub mod p9;
 pub mod queue;
 pub mod requests;
