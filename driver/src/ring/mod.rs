@@ -1,7 +1,7 @@
 //! Virtqueues: the driver's half, and the layouts that both halves share.
 //!
 //! [`SplitQueue`] and [`PackedQueue`] have the same operations;
-//! [`Virtqueue`](virtqueue::Virtqueue) is whichever of them was negotiated.
+//! [`Virtqueue`] is whichever of them was negotiated.
 //! Operations that Linux wants serialised take `&mut self`; those that may run
 //! beside others are on [`QueueHandle`].
 
