@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
-//!     cargo test --release -p virtscope-driver --test loom_byte_ring
+//!     cargo test -p virtscope-driver --test loom_byte_ring
 //! ```
 //!
 //! Beside the atomics loom watches the words themselves: two sides that touch

@@ -58,12 +58,11 @@ const LOOM: [Loom; 2] = [
         replaces_atomics: false,
     },
 ];
-/// All integration tests but those: optimised, they take a fraction of the time,
-/// so they have steps of their own.
+/// All integration tests but those.
 const NOT_LOOM: [&str; 4] = ["--test", "[!l]*", "--test", "l[!o]*"];
 
 /// Test targets of the driver that Miri runs, beside the unit tests.
-const MIRI: [&str; 1] = ["live_path"];
+const MIRI: [&str; 2] = ["ring_model", "live_path"];
 
 /// Packages whose tests run with AddressSanitizer: those with unsafe code, and
 /// those that read what others wrote.
@@ -180,12 +179,15 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
     });
     for loom in &LOOM {
         steps.step(&format!("loom: {}", loom.about), |deadline| {
-            let mut test = cargo(&["test", "--release", "--locked", "-p", "virtscope-driver"]);
-            test.args(["--test", loom.target]);
+            let mut test = cargo(&["test", "--locked", "--test", loom.target]);
             if loom.replaces_atomics {
                 // Another cfg is another build; a folder of its own keeps both.
-                test.env("RUSTFLAGS", "--cfg loom")
+                test.args(["-p", "virtscope-driver"])
+                    .env("RUSTFLAGS", "--cfg loom")
                     .env("CARGO_TARGET_DIR", root.join("target/loom"));
+            } else {
+                // Built with all others already.
+                test.arg("--workspace");
             }
             Ok(deadline.run(&mut test)?)
         });
