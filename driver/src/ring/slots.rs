@@ -105,6 +105,7 @@ impl<T> Slots<T> {
         }
     }
 
+    #[inline(always)]
     pub(super) const fn in_flight(&self) -> u16 {
         (self.added - self.taken) as u16
     }

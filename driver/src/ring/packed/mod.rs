@@ -93,7 +93,7 @@ enum Ids {
     /// Any of these, the last given back first.
     Any(Vec<u16>),
     /// `VIRTIO_F_IN_ORDER`: they go round, as the buffers do.
-    Round { next: u32, oldest: u32, size: u32 },
+    Round { next: u32, size: u32 },
 }
 
 impl Ids {
@@ -101,7 +101,6 @@ impl Ids {
         if in_order {
             Self::Round {
                 next: 0,
-                oldest: 0,
                 size: u32::from(size),
             }
         } else {
@@ -115,7 +114,7 @@ impl Ids {
     fn take(&mut self) -> Option<u16> {
         match self {
             Self::Any(free) => free.pop(),
-            Self::Round { next, size, .. } => {
+            Self::Round { next, size } => {
                 let id = *next;
                 *next = if id + 1 == *size { 0 } else { id + 1 };
                 Some(id as u16)
@@ -127,19 +126,21 @@ impl Ids {
     fn give_back(&mut self, id: u16) {
         match self {
             Self::Any(free) => free.push(id),
-            Self::Round { oldest, size, .. } => {
-                let id = u32::from(id);
-                *oldest = if id + 1 == *size { 0 } else { id + 1 };
-            }
+            Self::Round { .. } => {}
         }
     }
 
-    /// The id of the oldest buffer in flight, if buffers are used in order.
+    /// The id of the oldest of so many buffers in flight, if buffers are used in
+    /// order.
     #[inline(always)]
-    const fn oldest(&self) -> Option<u16> {
+    const fn oldest(&self, in_flight: u16) -> Option<u16> {
         match self {
             Self::Any(_) => None,
-            Self::Round { oldest, .. } => Some(*oldest as u16),
+            Self::Round { next, size } => {
+                let in_flight = in_flight as u32;
+                let before = if *next < in_flight { *size } else { 0 };
+                Some((*next + before - in_flight) as u16)
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         } else {
             Tail::default()
         };
-        if let Some(oldest) = self.ids.oldest()
+        if let Some(oldest) = self.ids.oldest(self.slots.in_flight())
             && (self.batch.left > 0 || used.id != oldest)
         {
             used = self.tail_of_batch(oldest, used)?;
