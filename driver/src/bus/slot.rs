@@ -192,9 +192,13 @@ impl Slot {
     /// The device leaves the bus.
     pub(super) fn leave(&self) {
         let mut binding = self.lock();
-        binding.gone = true;
-        if let Some(holder) = binding.holder.take() {
-            holder.remove(&mut binding);
+        if std::mem::replace(&mut binding.gone, true) {
+            return;
+        }
+        match binding.holder.take() {
+            Some(holder) => holder.remove(&mut binding),
+            // Nobody has it. One that does not reset is not ours to help.
+            None => drop(self.seat.reset()),
         }
     }
 
