@@ -1,11 +1,12 @@
-//! The synchronisation primitives of the byte ring, so that loom can stand in
-//! for them: build with `--cfg loom`.
+//! The synchronisation primitives of the byte ring, and of what a queue shares
+//! with those beside it, so that loom can stand in for them: build with
+//! `--cfg loom`.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 
 /// Says who touches which words, so that loom finds two who touch the same ones
 /// at once. Costs nothing without loom.

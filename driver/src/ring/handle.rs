@@ -1,7 +1,6 @@
 //! What both the queue and those beside it use: memory, doorbell, instrument.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use virtscope_record::{
     Body, Callback, CallbackSwitch, Flags, Layout, Notify, RingIndex, Timestamp, Token,
@@ -12,6 +11,7 @@ use super::split_layout::{AVAIL_F_NO_INTERRUPT, FLAGS, IDX, used_event};
 use super::{Features, NotifyError, QueueSize};
 use crate::instrument::{Event, Instrument, Payload};
 use crate::memory::{Barrier, Order, QueueMemory, RingWords};
+use crate::sync::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 /// Rings the device's doorbell (virtio 1.4 §2.3).
 pub trait Notifier: Send + Sync {
@@ -75,13 +75,9 @@ pub(super) struct Shared<M, I> {
 /// stored beside its own would wait for it.
 #[repr(align(64))]
 pub(super) struct State {
-    /// Where the next used buffer will stand: split, the used index; packed, offset
-    /// and wrap counter. The queue's own word, read by those beside it, for whom it
-    /// may lag.
-    pub(super) last_used: AtomicU16,
-    /// Buffers of a batch (`VIRTIO_F_IN_ORDER`) that are used and not yet taken:
-    /// the ring no longer says so.
-    pub(super) batched: AtomicU16,
+    /// How far the queue has taken used buffers, a [`Taken`]. The queue's own word,
+    /// read by those beside it, for whom it may lag.
+    pub(super) taken: AtomicU32,
     /// Where the next buffer will be made available, for notifications.
     pub(super) next_available: AtomicU16,
     /// The driver's wish for no callbacks (Linux `event_flags_shadow`).
@@ -92,6 +88,32 @@ pub(super) struct State {
     /// For records only: free entries, and the driver's own suppression flags.
     pub(super) free: AtomicU16,
     event_flags: AtomicU16,
+}
+
+/// How far used buffers were taken. One word for those beside the queue, because
+/// neither half says enough without the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Where the next used buffer will stand: split, the used index; packed, offset
+    /// and wrap counter.
+    pub(super) last_used: u16,
+    /// Buffers of a batch (`VIRTIO_F_IN_ORDER`, packed) that are used and not yet
+    /// taken: the ring no longer says so.
+    pub(super) batched: u16,
+}
+
+impl Taken {
+    #[inline(always)]
+    const fn to_word(self) -> u32 {
+        self.last_used as u32 | (self.batched as u32) << 16
+    }
+
+    const fn from_word(word: u32) -> Self {
+        Self {
+            last_used: word as u16,
+            batched: (word >> 16) as u16,
+        }
+    }
 }
 
 impl<M: QueueMemory, I: Instrument> Shared<M, I> {
@@ -112,9 +134,8 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             instrument,
             notifier,
             state: State {
-                last_used: AtomicU16::new(start),
-                batched: AtomicU16::new(0),
-                next_available: AtomicU16::new(start),
+                taken: AtomicU32::new(start.to_word()),
+                next_available: AtomicU16::new(start.last_used),
                 callbacks_off: AtomicBool::new(false),
                 used_event: AtomicU16::new(0),
                 free: AtomicU16::new(size.get()),
@@ -126,20 +147,34 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
     /// The words of a queue that has done nothing yet.
     pub(super) fn reset(&self) {
         let start = Self::start(self.layout);
-        self.state.last_used.store(start, Ordering::Relaxed);
-        self.state.batched.store(0, Ordering::Relaxed);
-        self.state.next_available.store(start, Ordering::Relaxed);
+        self.set_taken(start);
+        self.state
+            .next_available
+            .store(start.last_used, Ordering::Relaxed);
         self.state.callbacks_off.store(false, Ordering::Relaxed);
         self.state.used_event.store(0, Ordering::Relaxed);
         self.state.free.store(self.size.get(), Ordering::Relaxed);
         self.state.event_flags.store(0, Ordering::Relaxed);
     }
 
-    fn start(layout: Layout) -> u16 {
-        match layout {
+    const fn start(layout: Layout) -> Taken {
+        let last_used = match layout {
             Layout::Split => 0,
             Layout::Packed => Position::START.to_raw(),
+        };
+        Taken {
+            last_used,
+            batched: 0,
         }
+    }
+
+    #[inline(always)]
+    pub(super) fn set_taken(&self, taken: Taken) {
+        self.state.taken.store(taken.to_word(), Ordering::Relaxed);
+    }
+
+    fn taken(&self) -> Taken {
+        Taken::from_word(self.state.taken.load(Ordering::Relaxed))
     }
 
     /// The device's used index. Acquire: used entries before it, and what the
@@ -159,10 +194,12 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
         Tail::from_word(self.memory.descriptor_area().load_u64(at, order))
     }
 
-    /// Whether there are used buffers from `last_used` on, and the used index (a
-    /// packed ring has none, and says `last_used` again).
-    fn any_used(&self, last_used: u16) -> (bool, RingIndex) {
-        match self.layout {
+    /// Whether there are used buffers behind those taken, and the used index (a
+    /// packed ring has none, and says `last_used` again). Beside the queue, also
+    /// whether it is just taking some.
+    fn any_used(&self, taken: Taken) -> (bool, RingIndex) {
+        let last_used = taken.last_used;
+        let (any, used_index) = match self.layout {
             Layout::Split => {
                 let used_index = self.split_used_index();
                 (used_index.0 != last_used, used_index)
@@ -170,10 +207,13 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             Layout::Packed => {
                 let at = Position::from_raw(last_used);
                 let used = self.packed_tail(at.offset).is_used(at.wrap);
-                let batched = self.state.batched.load(Ordering::Relaxed) > 0;
-                (used || batched, RingIndex(last_used))
+                (used || taken.batched > 0, RingIndex(last_used))
             }
-        }
+        };
+        // In a packed ring a buffer taken meanwhile may have made room for a new
+        // one, and what we looked at was that. Then we see now that it was taken,
+        // because that comes before every descriptor made available later.
+        (any || self.taken() != taken, used_index)
     }
 
     /// Linux `virtqueue_poll`.
@@ -184,7 +224,8 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             Layout::Split => Barrier::SplitPoll,
             Layout::Packed => Barrier::PackedPoll,
         });
-        self.any_used(since.0).0
+        let taken = self.taken();
+        taken.last_used != since.0 || self.any_used(taken).0
     }
 
     /// Linux `virtqueue_disable_cb`.
@@ -196,8 +237,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             // decided about that entry, it won't cross it for another 65535. If it
             // has not yet, one interrupt more comes, which is allowed.
             Layout::Split if self.features.event_idx => {
-                let last_used = self.state.last_used.load(Ordering::Relaxed);
-                self.write_used_event(last_used.wrapping_sub(1));
+                self.write_used_event(self.taken().last_used.wrapping_sub(1));
             }
             Layout::Split => self.write_avail_flags(AVAIL_F_NO_INTERRUPT),
             Layout::Packed => {
@@ -298,7 +338,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             let switch = CallbackSwitch {
                 free: self.state.free.load(Ordering::Relaxed),
                 error: 0,
-                last_used: RingIndex(self.state.last_used.load(Ordering::Relaxed)),
+                last_used: RingIndex(self.taken().last_used),
                 used_event: RingIndex(self.state.used_event.load(Ordering::Relaxed)),
                 event_flags: self.state.event_flags.load(Ordering::Relaxed),
             };
@@ -323,9 +363,9 @@ impl<M: QueueMemory, I: Instrument> QueueHandle<M, I> {
         self.shared.notify()
     }
 
-    /// Linux `virtqueue_poll`: whether used buffers are pending that were not
-    /// when `since` was taken by `enable_callbacks_prepare`. Need not be
-    /// serialised.
+    /// Linux `virtqueue_poll`: whether buffers were used that were not when `since`
+    /// was taken by `enable_callbacks_prepare`. Need not be serialised, but then
+    /// they may be taken already, or just now, by someone else.
     pub fn poll(&self, since: CallbackState) -> bool {
         self.shared.poll(since)
     }
@@ -350,8 +390,8 @@ impl<M: QueueMemory, I: Instrument> QueueHandle<M, I> {
     /// taking them is the only way they stop being pending.
     pub fn interrupt(&self) -> bool {
         let shared = &*self.shared;
-        let last_used = shared.state.last_used.load(Ordering::Relaxed);
-        let (any, used_index) = shared.any_used(last_used);
+        let taken = shared.taken();
+        let (any, used_index) = shared.any_used(taken);
         if I::ENABLED {
             let mut flags = Flags::empty();
             flags.set(Flags::SPURIOUS, !any);
@@ -359,7 +399,7 @@ impl<M: QueueMemory, I: Instrument> QueueHandle<M, I> {
                 free: shared.state.free.load(Ordering::Relaxed),
                 error: 0,
                 used_index,
-                last_used: RingIndex(last_used),
+                last_used: RingIndex(taken.last_used),
                 used_event: RingIndex(shared.state.used_event.load(Ordering::Relaxed)),
                 event_flags: shared.state.event_flags.load(Ordering::Relaxed),
             };

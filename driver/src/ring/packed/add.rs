@@ -268,7 +268,11 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     #[inline(always)]
     fn write_tail(&self, Withheld { slot, tail }: Withheld) {
         let ring = self.shared.memory.descriptor_area();
-        ring.store_u64(tail_word(slot), tail, Order::Relaxed);
+        // The device needs no order among these. Release, so that whoever looks here
+        // for a used buffer and finds a new one sees that the old one was taken
+        // (`QueueHandle::interrupt`).
+        let order = Order::Barrier(Barrier::PackedAvailable);
+        ring.store_u64(tail_word(slot), tail, order);
     }
 
     fn record_place(&self, head: u16) -> Place {

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 use virtscope_record::{Generation, Layout};
 
-use super::handle::Shared;
+use super::handle::{Shared, Taken};
 use super::indirect::Tables;
 use super::packed_layout::{self as layout, Position};
 use super::records::{self, Recorded};
@@ -255,14 +255,10 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     #[inline(always)]
     fn share_state(&self) {
         let shared = &*self.shared;
-        let last_used = self.last_used.get().to_raw();
-        shared.state.last_used.store(last_used, Ordering::Relaxed);
-        if shared.features.in_order {
-            shared
-                .state
-                .batched
-                .store(self.batch.left as u16, Ordering::Relaxed);
-        }
+        shared.set_taken(Taken {
+            last_used: self.last_used.get().to_raw(),
+            batched: self.batch.left as u16,
+        });
         if I::ENABLED {
             shared.state.free.store(self.free, Ordering::Relaxed);
         }

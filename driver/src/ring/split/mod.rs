@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use virtscope_record::{Generation, Layout, RingIndex};
 
-use super::handle::Shared;
+use super::handle::{Shared, Taken};
 use super::indirect::Tables;
 use super::records::{self, Recorded};
 use super::slots::{Batch, Slots};
@@ -177,10 +177,10 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     #[inline(always)]
     fn share_state(&self) {
         let shared = &*self.shared;
-        shared
-            .state
-            .last_used
-            .store(self.last_used.0, Ordering::Relaxed);
+        shared.set_taken(Taken {
+            last_used: self.last_used.0,
+            batched: 0,
+        });
         if I::ENABLED {
             shared.state.free.store(self.free, Ordering::Relaxed);
         }
