@@ -1,0 +1,151 @@
+//! Every barrier is needed: without it the two halves miss each other.
+//!
+//! Each barrier of `Barrier::ALL` is taken out alone (a release or acquire becomes
+//! relaxed, a full fence nothing) in the smallest of `loom_ring`'s windows that
+//! needs it. Loom must then find the loss, and must find none with all of them in
+//! place, so that it is really this barrier that is missed.
+
+mod loom_common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use loom_common::Plan;
+use loom_common::windows::{Sleep, interrupts, kicks};
+use virtscope_driver::memory::Barrier;
+use virtscope_record::Layout::{self, Packed, Split};
+
+/// A barrier that matters with `VIRTIO_F_EVENT_IDX` and without.
+const EITHER: &[bool] = &[false, true];
+/// One that only event indices need.
+const EVENT_IDX: &[bool] = &[true];
+
+/// Tests, and the list of the barriers that they are about.
+macro_rules! needed {
+    ($($(#[$attribute:meta])* fn $name:ident(
+        $barrier:ident, $layout:ident, $event_idx:ident, $loss:literal, $window:expr $(,)?
+    );)*) => {
+        $($(#[$attribute])* fn $name() {
+            is_needed(Barrier::$barrier, $layout, $event_idx, $loss, $window);
+        })*
+
+        #[test]
+        fn every_barrier_has_a_test() {
+            assert_eq!([$(Barrier::$barrier),*], *Barrier::ALL);
+        }
+    };
+}
+
+needed! {
+    // Shows: driver/2.7.13.3.1/1
+    #[test]
+    fn split_available(SplitAvailable, Split, EITHER, "the list was taken unseen", one_offered);
+
+    #[test]
+    fn split_used(SplitUsed, Split, EITHER, "the length was taken unseen", one_returned);
+
+    // Shows: driver/2.7.13/3, driver/2.7.13.4.1/1
+    #[test]
+    fn split_kick(SplitKick, Split, EITHER, "a kick was lost", one_offered);
+
+    #[test]
+    fn split_poll(SplitPoll, Split, EITHER, "an interrupt was lost", one_returned);
+
+    #[test]
+    fn split_harvest(SplitHarvest, Split, EVENT_IDX, "an interrupt was lost", two_returned);
+
+    // Shows: driver/2.8.21.1.1/1
+    #[test]
+    fn packed_available(PackedAvailable, Packed, EITHER, "the list was taken unseen", one_offered);
+
+    #[test]
+    fn packed_used(PackedUsed, Packed, EITHER, "Causality violation", one_returned);
+
+    // Shows: driver/2.8.21/1, driver/2.8.21.3.1/1
+    #[test]
+    fn packed_kick(PackedKick, Packed, EITHER, "a kick was lost", one_offered);
+
+    #[test]
+    fn packed_poll(PackedPoll, Packed, EITHER, "an interrupt was lost", one_returned);
+
+    #[test]
+    fn packed_harvest(PackedHarvest, Packed, EVENT_IDX, "an interrupt was lost", two_returned);
+
+    #[test]
+    fn device_split_available(
+        DeviceSplitAvailable, Split, EITHER, "the list was taken unseen", one_offered,
+    );
+
+    #[test]
+    fn device_split_used(DeviceSplitUsed, Split, EITHER, "the length was taken unseen", one_returned);
+
+    #[test]
+    fn device_split_interrupt(
+        DeviceSplitInterrupt, Split, EITHER, "an interrupt was lost", one_returned,
+    );
+
+    #[test]
+    fn device_split_enable_kicks(
+        DeviceSplitEnableKicks, Split, EITHER, "a kick was lost", one_offered,
+    );
+
+    #[test]
+    fn device_packed_available(
+        DevicePackedAvailable, Packed, EITHER, "the list was taken unseen", one_offered,
+    );
+
+    #[test]
+    fn device_packed_used(DevicePackedUsed, Packed, EITHER, "Causality violation", one_returned);
+
+    #[test]
+    fn device_packed_interrupt(
+        DevicePackedInterrupt, Packed, EITHER, "an interrupt was lost", one_returned,
+    );
+
+    #[test]
+    fn device_packed_enable_kicks(
+        DevicePackedEnableKicks, Packed, EITHER, "a kick was lost", one_offered,
+    );
+}
+
+/// One buffer is made available while the device goes to sleep.
+fn one_offered(plan: Plan) {
+    kicks(plan, &[1]);
+}
+
+/// One buffer is returned while the driver, which asked for no interrupts, goes to
+/// sleep.
+fn one_returned(plan: Plan) {
+    interrupts(plan, &[1], Sleep::Enable);
+}
+
+/// Two buffers are returned while the driver, which asks for interrupts all the
+/// time, takes them until it finds none.
+fn two_returned(plan: Plan) {
+    interrupts(plan.in_bounds(2), &[1, 1], Sleep::CallbacksOn);
+}
+
+/// With all barriers loom finds nothing in `window`, and without this one `loss`.
+fn is_needed(
+    barrier: Barrier,
+    layout: Layout,
+    event_idx: &[bool],
+    loss: &str,
+    window: impl Fn(Plan),
+) {
+    for event_idx in event_idx {
+        let whole = Plan::new(layout, 2, *event_idx);
+        window(whole);
+        let plan = Plan {
+            without: Some(barrier),
+            ..whole
+        };
+        let found = catch_unwind(AssertUnwindSafe(|| window(plan)));
+        let message = found.expect_err("nobody misses it");
+        let message = message
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or(message.downcast_ref::<&str>().copied())
+            .unwrap_or_default();
+        assert!(message.contains(loss), "found something else: {message}");
+    }
+}

@@ -1,0 +1,62 @@
+//! What may be called beside the queue's other operations.
+//!
+//! `QueueHandle` looks at words of the queue's own that may lag behind it: how far
+//! used buffers were taken, what the driver asked for last, and whether it asked for
+//! anything. Two answers depend on them, and both are certain all the same:
+//! `interrupt` calls an interrupt spurious only if nothing is left of what was
+//! returned before it, and `poll` never misses what was used. `disable_callbacks`
+//! promises nothing, but must not undo what is asked for after it.
+//!
+//! Those words are the standard library's atomics, which loom does not see: it
+//! tries every order of the accesses to the ring between which they stand. In a
+//! build for loom (see `loom_byte_ring`) they are loom's, and really lag.
+
+use rstest::rstest;
+use virtscope_record::Layout;
+
+use crate::loom_common::Plan;
+use crate::loom_common::windows::{Sleep, disabled_beside, polled_beside, spurious};
+
+/// Three buffers at most, in a ring that is full of them: a new one stands in the
+/// place of one just taken.
+#[rstest]
+fn no_interrupt_is_called_spurious_that_is_not(
+    #[values(Layout::Split, Layout::Packed)] layout: Layout,
+    #[values(false, true)] event_idx: bool,
+    #[values(false, true)] in_order: bool,
+    #[values(&[1, 1], &[2], &[2, 1])] groups: &'static [u64],
+) {
+    let buffers = groups.iter().sum::<u64>() as u16;
+    let entries = match layout {
+        Layout::Split => buffers.next_power_of_two(),
+        Layout::Packed => buffers,
+    };
+    let plan = Plan {
+        in_order,
+        preemptions: Some(3),
+        ..Plan::new(layout, entries, event_idx)
+    };
+    spurious(plan, groups);
+}
+
+#[rstest]
+fn poll_misses_nothing(
+    #[values(Layout::Split, Layout::Packed)] layout: Layout,
+    #[values(false, true)] event_idx: bool,
+) {
+    polled_beside(Plan::new(layout, 1, event_idx));
+}
+
+#[rstest]
+fn a_handler_that_disables_callbacks_loses_none(
+    #[values(Layout::Split, Layout::Packed)] layout: Layout,
+    #[values(false, true)] event_idx: bool,
+    #[values(&[1], &[1, 1])] groups: &'static [u64],
+    #[values(Sleep::Enable, Sleep::PrepareAndPoll, Sleep::Delayed)] sleep: Sleep,
+) {
+    let plan = Plan {
+        preemptions: Some(3),
+        ..Plan::new(layout, groups.len() as u16, event_idx)
+    };
+    disabled_beside(plan, groups, sleep);
+}

@@ -1,0 +1,17 @@
+//! The races of the rings, every interleaving of them.
+//!
+//! Both halves run the real code over ring memory that loom watches, with every
+//! value that a load may see by the memory model. `loom_barriers` runs the same
+//! windows once more for each barrier, without it, and must find a loss.
+//!
+//! Where one buffer races, every interleaving is tried. Where two or three do, only
+//! those in which a thread that could go on is interrupted at most two to four
+//! times: all of them would take from minutes to hours. (Each loss that
+//! `loom_barriers` provokes shows within two.)
+
+#[path = "../loom_common/mod.rs"]
+mod loom_common;
+
+mod beside;
+mod interrupts;
+mod kicks;
