@@ -156,7 +156,7 @@ impl Op {
         matches!(self, Self::Write(_) | Self::Scribble(_))
     }
 
-    fn run(self, ring: &mut Ring) -> Seen {
+    pub(crate) fn run(self, ring: &mut Ring) -> Seen {
         let yes = |yes| if yes { Seen::Yes } else { Seen::No };
         match self {
             Self::Get => match ring.get() {

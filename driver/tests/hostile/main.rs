@@ -5,7 +5,9 @@
 //! everything from then on, and still give every token back exactly once; the device
 //! half must name what a driver did wrong and stay where it is.
 
+mod accesses;
 mod case;
+mod detached;
 mod harness;
 mod moment;
 mod sentence;

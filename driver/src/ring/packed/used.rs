@@ -99,9 +99,13 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     fn batch_of(&self, oldest: u16, tail: Tail) -> Result<Batch, Violation> {
         let last = self.slots.check_used(u32::from(tail.id), tail.written())?;
         let first = self.slots.get_used(u32::from(oldest))?;
+        // The oldest has the smallest number of all in flight, as long as none was
+        // detached.
+        let Some(skipped) = last.number.checked_sub(first.number) else {
+            return Err(Violation::IdNotInFlight { id: tail.id });
+        };
         Ok(Batch {
-            // The oldest has the smallest number of all in flight.
-            left: (last.number - first.number) as u32 + 1,
+            left: skipped as u32 + 1,
             last_written: tail.written(),
         })
     }

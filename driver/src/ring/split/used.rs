@@ -119,8 +119,12 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     fn batch_of(&self, entry: UsedEntry) -> Result<Batch, Violation> {
         let last = self.slots.get_used(entry.id)?;
         let first = self.slots.get_used(u32::from(self.oldest))?;
-        // The oldest has the smallest number of all in flight.
-        let skipped = last.number - first.number;
+        // The oldest has the smallest number of all in flight, as long as none was
+        // detached.
+        let Some(skipped) = last.number.checked_sub(first.number) else {
+            let id = entry.id as u16;
+            return Err(Violation::IdNotInFlight { id });
+        };
         let covered = u64::from(self.used_seen.distance_from(self.last_used));
         if skipped >= covered {
             return Err(Violation::OutOfOrder {

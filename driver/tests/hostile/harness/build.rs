@@ -67,6 +67,7 @@ impl Ring {
             held: BTreeMap::new(),
             back: BTreeSet::new(),
             broken: None,
+            last: Vec::new(),
         };
         ring.each_outside(|memory, address, len| {
             memory.write(address, &vec![UNTOUCHED; len]).unwrap();

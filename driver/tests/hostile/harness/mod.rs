@@ -22,7 +22,7 @@ use virtscope_driver::ring::{
 };
 use virtscope_record::{Generation, Layout, Token};
 
-pub(crate) use memory::{Area, Lie, Watch, WatchedMemory, When, Word};
+pub(crate) use memory::{Access, Area, Lie, Watch, WatchedMemory, When, Word};
 pub(crate) use records::Tally;
 
 /// What stands in every byte that is not the ring's.
@@ -88,6 +88,8 @@ pub(crate) struct Ring {
     /// Tokens that came back.
     back: BTreeSet<u64>,
     broken: Option<QueueError>,
+    /// The accesses of the last operation.
+    last: Vec<Access>,
 }
 
 impl Ring {
@@ -229,7 +231,8 @@ impl Ring {
 
     /// What holds after every operation.
     fn after(&mut self) {
-        let accesses = self.watch.take_log().len();
+        self.last = self.watch.take_log();
+        let accesses = self.last.len();
         // A buffer's descriptors are two words each, and ten more words are read or
         // written at most whatever the operation.
         let most = 2 * usize::from(self.plan.entries.max(4)) + 10;
@@ -251,6 +254,11 @@ impl Ring {
         let answer = ask(self);
         self.after();
         answer
+    }
+
+    /// What the last operation read and wrote, in this order.
+    pub(crate) fn accesses(&self) -> &[Access] {
+        &self.last
     }
 
     /// The tokens that the driver holds.
