@@ -46,7 +46,7 @@ struct Loom {
     replaces_atomics: bool,
 }
 
-const LOOM: [Loom; 2] = [
+const LOOM: [Loom; 3] = [
     Loom {
         about: "the byte ring",
         target: "loom_byte_ring",
@@ -57,12 +57,17 @@ const LOOM: [Loom; 2] = [
         target: "loom_ring",
         replaces_atomics: false,
     },
+    Loom {
+        about: "each barrier is missed when it is taken out",
+        target: "loom_barriers",
+        replaces_atomics: false,
+    },
 ];
 /// All integration tests but those.
 const NOT_LOOM: [&str; 4] = ["--test", "[!l]*", "--test", "l[!o]*"];
 
 /// Test targets of the driver that Miri runs, beside the unit tests.
-const MIRI: [&str; 2] = ["ring_model", "live_path"];
+const MIRI: [&str; 3] = ["ring_model", "hostile", "live_path"];
 
 /// Packages whose tests run with AddressSanitizer: those with unsafe code, and
 /// those that read what others wrote.
