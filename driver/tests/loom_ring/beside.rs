@@ -14,25 +14,30 @@
 use rstest::rstest;
 use virtscope_record::Layout;
 
-use crate::loom_common::Plan;
 use crate::loom_common::windows::{Sleep, disabled_beside, polled_beside, spurious};
+use crate::loom_common::{Plan, Shape};
 
 /// Three buffers at most, in a ring that is full of them: a new one stands in the
-/// place of one just taken.
+/// place of one just taken. Of a list, in a packed ring, it is the second descriptor
+/// that stands there.
 #[rstest]
 fn no_interrupt_is_called_spurious_that_is_not(
     #[values(Layout::Split, Layout::Packed)] layout: Layout,
     #[values(false, true)] event_idx: bool,
     #[values(false, true)] in_order: bool,
+    #[values(Shape::Single, Shape::List)] shape: Shape,
     #[values(&[1, 1], &[2], &[2, 1])] groups: &'static [u64],
 ) {
     let buffers = groups.iter().sum::<u64>() as u16;
-    let entries = match layout {
-        Layout::Split => buffers.next_power_of_two(),
-        Layout::Packed => buffers,
+    let entries = match (layout, shape) {
+        (Layout::Split, Shape::Single) => buffers.next_power_of_two(),
+        (Layout::Split, _) => (2 * buffers).next_power_of_two(),
+        (Layout::Packed, Shape::Single) => buffers,
+        (Layout::Packed, _) => 2 * buffers + 1,
     };
     let plan = Plan {
         in_order,
+        shape,
         preemptions: Some(3),
         ..Plan::new(layout, entries, event_idx)
     };
