@@ -4,6 +4,9 @@
 //! relaxed, a full fence nothing) in the smallest of `loom_ring`'s windows that
 //! needs it. Loom must then find the loss, and must find none with all of them in
 //! place, so that it is really this barrier that is missed.
+//!
+//! One barrier is about words of the queue's own, which must be loom's for that: its
+//! test is part of a build for loom only (see `loom_byte_ring`).
 
 mod loom_common;
 
@@ -18,6 +21,10 @@ use virtscope_record::Layout::{self, Packed, Split};
 const EITHER: &[bool] = &[false, true];
 /// One that only event indices need.
 const EVENT_IDX: &[bool] = &[true];
+/// One that matters wherever `get_buf` does not end with the fence of an event
+/// index that moves on.
+#[cfg(loom)]
+const FLAGS: &[bool] = &[false];
 
 /// Tests, and the list of the barriers that they are about.
 macro_rules! needed {
@@ -56,6 +63,10 @@ needed! {
     // Shows: driver/2.8.21.1.1/1
     #[test]
     fn packed_available(PackedAvailable, Packed, EITHER, "the list was taken unseen", one_offered);
+
+    #[cfg(loom)]
+    #[test]
+    fn packed_recycle(PackedRecycle, Packed, FLAGS, "called spurious", lists_beside);
 
     #[test]
     fn packed_used(PackedUsed, Packed, EITHER, "Causality violation", one_returned);
@@ -122,6 +133,18 @@ fn one_returned(plan: Plan) {
 /// time, takes them until it finds none.
 fn two_returned(plan: Plan) {
     interrupts(plan.in_bounds(2), &[1, 1], Sleep::CallbacksOn);
+}
+
+/// Two buffers of two descriptors are returned to a driver that takes one and offers
+/// another, whose second descriptor stands in the place of the taken one's first.
+#[cfg(loom)]
+fn lists_beside(plan: Plan) {
+    let plan = Plan {
+        entries: 5,
+        shape: loom_common::Shape::List,
+        ..plan.in_bounds(2)
+    };
+    loom_common::windows::spurious(plan, &[1, 1]);
 }
 
 /// With all barriers loom finds nothing in `window`, and without this one `loss`.

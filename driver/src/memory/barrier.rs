@@ -76,6 +76,11 @@ barriers! {
     /// Packed, driver: a list's descriptors, before the flags of its first that
     /// make it available (virtio 1.4 §2.8.21.1.1).
     PackedAvailable: Driver, Release;
+    /// Packed, driver: how far used buffers were taken, before a descriptor that
+    /// comes into the place of a taken one. Not for the device, but for those beside
+    /// the queue who look there for a used one
+    /// ([`QueueHandle::interrupt`](crate::ring::QueueHandle::interrupt)).
+    PackedRecycle: Driver, Release;
     /// Packed, driver: the flags that mark a descriptor used, before what the
     /// device wrote into the buffer (virtio 1.4 §2.8.22).
     PackedUsed: Driver, Acquire;

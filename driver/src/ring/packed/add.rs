@@ -269,9 +269,8 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     fn write_tail(&self, Withheld { slot, tail }: Withheld) {
         let ring = self.shared.memory.descriptor_area();
         // The device needs no order among these. Release, so that whoever looks here
-        // for a used buffer and finds a new one sees that the old one was taken
-        // (`QueueHandle::interrupt`).
-        let order = Order::Barrier(Barrier::PackedAvailable);
+        // for a used buffer and finds a new one sees that the old one was taken.
+        let order = Order::Barrier(Barrier::PackedRecycle);
         ring.store_u64(tail_word(slot), tail, order);
     }
 
