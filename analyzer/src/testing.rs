@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use virtscope_record::{
-    Add, Body, Callback, CallbackSwitch, Common, Detach, Flags, Generation, Notification,
+    Add, Body, Callback, CallbackSwitch, Common, Detach, Flags, Generation, Layout, Notification,
     NotificationReason, Producer, ProducerId, QueueFacts, QueueId, Record, Reset, Returned,
     RingIndex, Sequence, Statistics, Taken, Timestamp, Token, Used,
 };
@@ -22,6 +22,8 @@ pub(crate) struct Stream {
     pub(crate) free: u16,
     now: u64,
     generation: u16,
+    /// What the records of a packed ring are marked with.
+    layout: Flags,
     sequences: HashMap<ProducerId, u32>,
 }
 
@@ -32,6 +34,7 @@ impl Stream {
             free: 8,
             now: 0,
             generation: 0,
+            layout: Flags::empty(),
             sequences: HashMap::new(),
         }
     }
@@ -39,6 +42,14 @@ impl Stream {
     /// A stream that begins with the facts of a 9P queue of eight entries.
     pub(crate) fn with_facts() -> Self {
         let mut stream = Self::new();
+        stream.facts(8, 0);
+        stream
+    }
+
+    /// The same of a packed ring, whose positions are offset and wrap counter.
+    pub(crate) fn with_packed_facts() -> Self {
+        let mut stream = Self::new();
+        stream.layout = Flags::PACKED;
         stream.facts(8, 0);
         stream
     }
@@ -95,18 +106,26 @@ impl Stream {
     }
 
     fn driver(&mut self, token: u64, flags: Flags, body: Body, payload: &[u8]) -> &mut Self {
+        let flags = flags | self.layout;
         self.push(Producer::DriverHalf, token, flags, body, payload)
     }
 
     fn device(&mut self, flags: Flags, body: Body) -> &mut Self {
+        let flags = flags | self.layout;
         self.push(Producer::DeviceHalf, 0, flags, body, &[])
     }
 
     pub(crate) fn facts(&mut self, size: u16, in_flight: u16) -> &mut Self {
+        let packed = self.layout.contains(Flags::PACKED);
         let body = Body::QueueFacts(QueueFacts {
             size,
             in_flight,
             device_type: 9,
+            layout: if packed {
+                Layout::Packed
+            } else {
+                Layout::Split
+            },
             ..QueueFacts::default()
         });
         let payload = b"virtio0/requests\ndriver=9pnet_virtio\ntag=scratch";
@@ -169,6 +188,20 @@ impl Stream {
         let body = Body::Callback(Callback {
             free: self.free,
             used_index: RingIndex(used_index),
+            last_used: RingIndex(last_used),
+            ..Callback::default()
+        });
+        self.driver(0, flags, body, &[])
+    }
+
+    /// A callback on a packed ring, whose next entry is `last_used`.
+    pub(crate) fn packed_callback(&mut self, last_used: u16, spurious: bool) -> &mut Self {
+        let mut flags = Flags::empty();
+        flags.set(Flags::SPURIOUS, spurious);
+        // There is no used index: the records say the next entry's place again.
+        let body = Body::Callback(Callback {
+            free: self.free,
+            used_index: RingIndex(last_used),
             last_used: RingIndex(last_used),
             ..Callback::default()
         });

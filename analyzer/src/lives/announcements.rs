@@ -16,6 +16,9 @@ const INTERRUPT_LIMIT: usize = 1024;
 pub(super) struct Announcements {
     /// Each announces entries that none before it did. Oldest first.
     callbacks: VecDeque<Announced>,
+    /// The same of a packed ring, which has no used index to tell of more than the
+    /// next entry.
+    packed: VecDeque<PackedCallback>,
     interrupts: VecDeque<Interrupt>,
     /// The next entry the driver will take, as far as used records tell.
     harvested: Option<RingIndex>,
@@ -24,6 +27,13 @@ pub(super) struct Announcements {
 #[derive(Clone, Copy, Debug)]
 struct Announced {
     used_index: RingIndex,
+    time: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PackedCallback {
+    /// The entry that was next then, and was used.
+    last_used: RingIndex,
     time: Timestamp,
 }
 
@@ -63,6 +73,39 @@ impl Announcements {
                 return Some(first.time);
             }
             self.callbacks.pop_front();
+        }
+        None
+    }
+
+    /// A callback on a packed ring that found the entry at `last_used` used.
+    pub(super) fn packed_callback(&mut self, last_used: RingIndex, time: Timestamp) {
+        // More than entries are there only in forged records.
+        if self.packed.len() == 1 << 15 {
+            self.packed.pop_front();
+        }
+        self.packed.push_back(PackedCallback { last_used, time });
+    }
+
+    /// When the entry of a packed ring at `position`, which the driver takes now, was
+    /// announced. A callback speaks of the entry that was next. It may have spoken of
+    /// those behind it, but that is known only where the device half says when it
+    /// `returned` them.
+    pub(super) fn packed_callback_for(
+        &mut self,
+        space: IndexSpace,
+        position: RingIndex,
+        returned: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        while let Some(first) = self.packed.front() {
+            if space.is_before(position, first.last_used) {
+                return None;
+            }
+            let returned_before = returned.is_some_and(|returned| returned <= first.time);
+            if position == first.last_used || returned_before {
+                return Some(first.time);
+            }
+            // Entries further on were returned later still.
+            self.packed.pop_front();
         }
         None
     }

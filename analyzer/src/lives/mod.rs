@@ -8,7 +8,9 @@
 //! - **Callback**: the first whose used index lies beyond the buffer's used entry.
 //!   If the used record comes and no such callback has, the buffer was *polled*;
 //!   so was one taken in a driver's loop after the callback looked at the index,
-//!   unless a later callback announced it before it was taken.
+//!   unless a later callback announced it before it was taken. A packed ring has no
+//!   used index: there a callback speaks of the entry that was next, and of those
+//!   behind it that the device half says it had returned before.
 //! - **The device's half**: taken by available index, returned by used index,
 //!   interrupt decision by its range of used indices. They may be missing without
 //!   making a life incomplete: they are detail inside its device phase.
@@ -38,7 +40,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use virtscope_record::{
     Add, Callback, Detach, Flags, Generation, Layout, Notification, QueueFacts, QueueId, Record,
-    RingIndex, Used,
+    RingIndex, Timestamp, Used,
 };
 
 use crate::life::{Incomplete, KickDecision, Life, Operation, Piece};
@@ -216,7 +218,7 @@ impl Lives {
             needed: flags.contains(Flags::NOTIFICATION_NEEDED),
             reason: kick.reason,
             raced: is_raced(flags, kick),
-            batch: u16::try_from(self.space.ahead(kick.old, kick.new)).unwrap_or(u16::MAX),
+            batch: self.batch(flags, kick),
         };
         while let Some(waiting) = self.unkicked.front().copied() {
             let covered = self.space.contains(kick.old, kick.new, waiting.position);
@@ -235,10 +237,28 @@ impl Lives {
         self.settle(record.time());
     }
 
+    /// How many buffers a kick decision is about.
+    fn batch(&self, flags: Flags, kick: &Notification) -> u16 {
+        let count = if flags.contains(Flags::PACKED) {
+            // Its positions count descriptors.
+            let covered = |at| self.space.contains(kick.old, kick.new, at);
+            let waiting = self.unkicked.iter();
+            waiting.filter(|waiting| covered(waiting.position)).count()
+        } else {
+            self.space.ahead(kick.old, kick.new) as usize
+        };
+        u16::try_from(count).unwrap_or(u16::MAX)
+    }
+
     pub(crate) fn callback(&mut self, record: &Record, callback: &Callback) {
         self.begun = true;
-        self.announcements
-            .callback(self.space, callback.used_index, record.time());
+        let (flags, time) = (record.flags(), record.time());
+        if !flags.contains(Flags::PACKED) {
+            self.announcements
+                .callback(self.space, callback.used_index, time);
+        } else if !flags.contains(Flags::SPURIOUS) {
+            self.announcements.packed_callback(callback.last_used, time);
+        }
     }
 
     pub(crate) fn used(&mut self, record: &Record, used: &Used, payload: &[u8], numbers: &mut u64) {
@@ -247,7 +267,7 @@ impl Lives {
         if used.error != 0 {
             return;
         }
-        let callback = self.announcements.callback_for(self.space, used.position);
+        let callback = self.announced(record, used);
         let reply = self.kept(payload);
         let oldest = self.order.first().copied();
         let Some(mut open) = self.close(used.head) else {
@@ -272,6 +292,18 @@ impl Lives {
         open.interrupt(&self.announcements, self.space);
         self.settling.push_back(open);
         self.settle(record.time());
+    }
+
+    /// When the entry that is taken was announced.
+    fn announced(&mut self, record: &Record, used: &Used) -> Option<Timestamp> {
+        let position = used.position;
+        if !record.flags().contains(Flags::PACKED) {
+            return self.announcements.callback_for(self.space, position);
+        }
+        let open = self.open.get(&used.head);
+        let returned = open.and_then(|open| open.life.moments.returned);
+        self.announcements
+            .packed_callback_for(self.space, position, returned)
     }
 
     fn used_without_add(&mut self, record: &Record, used: &Used, reply: &[u8], numbers: &mut u64) {

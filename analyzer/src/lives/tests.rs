@@ -94,6 +94,60 @@ fn one_kick_covers_a_batch_across_the_wrap() {
     assert_eq!(stream.analyze().1[0].kick.unwrap().batch, 3);
 }
 
+/// Three buffers of two descriptors each in a packed ring of eight, over the wrap, and
+/// one kick: it is about three.
+fn three_packed() -> Stream {
+    let mut stream = Stream::with_packed_facts();
+    stream.at(100).add(0, 0x8004);
+    stream.at(101).add(1, 0x8006).at(102).add(2, 0x0000);
+    stream.at(110).kick(0x8004, 0x0002);
+    stream
+}
+
+/// A packed ring does not say how much is used: of the entries behind the next one,
+/// nobody knows whether the callback announced them.
+#[test]
+fn a_packed_callback_announces_the_next_entry() {
+    let mut stream = three_packed();
+    stream.at(150).packed_callback(0x8004, false);
+    stream.at(160).used(0, 0x8004).at(161).used(1, 0x8006);
+    stream.at(170).packed_callback(0x0000, true);
+    stream.at(180).packed_callback(0x0000, false);
+    stream.at(190).used(2, 0x0000);
+    assert_eq!(
+        outcomes(&stream),
+        [
+            (0, complete(10, 40, 10)),
+            (1, polled(9, 51)),
+            (2, complete(8, 70, 10)),
+        ]
+    );
+    assert_eq!(stream.analyze().1[0].kick.unwrap().batch, 3);
+}
+
+/// Where the device half is ours, it says what had been returned by then.
+#[test]
+fn a_packed_callback_announces_what_the_device_had_returned() {
+    let mut stream = three_packed();
+    stream
+        .at(140)
+        .returned(0, 0x8004)
+        .at(145)
+        .returned(1, 0x8006);
+    stream.at(150).packed_callback(0x8004, false);
+    stream.at(155).returned(2, 0x0000);
+    stream.at(160).used(0, 0x8004).at(161).used(1, 0x8006);
+    stream.at(162).used(2, 0x0000);
+    assert_eq!(
+        outcomes(&stream),
+        [
+            (0, complete(10, 40, 10)),
+            (1, complete(9, 40, 11)),
+            (2, polled(8, 52)),
+        ]
+    );
+}
+
 #[test]
 fn a_suppressed_kick_is_a_kick_decision() {
     let mut stream = Stream::with_facts();
