@@ -323,6 +323,29 @@ fn suppression_goes_as_it_is_told(#[case] suppression: &str, #[case] event_idx: 
     assert!(by("sent") > 0);
 }
 
+#[rstest]
+#[case(&[], "split", 0)]
+#[case(&["--layout", "split", "--indirect"], "split", 1 << 28)]
+#[case(&["--layout", "packed"], "packed", 1 << 34)]
+#[case(&["--layout", "packed", "--indirect", "--in-order"], "packed", 1 << 34 | 1 << 28 | 1 << 35)]
+fn rings_are_laid_out_as_told(#[case] args: &[&str], #[case] layout: &str, #[case] bits: u64) {
+    let tree = tree();
+    let path = tree.path().join("x.pcapng");
+    let mut command = demo(tree.path());
+    command.args(args);
+    record(&mut command, &path, 300_000).assert_clean();
+    let report = whole(&path);
+    for queue in report["queues"].as_array().unwrap() {
+        assert_eq!(queue["layout"], layout);
+        let features = queue["features"].as_str().unwrap();
+        let features = u64::from_str_radix(features.trim_start_matches("0x"), 16).unwrap();
+        // VIRTIO_F_INDIRECT_DESC, VIRTIO_F_RING_PACKED and VIRTIO_F_IN_ORDER, virtio
+        // 1.4 §6.
+        assert_eq!(features & (1 << 28 | 1 << 34 | 1 << 35), bits);
+    }
+    assert!(sum(&report, "queues", "/counts/announced") > 0);
+}
+
 #[test]
 fn a_small_ring_fills_and_drains() {
     let tree = tree();
