@@ -9,6 +9,7 @@ mod accesses;
 mod case;
 mod detached;
 mod harness;
+mod lying_driver;
 mod moment;
 mod sentence;
 mod tables;

@@ -33,6 +33,19 @@ pub enum DriverFault {
         /// Where it begins.
         head: u16,
     },
+    /// More descriptors than the ring has, counting those of buffers that the device
+    /// has not returned: the driver used some of them again too early.
+    #[error(
+        "the chain from descriptor {head} uses descriptors again: of {size}, the device holds {held} (virtio 1.4 §3.3.1, §2.8.16)"
+    )]
+    DescriptorsHeld {
+        /// Where it begins.
+        head: u16,
+        /// Descriptors that the device holds without it.
+        held: u16,
+        /// The Queue Size.
+        size: u16,
+    },
     /// A device-readable descriptor behind a device-writable one.
     #[error(
         "the chain from descriptor {head} has a readable part behind a writable one (virtio 1.4 §2.7.4.2, §2.8.17)"

@@ -38,7 +38,38 @@ pub struct DeviceQueue<M, I> {
     ring: Ring,
     taken: u64,
     order: Order,
+    held: Held,
     kicks_wanted: bool,
+}
+
+/// Descriptors of buffers that were taken and that the driver does not yet see
+/// used: no chain may have one of them.
+#[derive(Debug, Default)]
+struct Held {
+    all: u16,
+    /// Of buffers that are staged.
+    staged: u16,
+}
+
+impl Held {
+    /// Whether there is room for a chain beside what is held.
+    fn check(&self, chain: &Chain, head: u16, size: QueueSize) -> Result<(), DriverFault> {
+        if u32::from(self.all) + u32::from(chain.descriptors) > u32::from(size.get()) {
+            return Err(DriverFault::DescriptorsHeld {
+                head,
+                held: self.all,
+                size: size.get(),
+            });
+        }
+        Ok(())
+    }
+
+    /// What is staged is visible now. A device that lies may have staged more than
+    /// it took.
+    fn publish(&mut self) {
+        self.all = self.all.saturating_sub(self.staged);
+        self.staged = 0;
+    }
 }
 
 #[derive(Debug)]
@@ -94,6 +125,7 @@ impl<M: QueueMemory, I: Instrument> DeviceQueue<M, I> {
             ring,
             taken: 0,
             order: Order::default(),
+            held: Held::default(),
             kicks_wanted: true,
         })
     }
@@ -135,14 +167,15 @@ impl<M: QueueMemory, I: Instrument> DeviceQueue<M, I> {
     /// # Errors
     /// As for `take`.
     pub fn take_into(&mut self, chain: &mut Chain) -> Result<bool, DriverFault> {
-        let (size, features) = (self.size, self.features);
+        let (size, features, held) = (self.size, self.features, &self.held);
         let taken = match &mut self.ring {
-            Ring::Split(ring) => ring.take(&self.memory, size, features, chain)?,
-            Ring::Packed(ring) => ring.take(&self.memory, size, features, chain)?,
+            Ring::Split(ring) => ring.take(&self.memory, size, features, held, chain)?,
+            Ring::Packed(ring) => ring.take(&self.memory, size, features, held, chain)?,
         };
         let Some((position, avail_index)) = taken else {
             return Ok(false);
         };
+        self.held.all += chain.descriptors;
         chain.number = self.taken;
         self.taken += 1;
         if I::ENABLED {
@@ -192,6 +225,7 @@ impl<M: QueueMemory, I: Instrument> DeviceQueue<M, I> {
     /// The second half of [`put_used`](Self::put_used): all buffers staged so far
     /// become visible to the driver.
     pub fn publish_used(&mut self) {
+        self.held.publish();
         match &mut self.ring {
             Ring::Split(ring) => ring.publish(&self.memory, self.size),
             Ring::Packed(ring) => ring.publish(&self.memory, self.size),
@@ -200,6 +234,7 @@ impl<M: QueueMemory, I: Instrument> DeviceQueue<M, I> {
 
     /// [`publish_used`](Self::publish_used) by a device that lies.
     pub(crate) fn publish_lie(&mut self, lie: Lie) {
+        self.held.publish();
         match &mut self.ring {
             Ring::Split(ring) => ring.publish_lie(&self.memory, self.size, lie),
             Ring::Packed(ring) => ring.publish_lie(&self.memory, self.size, lie),
@@ -213,6 +248,7 @@ impl<M: QueueMemory, I: Instrument> DeviceQueue<M, I> {
     }
 
     fn stage(&mut self, used: Used) {
+        self.held.staged = self.held.staged.saturating_add(used.descriptors);
         let (size, features) = (self.size, self.features);
         let position = match &mut self.ring {
             Ring::Split(ring) => ring.stage(&self.memory, size, features, used),

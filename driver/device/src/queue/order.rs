@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use virtscope_driver::ring::QueueSize;
+
 use super::chain::Used;
 
 /// What is finished and can't be returned yet.
@@ -61,15 +63,17 @@ impl Run {
     }
 
     /// The run with one buffer more, if the last may be skipped: skipped buffers
-    /// count as wholly used.
-    pub(super) const fn and(self, used: Used) -> Option<Self> {
-        if !self.last.whole {
+    /// count as wholly used. It is never longer than the ring, not even if a device
+    /// that lies returns a buffer again and again.
+    pub(super) fn and(self, used: Used, size: QueueSize) -> Option<Self> {
+        let descriptors = self.descriptors.checked_add(used.descriptors)?;
+        if !self.last.whole || descriptors > size.get() {
             return None;
         }
         Some(Self {
             last: used,
             buffers: self.buffers + 1,
-            descriptors: self.descriptors + used.descriptors,
+            descriptors,
         })
     }
 }

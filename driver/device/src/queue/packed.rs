@@ -11,7 +11,7 @@ use virtscope_record::{Layout, NotificationReason, RingIndex};
 
 use super::chain::{Chain, Used};
 use super::order::Run;
-use super::{Decision, DriverFault, Lie};
+use super::{Decision, DriverFault, Held, Lie};
 
 #[derive(Debug)]
 pub(super) struct PackedRing {
@@ -55,6 +55,7 @@ impl PackedRing {
         memory: &impl QueueMemory,
         size: QueueSize,
         features: Features,
+        held: &Held,
         chain: &mut Chain,
     ) -> Result<Option<(RingIndex, RingIndex)>, DriverFault> {
         let first = self.next_avail;
@@ -103,6 +104,7 @@ impl PackedRing {
         }
         // "Buffer ID is included in the last descriptor in the list" (§2.8.6).
         chain.id = tail.id;
+        held.check(chain, head, size)?;
         self.next_avail = at;
         Ok(Some((first.to_index(), at.to_index())))
     }
@@ -121,7 +123,7 @@ impl PackedRing {
             self.write(memory, size, Run::of(used));
             return position.to_index();
         }
-        let batched = self.run.and_then(|run| run.and(used));
+        let batched = self.run.and_then(|run| run.and(used, size));
         if batched.is_none() {
             self.flush(memory, size);
         }

@@ -10,7 +10,7 @@ use virtscope_record::{Layout, NotificationReason, RingIndex};
 
 use super::chain::{Chain, Used};
 use super::order::Run;
-use super::{Decision, DriverFault, Lie};
+use super::{Decision, DriverFault, Held, Lie};
 
 #[derive(Debug, Default)]
 pub(super) struct SplitRing {
@@ -38,6 +38,7 @@ impl SplitRing {
         memory: &impl QueueMemory,
         size: QueueSize,
         features: Features,
+        held: &Held,
         chain: &mut Chain,
     ) -> Result<Option<(RingIndex, RingIndex)>, DriverFault> {
         if self.taken == self.avail_seen {
@@ -67,6 +68,7 @@ impl SplitRing {
         }
         chain.id = head;
         read_chain(memory, size.get(), features, chain)?;
+        held.check(chain, head, size)?;
         self.next_head = (head + chain.descriptors) % size.get();
         self.taken = position.advance(1);
         Ok(Some((position, self.avail_seen)))
@@ -85,7 +87,7 @@ impl SplitRing {
             self.write(memory, size, Run::of(used));
             return position;
         }
-        let batched = self.run.and_then(|run| run.and(used));
+        let batched = self.run.and_then(|run| run.and(used, size));
         if batched.is_none() {
             self.flush(memory, size);
         }

@@ -63,6 +63,7 @@ impl Ring {
             memory,
             areas,
             buffers,
+            tables: tables.base,
             generation: Generation(0),
             held: BTreeMap::new(),
             back: BTreeSet::new(),

@@ -81,7 +81,9 @@ pub(crate) struct Ring {
     memory: Arc<GuestMemory>,
     /// What is the ring's, as ranges of addresses.
     areas: Vec<(u64, u64)>,
-    buffers: GuestAddress,
+    pub(crate) buffers: GuestAddress,
+    /// Where the tables of indirect descriptors begin.
+    pub(crate) tables: GuestAddress,
     generation: Generation,
     /// By token: the writable bytes of buffers that the driver holds.
     held: BTreeMap<u64, u32>,
