@@ -49,6 +49,7 @@ fn a_kick_is_ignored(
     ring.device.disable_kicks();
     assert_eq!(ring.device.take(), Ok(None));
     assert!(ring.device.enable_kicks(), "asleep again");
+    assert!(!ring.device.enable_kicks(), "were it awake, it would look");
     ring.add(2);
     assert_eq!(ring.driver.kick_prepare(), !event_idx);
     // Whatever wakes it now is not ignored.

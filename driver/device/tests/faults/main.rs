@@ -5,6 +5,7 @@
 mod common;
 mod interrupts;
 mod kicks;
+mod live;
 mod returns;
 mod ring;
 mod together;

@@ -37,6 +37,19 @@ fn a_buffer_comes_late(
     assert_eq!(ring.drain(), late);
 }
 
+/// Those that are late come in the order in which they are due.
+#[test]
+fn a_late_buffer_overtakes_a_later_one() {
+    let plan = "delay:at=1,ms=9;delay:at=2,ms=3";
+    let mut ring = Ring::new(plan, Layout::Split, FEATURES[0]);
+    for chain in &ring.exchange(0..2) {
+        ring.put(chain);
+    }
+    ring.pass(10);
+    ring.device.advance();
+    assert_eq!(ring.drain(), [1, 0]);
+}
+
 /// A device that looks for work before it sleeps does not sleep over a late
 /// buffer that has just come due.
 #[test]

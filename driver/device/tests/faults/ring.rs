@@ -78,13 +78,31 @@ fn an_id_is_anothers_though_buffers_come_in_order() {
     assert_eq!(ring.drain(), [0, 1]);
 }
 
+/// Nor the id of one that was returned before.
 #[test]
 fn the_only_buffer_has_no_others_id() {
-    let mut ring = Ring::new("wrong-id", Layout::Split, FEATURES[0]);
-    let chains = ring.exchange(0..1);
-    ring.put(&chains[0]);
-    assert_eq!(ring.drain(), [0]);
+    let mut ring = Ring::new("wrong-id:from=2", Layout::Split, FEATURES[0]);
+    for chain in &ring.exchange(0..2) {
+        ring.put(chain);
+    }
+    assert_eq!(ring.drain(), [0, 1]);
     assert_eq!(ring.log.total(), 0);
+}
+
+/// Where one entry stands for several buffers, the one that lies stands alone.
+#[rstest]
+fn no_batch_hides_a_lie(#[values(Layout::Split, Layout::Packed)] layout: Layout) {
+    let mut ring = Ring::new("id-out-of-range:at=2", layout, FEATURES[2]);
+    for chain in &ring.exchange(0..3) {
+        ring.device.stage_used(chain, WRITABLE);
+    }
+    ring.device.publish_used();
+    assert_eq!(ring.get(), Ok(Some((0, WRITABLE))));
+    let violation = ring.violation();
+    assert!(
+        matches!(violation, Violation::IdOutOfRange { .. }),
+        "{violation:?}"
+    );
 }
 
 // Shows: device/2.7.8/1
