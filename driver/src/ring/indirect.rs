@@ -1,7 +1,7 @@
 //! Tables of indirect descriptors, and which of them are free (virtio 1.4
 //! §2.7.5.3, §2.8.7).
 
-use std::num::NonZeroU32;
+use std::num::NonZeroU16;
 
 use virtscope_record::Layout;
 
@@ -12,16 +12,34 @@ use crate::memory::{IndirectTables, QueueMemory, RingWords, Segment};
 /// One of the tables: its number and one, so that no table at all is zero and
 /// takes no more room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Table(NonZeroU32);
+pub(super) struct Table(NonZeroU16);
 
 impl Table {
-    const fn new(number: u16) -> Self {
-        Self(NonZeroU32::MIN.saturating_add(number as u32))
+    /// `None` for 65535, which is more than any ring can use.
+    const fn new(number: u16) -> Option<Self> {
+        Self::from_raw(number.wrapping_add(1))
     }
 
-    /// Below 65536: see [`new`](Self::new).
+    /// No table is 0.
+    #[inline(always)]
+    pub(super) const fn from_raw(raw: u16) -> Option<Self> {
+        match NonZeroU16::new(raw) {
+            Some(raw) => Some(Self(raw)),
+            None => None,
+        }
+    }
+
+    /// No table is 0.
+    #[inline(always)]
+    pub(super) const fn to_raw(table: Option<Self>) -> u16 {
+        match table {
+            Some(table) => table.0.get(),
+            None => 0,
+        }
+    }
+
     const fn number(self) -> u16 {
-        (self.0.get() - 1) as u16
+        self.0.get() - 1
     }
 }
 
@@ -45,7 +63,7 @@ impl Tables {
         Self {
             place,
             // The first comes out first.
-            free: (0..place.count).rev().map(Table::new).collect(),
+            free: (0..place.count).rev().filter_map(Table::new).collect(),
             longest: if place.count > 0 {
                 usize::from(place.capacity)
             } else {

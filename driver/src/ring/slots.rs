@@ -50,11 +50,38 @@ pub(super) struct Slot<T> {
     /// device from one that has been with it for long, and the length of a batch.
     pub(super) number: u64,
     context: Context,
-    writable_bytes: u32,
-    descriptors: u32,
-    table: Option<Table>,
+    shape: Shape,
     /// `None`: no buffer in flight.
     data: Option<T>,
+}
+
+/// What a buffer is like, in one word: device-writable bytes in bits 0 to 31,
+/// entries of the ring in bits 32 to 47, and from bit 48 on the number of its
+/// indirect table and one, or zero.
+#[derive(Clone, Copy, Debug)]
+struct Shape(u64);
+
+impl Shape {
+    #[inline(always)]
+    fn new(writable_bytes: u32, descriptors: u16, table: Option<Table>) -> Self {
+        let table = Table::to_raw(table);
+        Self(u64::from(writable_bytes) | u64::from(descriptors) << 32 | u64::from(table) << 48)
+    }
+
+    #[inline(always)]
+    const fn writable_bytes(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    const fn descriptors(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    #[inline(always)]
+    const fn table(self) -> Option<Table> {
+        Table::from_raw((self.0 >> 48) as u16)
+    }
 }
 
 impl<T> Slot<T> {
@@ -63,9 +90,7 @@ impl<T> Slot<T> {
             token: Token(0),
             number: 0,
             context: Context(0),
-            writable_bytes: 0,
-            descriptors: 0,
-            table: None,
+            shape: Shape(0),
             data: None,
         }
     }
@@ -76,10 +101,9 @@ impl<T> Slot<T> {
             data: self.data.take()?,
             token: self.token,
             context: self.context,
-            writable_bytes: self.writable_bytes,
-            // Written as 16 bits.
-            descriptors: self.descriptors as u16,
-            table: self.table,
+            writable_bytes: self.shape.writable_bytes(),
+            descriptors: self.shape.descriptors(),
+            table: self.shape.table(),
         })
     }
 }
@@ -88,11 +112,13 @@ impl<T> Slot<T> {
 #[derive(Debug)]
 pub(super) struct Slots<T> {
     slots: Box<[Slot<T>]>,
-    /// Buffers ever added, those of them that were made available, and those that
-    /// were taken out again.
-    added: u64,
+    /// Buffers ever added, those of them that were made available, those that came
+    /// back used, and those that were detached. They never wrap; the indices of a
+    /// split ring are their low halves.
+    pub(super) added: u64,
     pub(super) announced: u64,
-    taken: u64,
+    pub(super) used: u64,
+    detached: u64,
 }
 
 impl<T> Slots<T> {
@@ -101,20 +127,21 @@ impl<T> Slots<T> {
             slots: (0..size).map(|_| Slot::free()).collect(),
             added: 0,
             announced: 0,
-            taken: 0,
+            used: 0,
+            detached: 0,
         }
     }
 
     #[inline(always)]
     pub(super) const fn in_flight(&self) -> u16 {
-        (self.added - self.taken) as u16
+        (self.added - self.used - self.detached) as u16
     }
 
     /// Buffers in flight that the device knows of.
     #[inline(always)]
     pub(super) const fn announced_in_flight(&self) -> u16 {
         // Saturating: one that was detached may never have been made available.
-        self.announced.saturating_sub(self.taken) as u16
+        self.announced.saturating_sub(self.used + self.detached) as u16
     }
 
     /// Puts a buffer under `id`, which is free.
@@ -124,9 +151,7 @@ impl<T> Slots<T> {
         slot.token = buffer.token;
         slot.number = self.added;
         slot.context = buffer.context;
-        slot.writable_bytes = buffer.writable_bytes;
-        slot.descriptors = u32::from(buffer.descriptors);
-        slot.table = buffer.table;
+        slot.shape = Shape::new(buffer.writable_bytes, buffer.descriptors, buffer.table);
         slot.data = Some(buffer.data);
         self.added += 1;
     }
@@ -137,11 +162,11 @@ impl<T> Slots<T> {
     pub(super) fn take_used(&mut self, id: u32, written: u32) -> Option<InFlight<T>> {
         let slot = self.slots.get_mut(id as usize)?;
         // What was added and not made available is not the device's to return.
-        if slot.number >= self.announced || written > slot.writable_bytes {
+        if slot.number >= self.announced || written > slot.shape.writable_bytes() {
             return None;
         }
         let buffer = slot.take()?;
-        self.taken += 1;
+        self.used += 1;
         Some(buffer)
     }
 
@@ -150,17 +175,17 @@ impl<T> Slots<T> {
     pub(super) fn writable_bytes(&self, id: u16) -> u32 {
         self.slots
             .get(usize::from(id))
-            .map_or(0, |slot| slot.writable_bytes)
+            .map_or(0, |slot| slot.shape.writable_bytes())
     }
 
     /// The buffer in flight that a used entry names, if its every word is
     /// believable.
     pub(super) fn check_used(&self, id: u32, written: u32) -> Result<&Slot<T>, Violation> {
         let slot = self.get_used(id)?;
-        if written > slot.writable_bytes {
+        if written > slot.shape.writable_bytes() {
             return Err(Violation::UsedLengthTooLong {
                 used_length: written,
-                writable: slot.writable_bytes,
+                writable: slot.shape.writable_bytes(),
             });
         }
         Ok(slot)
@@ -179,22 +204,16 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Takes the buffer under `id` out, used or not.
-    #[inline(always)]
-    pub(super) fn take(&mut self, id: u16) -> Option<InFlight<T>> {
-        let buffer = self.slots.get_mut(usize::from(id))?.take()?;
-        self.taken += 1;
-        Some(buffer)
-    }
-
     /// Takes any buffer out, as a driver does that shuts down. The caller forgets
     /// what it had not made available.
     pub(super) fn take_any(&mut self) -> Option<(u16, InFlight<T>)> {
         if self.in_flight() == 0 {
             return None;
         }
-        let id = self.slots.iter().position(|slot| slot.data.is_some())? as u16;
-        Some((id, self.take(id)?))
+        let id = self.slots.iter().position(|slot| slot.data.is_some())?;
+        let buffer = self.slots.get_mut(id)?.take()?;
+        self.detached += 1;
+        Some((id as u16, buffer))
     }
 
     /// Nothing that was added waits to be made available any more.

@@ -83,6 +83,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             },
         };
         let head = self.free_head;
+        let position = self.avail_idx();
         let after = self.write_descriptors(head, readable, writable, placement);
         self.free_head = after;
         self.free -= placement.descriptors;
@@ -98,11 +99,9 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
                 table: placement.table,
             },
         );
-        let position = self.avail_idx;
         let slot = usize::from(position.0) & self.mask;
         let driver_area = self.shared.memory.driver_area();
         driver_area.store_u16(avail_entry(slot as u16), head, Order::Relaxed);
-        self.avail_idx = position.advance(1);
         // The record leaves before the buffer is published, so that nothing the
         // device does with it can be recorded earlier.
         if I::ENABLED {
@@ -127,17 +126,15 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// available to the device (virtio 1.4 §2.7.13.3).
     #[inline(always)]
     pub fn publish(&mut self) {
-        self.published = self.avail_idx;
         self.slots.announce_all();
-        self.shared
-            .state
-            .next_available
-            .store(self.avail_idx.0, Ordering::Relaxed);
+        let next = self.published().0;
+        let state = &self.shared.state;
+        state.next_available.store(next, Ordering::Relaxed);
         // Release: the device sees the descriptors and the ring entry before
         // the index that makes them available (virtio 1.4 §2.7.13.3.1).
         self.shared.memory.driver_area().store_u16(
             IDX,
-            self.avail_idx.0,
+            next,
             Order::Barrier(Barrier::SplitAvailable),
         );
     }
@@ -223,7 +220,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         Place {
             free: self.free,
             head,
-            position: self.avail_idx,
+            position: self.avail_idx(),
         }
     }
 }

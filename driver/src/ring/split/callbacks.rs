@@ -21,18 +21,18 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// again. Used buffers may be pending already, for which none will come: show
     /// the answer to [`QueueHandle::poll`](super::QueueHandle::poll) before sleeping.
     pub fn enable_callbacks_prepare(&mut self) -> CallbackState {
-        self.ask_at(self.last_used);
+        self.ask_at(self.last_used());
         self.shared
             .record_switch(Flags::empty(), Body::CallbacksEnabled);
-        CallbackState(self.last_used.0)
+        CallbackState(self.last_used().0)
     }
 
     /// Linux `virtqueue_enable_cb`: asks for used buffer notifications again.
     /// Returns `false` if used buffers are pending already, for which no
     /// notification may come: take them, then call again.
     pub fn enable_callbacks(&mut self) -> bool {
-        self.ask_at(self.last_used);
-        let pending = self.shared.poll(CallbackState(self.last_used.0));
+        self.ask_at(self.last_used());
+        let pending = self.shared.poll(CallbackState(self.last_used().0));
         let mut flags = Flags::empty();
         flags.set(Flags::PENDING, pending);
         self.shared.record_switch(flags, Body::CallbacksEnabled);
@@ -46,12 +46,12 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// Without `VIRTIO_F_EVENT_IDX` nothing can be said of how many; then the next
     /// used buffer is announced.
     pub fn enable_callbacks_delayed(&mut self) -> bool {
-        let in_flight = self.published.distance_from(self.last_used);
+        let in_flight = self.published().distance_from(self.last_used());
         let most = (u32::from(in_flight) * 3 / 4) as u16;
-        self.ask_at(self.last_used.advance(most));
+        self.ask_at(self.last_used().advance(most));
         let shared = &*self.shared;
         shared.memory.fence(Barrier::SplitPoll);
-        let pending = shared.split_used_index().distance_from(self.last_used) > most;
+        let pending = shared.split_used_index().distance_from(self.last_used()) > most;
         let mut flags = Flags::empty();
         flags.set(Flags::PENDING, pending);
         shared.record_switch(flags, Body::CallbacksEnabled);

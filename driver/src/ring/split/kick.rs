@@ -28,7 +28,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         } else {
             (RingIndex(0), device_area.load_u16(FLAGS, Order::Relaxed))
         };
-        let (old, new) = (self.kicked, self.published);
+        let (old, new) = (RingIndex(self.announced_at_kick as u16), self.published());
         let published = self.slots.announced - self.announced_at_kick;
         let reason = if published == 0 {
             NotificationReason::NothingAdded
@@ -44,7 +44,6 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         } else {
             NotificationReason::FlagSet
         };
-        self.kicked = new;
         self.announced_at_kick = self.slots.announced;
         if I::ENABLED {
             let decision = Decision {

@@ -39,15 +39,8 @@ pub struct SplitQueue<M, I, T> {
     mask: usize,
     free_head: u16,
     free: u16,
-    /// The next available index; those before `published` are visible to the
-    /// device.
-    avail_idx: RingIndex,
-    published: RingIndex,
-    /// The available index at the last kick decision, and how many buffers had ever
-    /// been published then: since then it may have been more than 65536.
-    kicked: RingIndex,
+    /// How many buffers had ever been published at the last kick decision.
     announced_at_kick: u64,
-    last_used: RingIndex,
     /// The device's used index when we last looked; it was found believable.
     used_seen: RingIndex,
     /// `VIRTIO_F_IN_ORDER`: the head of the oldest buffer in flight.
@@ -85,11 +78,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             mask: usize::from(shared.size.mask()),
             free_head: 0,
             free: size,
-            avail_idx: RingIndex(0),
-            published: RingIndex(0),
-            kicked: RingIndex(0),
             announced_at_kick: 0,
-            last_used: RingIndex(0),
             used_seen: RingIndex(0),
             oldest: 0,
             batch: Batch::default(),
@@ -178,7 +167,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     fn share_state(&self) {
         let shared = &*self.shared;
         shared.set_taken(Taken {
-            last_used: self.last_used.0,
+            last_used: self.last_used().0,
             batched: 0,
         });
         if I::ENABLED {
@@ -206,12 +195,32 @@ fn zero(memory: &impl QueueMemory, size: QueueSize) {
     }
 }
 
+impl<M, I, T> SplitQueue<M, I, T> {
+    /// The next available index; those before [`published`](Self::published) are
+    /// visible to the device.
+    #[inline(always)]
+    const fn avail_idx(&self) -> RingIndex {
+        RingIndex(self.slots.added as u16)
+    }
+
+    #[inline(always)]
+    const fn published(&self) -> RingIndex {
+        RingIndex(self.slots.announced as u16)
+    }
+
+    /// The next used entry to take.
+    #[inline(always)]
+    const fn last_used(&self) -> RingIndex {
+        RingIndex(self.slots.used as u16)
+    }
+}
+
 impl<M, I, T> std::fmt::Debug for SplitQueue<M, I, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SplitQueue")
             .field("free", &self.free)
-            .field("avail_idx", &self.avail_idx)
-            .field("last_used", &self.last_used)
+            .field("avail_idx", &self.avail_idx())
+            .field("last_used", &self.last_used())
             .field("broken", &self.broken)
             .finish_non_exhaustive()
     }

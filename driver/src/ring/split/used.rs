@@ -23,7 +23,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }
-        if self.last_used == self.used_seen && !self.look_for_used()? {
+        if self.last_used() == self.used_seen && !self.look_for_used()? {
             return Ok(None);
         }
         let mut entry = self.used_entry();
@@ -32,6 +32,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         {
             entry = self.entry_of_batch(entry)?;
         }
+        let position = self.last_used();
         let Some(buffer) = self.slots.take_used(entry.id, entry.length) else {
             return Err(self.unbelievable(entry));
         };
@@ -40,7 +41,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         if I::ENABLED {
             let free = self.free + buffer.descriptors;
             let writable = self.recorded.writable(head);
-            records::used(&self.shared, free, entry, self.last_used, &buffer, writable);
+            records::used(&self.shared, free, entry, position, &buffer, writable);
         }
         self.tables.give_back(buffer.table);
         if self.shared.features.in_order {
@@ -50,7 +51,6 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         } else {
             self.free_chain(head, buffer.descriptors);
         }
-        self.last_used = self.last_used.advance(1);
         self.share_state();
         self.move_used_event();
         Ok(Some(buffer.into_used(entry.length)))
@@ -60,11 +60,11 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     #[inline(always)]
     fn look_for_used(&mut self) -> Result<bool, QueueError> {
         let used_index = self.shared.split_used_index();
-        let returned = used_index.distance_from(self.last_used);
+        let returned = used_index.distance_from(self.last_used());
         let in_flight = self.slots.announced_in_flight();
         if returned > in_flight {
             let violation = Violation::UsedIndexJumped {
-                last_used: self.last_used,
+                last_used: self.last_used(),
                 used_index,
                 in_flight,
             };
@@ -82,7 +82,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     #[inline(always)]
     fn used_entry(&self) -> UsedEntry {
         let area = self.shared.memory.device_area();
-        let slot = usize::from(self.last_used.0) & self.mask;
+        let slot = usize::from(self.last_used().0) & self.mask;
         let [id, length] = area.load_pair_u32(used_entry(slot as u16));
         UsedEntry {
             used_index: self.used_seen,
@@ -125,7 +125,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             let id = entry.id as u16;
             return Err(Violation::IdNotInFlight { id });
         };
-        let covered = u64::from(self.used_seen.distance_from(self.last_used));
+        let covered = u64::from(self.used_seen.distance_from(self.last_used()));
         if skipped >= covered {
             return Err(Violation::OutOfOrder {
                 id: entry.id as u16,
@@ -149,10 +149,10 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         // An event further on was asked for by `enable_callbacks_delayed`, and
         // stands until we have come there.
         let event = RingIndex(shared.state.used_event.load(Ordering::Relaxed));
-        if event.distance_from(self.last_used) < shared.size.get() {
+        if event.distance_from(self.last_used()) < shared.size.get() {
             return;
         }
-        shared.write_used_event(self.last_used.0);
+        shared.write_used_event(self.last_used().0);
         // The caller may look once more, find nothing and sleep: the device must
         // see the new event index before that look.
         shared.memory.fence(Barrier::SplitHarvest);
@@ -174,7 +174,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     fn break_queue(&mut self, violation: Violation, entry: UsedEntry) -> QueueError {
         let error = QueueError { violation };
         self.broken = Some(error);
-        records::broken(&self.shared, self.free, entry, self.last_used);
+        records::broken(&self.shared, self.free, entry, self.last_used());
         error
     }
 }
