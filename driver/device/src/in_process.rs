@@ -14,7 +14,7 @@ use virtscope_driver::transport::{ConfigInterrupt, DEVICE_TYPE_9P, QueueSetup, S
 use virtscope_record::{FeatureBits, Generation, Layout};
 
 use crate::p9::{Access, Delay, FileServer, Pool, ServeError};
-use crate::queue::{DeviceQueue, DriverFault, check_notification};
+use crate::queue::{DeviceQueue, NotificationCheck};
 use crate::virtio9p::{DeviceError, Step, Virtio9p};
 
 /// How an in-process 9P device is made.
@@ -72,8 +72,8 @@ struct DriverState {
     features: FeatureBits,
     config_interrupt: Option<ConfigInterrupt>,
     queue: Option<QueueSetup>,
-    /// The queue's memory, while the device works on it.
-    live: Option<SharedQueueMemory>,
+    /// What notifications are held against, while the device works on the queue.
+    live: Option<NotificationCheck<SharedQueueMemory>>,
 }
 
 impl DriverState {
@@ -227,7 +227,11 @@ impl<I: Instrument> InProcess9p<I> {
             })
             // Without a thread nobody will ever answer: the device is broken.
             .map_err(|_| DeviceError::NoThread)?;
-        self.registers.lock().driver.live = Some(queue_memory);
+        self.registers.lock().driver.live = Some(NotificationCheck {
+            memory: queue_memory,
+            layout,
+            size: setup.size,
+        });
         Ok(Running { stop, thread })
     }
 
@@ -363,20 +367,18 @@ impl<I: Instrument> Transport for InProcess9p<I> {
     }
 
     fn notify(&self, index: u16, notification: AvailableNotification) -> Result<(), NotifyError> {
-        let mut registers = self.registers.lock();
+        let registers = self.registers.lock();
         let driver = &registers.driver;
         if index != 0 || !driver.status.contains(Status::DRIVER_OK) {
             return Err(NotifyError);
         }
         let with_data = driver.features.contains(FeatureBits::NOTIFICATION_DATA);
-        if let (true, Some(memory), Some(setup)) = (with_data, &driver.live, &driver.queue) {
-            let checked = check_notification(driver.layout(), memory, setup.size, notification);
-            // It is an aid and no more: the ring itself says what is available.
-            if let Err(DriverFault::FalseNotification { .. }) = checked {
-                registers.false_notifications += 1;
-            }
-        }
+        let live = driver.live.clone().filter(|_| with_data);
         drop(registers);
+        // It is an aid and no more: the ring itself says what is available.
+        if live.is_some_and(|live| live.check(notification).is_err()) {
+            self.registers.lock().false_notifications += 1;
+        }
         self.doorbell.set();
         Ok(())
     }

@@ -14,7 +14,7 @@ use virtscope_device::p9::{Access, Delay};
 use virtscope_driver::p9::channel::{ChannelError, Message};
 use virtscope_driver::p9::client::{ClientError, ReadAt};
 use virtscope_driver::p9::message::UNLINK_DIRECTORY;
-use virtscope_driver::ring::QueueSize;
+use virtscope_driver::ring::{AvailableNotification, NotifyError, QueueSize};
 use virtscope_driver::transport::{Status, Transport};
 use virtscope_record::FeatureBits;
 
@@ -237,4 +237,51 @@ fn nonsense_does_not_stop_the_device() {
     }
     assert!(mounted.device.status().contains(Status::DRIVER_OK));
     assert!(client.getattr(client.root()).unwrap().qid.is_directory());
+}
+
+/// What a notification says beside the queue's index is looked at where that was
+/// agreed on, and only there.
+// Shows: driver/2.9/1
+#[rstest]
+#[case::without(FeatureBits::default(), 0)]
+#[case::with(FeatureBits::NOTIFICATION_DATA, 3)]
+#[case::packed_without(FeatureBits::RING_PACKED, 0)]
+#[case::packed_with(FeatureBits::RING_PACKED.union(FeatureBits::NOTIFICATION_DATA), 3)]
+#[timeout(PATIENCE)]
+fn false_notifications_are_counted(#[case] features: FeatureBits, #[case] counted: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(Access::ReadOnly);
+    config.features = features;
+    let (mounted, client) = Mounted::client(dir.path(), config);
+    for _ in 0..3 {
+        // Far ahead of a ring that has seen a few requests.
+        let ahead = AvailableNotification { next: 0x1000 };
+        mounted.device.notify(0, ahead).unwrap();
+        // They change nothing else.
+        assert!(client.getattr(client.root()).is_ok());
+    }
+    assert_eq!(mounted.device.false_notifications(), counted);
+    assert_eq!(
+        mounted.device.notify(1, AvailableNotification::default()),
+        Err(NotifyError)
+    );
+}
+
+/// A device comes and goes a hundred times, mounted each time.
+#[rstest]
+#[timeout(PATIENCE)]
+fn devices_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let mounted = Mounted::new(dir.path(), config(Access::ReadOnly));
+    for _ in 0..100 {
+        mounted.mount(8192).unmount().unwrap();
+        mounted.bus.unregister_device(mounted.id).unwrap();
+        assert_eq!(
+            mounted.driver.create("root").err(),
+            Some(ChannelError::NoChannel)
+        );
+        let id = mounted.bus.register_device(mounted.device.clone());
+        assert_eq!(id, Ok(mounted.id));
+    }
+    assert_eq!(mounted.device.failure(), None);
 }

@@ -26,7 +26,7 @@ use split::SplitRing;
 
 pub use chain::Chain;
 pub use fault::DriverFault;
-pub use notification::check_notification;
+pub use notification::NotificationCheck;
 
 /// The device's half: take, return, interrupt, one step at a time.
 #[derive(Debug)]
