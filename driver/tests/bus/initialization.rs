@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use virtscope_driver::bus::{Bus, DriverFeatures, InitError, Recovery};
+use virtscope_driver::bus::{Bus, DriverFeatures, InitError, RING_FEATURES, Recovery};
 use virtscope_driver::instrument::NoInstrument;
 use virtscope_driver::transport::Status;
 use virtscope_record::FeatureBits;
@@ -35,8 +35,8 @@ fn deeds(device: &Recording) -> Vec<String> {
 }
 
 // Shows: driver/2.1.1/1, driver/3.1.1/1, driver/3.1.1/2, driver/3.1.1/3
-// Shows: driver/3.1.1/4, driver/3.1.1/6, driver/3.1.1/8, driver/3.1.1/9
-// Shows: driver/3.1.1/10
+// Shows: driver/3.1.1/4, driver/3.1.1/5, driver/3.1.1/6, driver/3.1.1/7
+// Shows: driver/3.1.1/8, driver/3.1.1/9, driver/3.1.1/10
 #[test]
 fn a_device_is_brought_up_in_the_order_of_the_standard() {
     let device = Recording::new(FeatureBits::EVENT_IDX);
@@ -79,6 +79,32 @@ fn a_device_is_brought_up_in_the_order_of_the_standard() {
     assert!(
         matches!(steps[agreed + 1], Step::ReadStatus(_)),
         "{steps:?}"
+    );
+}
+
+/// A device that offers every bit there is, through a whole life.
+// Shows: driver/3.4.1/1, driver/2.2.1/3, driver/2.2.1/4, driver/2.2.1/8
+#[test]
+fn a_device_that_offers_everything_is_not_suspended() {
+    let device = Recording::with(|state| state.offered = FeatureBits(u64::MAX));
+    let (bus, driver) = meet(TestDriver::new(), &device);
+    assert_eq!(error(&bus), None);
+    assert_eq!(driver.device().features(), RING_FEATURES);
+    let id = bus.devices()[0].id;
+    bus.recover(id).unwrap();
+    bus.unregister_device(id).unwrap();
+    for step in device.steps() {
+        if let Step::WriteStatus(status) = step {
+            assert!(!status.contains(Status::SUSPEND));
+        }
+    }
+    let accepted = format!("WriteFeatures({RING_FEATURES:?})");
+    assert_eq!(
+        deeds(&device)
+            .iter()
+            .filter(|deed| **deed == accepted)
+            .count(),
+        2
     );
 }
 

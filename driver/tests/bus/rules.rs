@@ -6,8 +6,6 @@ use virtscope_driver::transport::Status;
 use crate::recording::Step;
 
 /// Checks the whole conversation.
-// Shows: driver/2.1.1/2, driver/2.1.1/3, driver/3.1.1/5, driver/3.1.1/7
-// Shows: driver/3.1.1/12, driver/3.1.1/13, driver/3.4.1/1
 pub(crate) fn check(steps: &[Step]) {
     // What the driver knows of the status: what it wrote or read since the reset.
     let mut known = Status::empty();
@@ -48,4 +46,46 @@ pub(crate) fn check(steps: &[Step]) {
             _ => {}
         }
     }
+}
+
+/// What breaks each rule is found.
+#[test]
+fn the_rules_are_checked() {
+    use virtscope_driver::ring::AvailableNotification;
+    use virtscope_record::FeatureBits;
+
+    let read = Step::ReadStatus;
+    let write = Step::WriteStatus;
+    let (acknowledge, driver) = (Status::ACKNOWLEDGE, Status::DRIVER);
+    let agreed = acknowledge | driver | Status::FEATURES_OK;
+    let failed = agreed | Status::FAILED;
+    let features = Step::WriteFeatures(FeatureBits::VERSION_1);
+    let config = Step::WriteConfig(0, vec![1]);
+    let notify = Step::Notify(0, AvailableNotification::default());
+    let broken = [
+        vec![write(acknowledge), write(driver)],
+        vec![read(Status::DEVICE_NEEDS_RESET), write(acknowledge)],
+        vec![write(acknowledge | Status::SUSPEND)],
+        vec![write(agreed), features.clone()],
+        vec![write(acknowledge | driver), config.clone()],
+        vec![write(agreed), notify.clone()],
+        vec![write(failed), config.clone()],
+        vec![write(failed), write(failed | Status::DRIVER_OK)],
+    ];
+    for steps in broken {
+        let checked = std::panic::catch_unwind(|| check(&steps));
+        assert!(checked.is_err(), "{steps:?}");
+    }
+    check(&[
+        write(acknowledge | driver),
+        features,
+        write(agreed),
+        config,
+        write(agreed | Status::DRIVER_OK),
+        notify,
+        write(failed | Status::DRIVER_OK),
+        write(failed | Status::DRIVER_OK),
+        Step::Reset,
+        write(acknowledge),
+    ]);
 }
