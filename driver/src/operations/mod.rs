@@ -52,7 +52,7 @@ use virtscope_record::Token;
 use crate::buffer::{Buffer, ReturnedBuffer};
 
 pub use error::{AddBufError, AddBufErrorKind, NotInQueue, QueueFailure};
-pub use ring::{DescriptorRing, LetGo};
+pub use ring::{DescriptorRing, InRing, LetGo};
 pub use socket::{SocketViolation, StreamSocket, frame};
 
 /// Virtio draft IV `struct virtqueue_ops`.

@@ -21,13 +21,21 @@ use crate::ring::{Context, QueueHandle, Virtqueue};
 /// (virtio 1.4 §3.3.1).
 pub type LetGo = Box<dyn FnMut() + Send>;
 
+/// A buffer in a [`DescriptorRing`], and its token.
+#[derive(Debug)]
+pub struct InRing {
+    token: Token,
+    buffer: ExposedBuffer,
+}
+
 /// Draft IV's "more efficient descriptor-based implementation": a virtqueue of
 /// either layout, whose device reaches the buffers in guest memory.
 ///
-/// [`detach_buf`](Operations::detach_buf) is for shutdown: the first call makes
-/// the device let go of all buffers, and later ones can't be added.
+/// [`detach_buf`](Operations::detach_buf) is for shutdown: the first buffer that is
+/// detached makes the device let go of all of them, and none can be added from then
+/// on.
 pub struct DescriptorRing<M: QueueMemory, I: Instrument> {
-    queue: Virtqueue<M, I, ExposedBuffer>,
+    queue: Virtqueue<M, I, InRing>,
     handle: QueueHandle<M, I>,
     interrupt: Arc<Signal>,
     callbacks_stopped: bool,
@@ -35,7 +43,7 @@ pub struct DescriptorRing<M: QueueMemory, I: Instrument> {
     shut_down: bool,
     /// The device did not hear of a kick.
     gone: bool,
-    /// Used before the device let go, and not yet asked for.
+    /// Used, and not yet asked for.
     used: VecDeque<(Token, ReturnedBuffer)>,
     /// Unused when the device let go, and not yet detached.
     unused: Vec<(Token, Buffer)>,
@@ -46,11 +54,7 @@ pub struct DescriptorRing<M: QueueMemory, I: Instrument> {
 impl<M: QueueMemory, I: Instrument> DescriptorRing<M, I> {
     /// The operations on `queue`, which must be new. The transport sets `interrupt`
     /// for its used buffer notifications.
-    pub fn new(
-        queue: Virtqueue<M, I, ExposedBuffer>,
-        interrupt: Arc<Signal>,
-        let_go: LetGo,
-    ) -> Self {
+    pub fn new(queue: Virtqueue<M, I, InRing>, interrupt: Arc<Signal>, let_go: LetGo) -> Self {
         Self {
             handle: queue.handle(),
             queue,
@@ -67,7 +71,7 @@ impl<M: QueueMemory, I: Instrument> DescriptorRing<M, I> {
     }
 
     /// The ring itself: its layout, size and state.
-    pub fn queue(&self) -> &Virtqueue<M, I, ExposedBuffer> {
+    pub fn queue(&self) -> &Virtqueue<M, I, InRing> {
         &self.queue
     }
 
@@ -78,14 +82,29 @@ impl<M: QueueMemory, I: Instrument> DescriptorRing<M, I> {
         }
         self.shut_down = true;
         (self.let_go)();
-        // Each turn takes a buffer out, so there are no more than were in flight.
+        self.take_used();
+        while let Some(unused) = self.queue.detach_unused() {
+            let InRing { token, buffer } = unused.data;
+            self.unused.push((token, buffer.unused()));
+        }
+    }
+
+    /// Takes what is used out of the ring. Each turn takes a buffer out and none
+    /// comes in, so there are no more turns than buffers.
+    fn take_used(&mut self) {
+        // What breaks the ring here is reported by `get_buf`.
         while let Ok(Some(used)) = self.queue.get_buf() {
-            let buffer = used.data.returned(used.written);
+            let buffer = used.data.buffer.returned(used.written);
             self.used.push_back((used.token, buffer));
         }
-        while let Some(unused) = self.queue.detach_unused() {
-            self.unused.push((unused.token, unused.data.unused()));
-        }
+    }
+
+    /// Whether the ring holds a buffer of this token.
+    fn holds(&self, token: Token) -> bool {
+        let mut held = false;
+        self.queue
+            .for_each_in_flight(|other| held |= other.token == token);
+        held
     }
 }
 
@@ -107,12 +126,13 @@ impl<M: QueueMemory, I: Instrument> Operations for DescriptorRing<M, I> {
         self.writable.clear();
         self.writable.extend(buffer.writable_segments());
         let (readable, writable) = (&self.readable, &self.writable);
+        let data = InRing { token, buffer };
         match self
             .queue
-            .add_unpublished(readable, writable, token, buffer, Context::default())
+            .add_unpublished(readable, writable, token, data, Context::default())
         {
             Ok(_) => Ok(()),
-            Err(error) => refuse(error.kind.into(), error.data.unused()),
+            Err(error) => refuse(error.kind.into(), error.data.buffer.unused()),
         }
     }
 
@@ -132,7 +152,7 @@ impl<M: QueueMemory, I: Instrument> Operations for DescriptorRing<M, I> {
         }
         // Also of a device that is gone: what it has returned counts.
         if let Some(used) = self.queue.get_buf()? {
-            let buffer = used.data.returned(used.written);
+            let buffer = used.data.buffer.returned(used.written);
             return Ok(Some((used.token, buffer)));
         }
         if self.gone {
@@ -142,7 +162,11 @@ impl<M: QueueMemory, I: Instrument> Operations for DescriptorRing<M, I> {
     }
 
     fn detach_buf(&mut self, token: Token) -> Result<Buffer, NotInQueue> {
-        self.shut_down();
+        // Nobody loses a device over a buffer that is not there.
+        self.take_used();
+        if self.holds(token) {
+            self.shut_down();
+        }
         let place = self.unused.iter().position(|(other, _)| *other == token);
         let place = place.ok_or(NotInQueue { token })?;
         Ok(self.unused.swap_remove(place).1)

@@ -3,6 +3,7 @@
 
 mod blk;
 mod every_queue;
+mod model;
 mod net;
 mod ring;
 mod socket;

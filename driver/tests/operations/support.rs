@@ -28,7 +28,7 @@ pub(crate) const POOL_PAGES: usize = 256;
 /// Pages that a ring and its tables get.
 const RING_PAGES: u64 = 8;
 
-/// Rings that a world has room for.
+/// Rings that a world has room for at a time.
 const RINGS: u64 = 4;
 
 pub(crate) type Ring = DescriptorRing<SharedQueueMemory, NoInstrument>;
@@ -72,7 +72,8 @@ pub(crate) struct World<Q, R> {
 }
 
 impl<Q, R> World<Q, R> {
-    /// A new queue: the driver's end and the device's.
+    /// A new queue: the driver's end and the device's. Of those before, only the last
+    /// three may still be in use.
     pub(crate) fn connect(&mut self) -> (Q, R) {
         (self.make)()
     }
@@ -176,9 +177,10 @@ pub(crate) fn rings(layout: Layout, features: Features) -> World<Ring, RingEnd> 
     let pool = BufferPool::new(&memory, pool_start);
     let mut next = 0;
     let make = move || {
-        assert!(next < RINGS, "no room for another ring");
-        let base = GuestAddress(next * RING_PAGES * 4096);
+        let base = GuestAddress(next % RINGS * RING_PAGES * 4096);
         next += 1;
+        let zeroes = vec![0; RING_PAGES as usize * 4096];
+        memory.write(base, &zeroes).unwrap();
         let (driver, parts) = ring(layout, features, &memory, base, Arc::default());
         (driver, parts.into_requests(LIMIT))
     };

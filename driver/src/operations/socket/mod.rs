@@ -114,14 +114,27 @@ impl StreamSocket {
     /// Receives until a buffer comes back or nothing more is there; whether there is
     /// something for `get_buf` to say.
     fn look(&mut self) -> bool {
-        if self.returned.is_empty() && self.failure.is_none() {
-            match self.incoming.next(&self.stream, &mut self.slots) {
-                Ok(None) if self.deaf => self.failure = Some(QueueFailure::DeviceGone),
-                Ok(returned) => self.returned.extend(returned),
-                Err(failure) => self.failure = Some(failure),
-            }
+        if self.returned.is_empty() {
+            self.receive();
         }
         !self.returned.is_empty() || self.failure.is_some()
+    }
+
+    /// Receives one more buffer, if it has come; whether there was one.
+    fn receive(&mut self) -> bool {
+        if self.failure.is_some() {
+            return false;
+        }
+        match self.incoming.next(&self.stream, &mut self.slots) {
+            Ok(Some(returned)) => {
+                self.returned.push_back(returned);
+                return true;
+            }
+            Ok(None) if self.deaf => self.failure = Some(QueueFailure::DeviceGone),
+            Ok(None) => {}
+            Err(failure) => self.failure = Some(failure),
+        }
+        false
     }
 
     /// Sleeps until the socket can be read, or written if `unsent`.
@@ -143,16 +156,12 @@ impl Operations for StreamSocket {
             None if buffer.readable_len() == 0 && buffer.writable_len() == 0 => {
                 AddBufErrorKind::Unfit(AddErrorKind::NoSegments)
             }
-            None => match self.slots.add(token, buffer.expose()) {
-                Ok(()) => return Ok(()),
-                Err(buffer) => {
-                    return Err(AddBufError {
-                        kind: AddBufErrorKind::Full,
-                        token,
-                        buffer: buffer.unused(),
-                    });
-                }
-            },
+            // As there: a buffer has its room until the driver has taken it.
+            None if self.slots.free() <= self.returned.len() => AddBufErrorKind::Full,
+            None => {
+                self.slots.add(token, buffer.expose());
+                return Ok(());
+            }
         };
         Err(AddBufError {
             kind,
@@ -176,6 +185,9 @@ impl Operations for StreamSocket {
     }
 
     fn detach_buf(&mut self, token: Token) -> Result<Buffer, NotInQueue> {
+        // What was answered is used. Each turn ends a buffer and none comes in, so
+        // there are no more turns than buffers.
+        while self.receive() {}
         self.slots.detach(token).ok_or(NotInQueue { token })
     }
 

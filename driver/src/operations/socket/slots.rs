@@ -47,14 +47,17 @@ impl Slots {
         }
     }
 
-    /// Takes a buffer in; gives it back if there is no room.
-    pub(super) fn add(&mut self, token: Token, buffer: ExposedBuffer) -> Result<(), ExposedBuffer> {
-        let Some(id) = self.free.pop() else {
-            return Err(buffer);
-        };
-        self.slots[usize::from(id)] = Slot::Added(token, buffer);
-        self.added.push_back(id);
-        Ok(())
+    /// Buffers that there is room for.
+    pub(super) fn free(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Takes a buffer in, if there is room.
+    pub(super) fn add(&mut self, token: Token, buffer: ExposedBuffer) {
+        if let Some(id) = self.free.pop() {
+            self.slots[usize::from(id)] = Slot::Added(token, buffer);
+            self.added.push_back(id);
+        }
     }
 
     /// All buffers added so far are to be sent.
