@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use virtscope_device::blk::{BlockConfig, BlockDevice};
 use virtscope_device::requests::Requests;
-use virtscope_driver::blk::{Completion, Disk, DiskConfig, RequestError, SubmitError};
+use virtscope_driver::blk::{
+    Completion, DiscardSegment, Disk, DiskConfig, RequestError, RequestHeader, RequestStatus,
+    RequestType, SubmitError,
+};
 use virtscope_driver::operations::{Operations, QueueFailure};
 use virtscope_record::Token;
 
@@ -17,6 +20,9 @@ use crate::support::{ENTRIES, World, on_every_queue};
 
 const SECTOR: usize = 512;
 const CAPACITY: u64 = 64;
+
+/// How long something that must happen may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the driver knows of a disk of the usual size.
 fn disk_config() -> DiskConfig {
@@ -62,7 +68,7 @@ fn complete<Q: Operations, R: Requests>(
     let mut done = Vec::new();
     disk.sync();
     while done.len() < count {
-        assert!(started.elapsed() < Duration::from_secs(20), "{done:?}");
+        assert!(started.elapsed() < PATIENCE, "{done:?}");
         device.step().unwrap();
         done.extend(disk.completed().unwrap());
     }
@@ -265,13 +271,69 @@ on_every_queue! {
         let tokens: Vec<_> = (0..3).map(|sector| disk.read(sector, 1).unwrap()).collect();
         drop(device);
         disk.sync();
-        let failure = disk.wait(Duration::from_secs(20)).unwrap_err();
+        let failure = disk.wait(PATIENCE).unwrap_err();
         assert_eq!(failure, QueueFailure::DeviceGone);
         assert_eq!(disk.completed().unwrap_err(), failure);
         let done = disk.shut_down();
         let detached = |token| Completion { token, result: Err(RequestError::Detached) };
         assert_eq!(done, tokens.into_iter().map(detached).collect::<Vec<_>>());
         world.assert_nothing_leaked();
+    }
+}
+
+on_every_queue! {
+    /// Requests that our driver never makes, and what the device says to them.
+    fn the_device_checks_what_it_is_asked(world) {
+        let (mut queue, requests) = world.connect();
+        let backend = tempfile::tempfile().unwrap();
+        let mut device = BlockDevice::new(requests, backend, device_config());
+        let header = |kind: RequestType, sector| RequestHeader { kind: kind as u32, sector };
+        let range = DiscardSegment { sector: 0, sectors: 1, flags: 0 };
+        let unmap = DiscardSegment { flags: 1, ..range };
+        let reserved = DiscardSegment { flags: 2, ..range };
+        let outside = DiscardSegment { sector: CAPACITY, ..range };
+        let discard = |ranges: &[DiscardSegment]| {
+            let mut request = header(RequestType::Discard, 0).to_bytes().to_vec();
+            request.extend(ranges.iter().flat_map(|range| range.to_bytes()));
+            request
+        };
+        let write = |bytes| {
+            let mut request = header(RequestType::Out, 0).to_bytes().to_vec();
+            request.resize(request.len() + bytes, 1);
+            request
+        };
+        let of = |kind, sector| header(kind, sector).to_bytes().to_vec();
+        let unknown = RequestHeader { kind: 13, sector: 0 }.to_bytes().to_vec();
+        use RequestStatus::{IoError, Ok as Fine, Unsupported};
+        let cases = [
+            ("no header", of(RequestType::In, 0)[..15].to_vec(), 513, Some(IoError)),
+            ("no room for a status", of(RequestType::Flush, 0), 0, None),
+            ("an unknown type", unknown, 1, Some(Unsupported)),
+            ("half a sector read", of(RequestType::In, 0), 257, Some(IoError)),
+            ("half a sector written", write(256), 1, Some(IoError)),
+            ("a sector and a half written", write(768), 1, Some(IoError)),
+            ("a read past the end", of(RequestType::In, CAPACITY), 513, Some(IoError)),
+            ("a sector past all numbers", of(RequestType::In, u64::MAX), 513, Some(IoError)),
+            ("a name too short", of(RequestType::GetId, 0), 20, Some(IoError)),
+            ("a name too long", of(RequestType::GetId, 0), 22, Some(IoError)),
+            ("a discard", discard(&[range, range]), 1, Some(Fine)),
+            ("a discard that unmaps", discard(&[range, unmap]), 1, Some(Unsupported)),
+            ("a discard with a flag", discard(&[reserved]), 1, Some(Unsupported)),
+            ("a discard past the end", discard(&[range, outside]), 1, Some(IoError)),
+            ("half a range", discard(&[range])[..24].to_vec(), 1, Some(IoError)),
+            ("a flush", of(RequestType::Flush, 0), 1, Some(Fine)),
+        ];
+        for (name, request, writable, expected) in cases {
+            let mut buffer = world.pool.allocate(request.len() as u32, writable).unwrap();
+            buffer.fill(0, &request).unwrap();
+            queue.add_buf(buffer, Token(1)).unwrap();
+            queue.sync();
+            assert!(device.step().unwrap(), "{name}");
+            let (_, returned) = queue.get_buf().unwrap().unwrap();
+            let mut answer = returned.to_vec();
+            assert_eq!(answer.pop().and_then(RequestStatus::from_raw), expected, "{name}");
+            assert!(answer.iter().all(|byte| *byte == 0), "{name}");
+        }
     }
 }
 
@@ -323,14 +385,17 @@ on_every_queue! {
                     }
                 }
             });
+            let started = Instant::now();
             for round in 0..100u32 {
+                // Who is not woken sleeps for all of the patience below.
+                assert!(started.elapsed() < PATIENCE, "slow in round {round}");
                 let sector = u64::from(round) % (CAPACITY - 1);
                 let data = pattern(round, 2);
                 disk.write(sector, &data).unwrap();
-                let done = disk.wait(Duration::from_secs(20)).unwrap();
+                let done = disk.wait(PATIENCE).unwrap();
                 assert_eq!(done.expect("no answer in time").result, Ok(Vec::new()));
                 disk.read(sector, 2).unwrap();
-                let done = disk.wait(Duration::from_secs(20)).unwrap();
+                let done = disk.wait(PATIENCE).unwrap();
                 assert_eq!(done.expect("no answer in time").result, Ok(data));
             }
             drop(stop_device);

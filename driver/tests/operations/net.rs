@@ -7,6 +7,7 @@ use virtscope_device::requests::Requests;
 use virtscope_driver::net::{MAX_FRAME, NetHeader, Nic, SendError};
 use virtscope_driver::operations::{Operations, QueueFailure};
 
+use crate::blk::{PATIENCE, Stop};
 use crate::support::{ENTRIES, World, on_every_queue};
 
 /// A card and its device at this end of a wire.
@@ -37,10 +38,7 @@ fn send<Q: Operations>(nic: &mut Nic<Q>, packet: &[u8], mut step: impl FnMut()) 
             Err(SendError::Queue(kind)) if kind.is_temporary() => step(),
             Err(error) => panic!("{error}"),
         }
-        assert!(
-            started.elapsed() < Duration::from_secs(20),
-            "never any room"
-        );
+        assert!(started.elapsed() < PATIENCE, "never any room");
     }
 }
 
@@ -107,7 +105,7 @@ on_every_queue! {
         let mut received = 0;
         let started = Instant::now();
         while received < sent {
-            assert!(started.elapsed() < Duration::from_secs(20), "{received} of {sent}");
+            assert!(started.elapsed() < PATIENCE, "{received} of {sent}");
             device.step().unwrap();
             while let Some(frame) = nic.receive().unwrap() {
                 assert_eq!(frame, packet(received));
@@ -232,7 +230,7 @@ on_every_queue! {
         nic.fill(8).unwrap();
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let stop_device = crate::blk::Stop(&stop);
+            let stop_device = Stop(&stop);
             scope.spawn(|| {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     match device.step() {
@@ -243,12 +241,15 @@ on_every_queue! {
                     }
                 }
             });
+            let started = Instant::now();
             for round in 0..50 {
+                // Who is not woken sleeps for all of the patience below.
+                assert!(started.elapsed() < PATIENCE, "slow in round {round}");
                 for number in 0..3 {
                     send(&mut nic, &packet(3 * round + number), std::thread::yield_now);
                 }
                 for number in 0..3 {
-                    let frame = nic.wait(Duration::from_secs(20)).unwrap();
+                    let frame = nic.wait(PATIENCE).unwrap();
                     assert_eq!(frame.expect("nothing came"), packet(3 * round + number));
                 }
             }

@@ -149,6 +149,28 @@ fn a_broken_ring_gives_every_buffer_back_once(
     assert_eq!(rig.pool.available_pages(), PAGES);
 }
 
+/// A restart that comes too late leaves the device asked for no interrupts.
+#[rstest]
+fn callbacks_are_not_restarted_while_buffers_are_pending(
+    #[values(Layout::Split, Layout::Packed)] layout: Layout,
+) {
+    let mut rig = Rig::new(layout);
+    rig.add(0..3);
+    let mut device = rig.parts.device_queue();
+    rig.queue.stop_callbacks();
+    for _ in 0..2 {
+        let chain = device.take().unwrap().unwrap();
+        device.put_used(&chain, 1);
+        assert!(!device.should_interrupt());
+        assert!(!rig.queue.restart());
+    }
+    while rig.queue.get_buf().unwrap().is_some() {}
+    assert!(rig.queue.restart());
+    let chain = device.take().unwrap().unwrap();
+    device.put_used(&chain, 1);
+    assert!(device.should_interrupt());
+}
+
 /// Interrupts with nothing behind them neither call the driver nor keep it longer
 /// than it wanted to wait.
 #[test]

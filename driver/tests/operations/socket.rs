@@ -198,6 +198,30 @@ fn a_peer_that_does_not_read_keeps_nobody_waiting() {
     });
 }
 
+/// A buffer that is detached before it was sent takes nobody else's turn.
+#[test]
+fn what_was_not_synced_is_not_sent_when_another_is_detached() {
+    let mut rig = Rig::new();
+    let large = vec![7; 1 << 20];
+    rig.add(70, &large, 5);
+    rig.add(71, b"detached", 5);
+    rig.queue.sync();
+    rig.add(72, b"late", 5);
+    drop(rig.queue.detach_buf(Token(71)).unwrap());
+    rig.peer.set_nonblocking(true).unwrap();
+    let (mut received, mut bytes) = (0, vec![0; 1 << 16]);
+    // Each turn moves some bytes, else it fails.
+    while received < 12 + large.len() {
+        received += rig.peer.read(&mut bytes).unwrap();
+        assert!(rig.queue.get_buf().unwrap().is_none());
+    }
+    let nothing = rig.peer.read(&mut bytes).unwrap_err();
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    rig.queue.sync();
+    let received = rig.peer.read(&mut bytes).unwrap();
+    assert_eq!(bytes[12..received], *b"late");
+}
+
 /// An answer to a buffer that was taken back meanwhile is left out, and its id not
 /// given away before.
 #[test]
