@@ -7,12 +7,15 @@
 
 mod accesses;
 mod case;
+mod conversation;
 mod detached;
 mod harness;
 mod lying_driver;
 mod moment;
+mod random;
 mod sentence;
 mod tables;
+mod transport;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -59,7 +59,11 @@ fn use_descriptors_again(ring: &mut Ring, round: u16) {
                 ring.watch.write(set(avail_entry(entry), slot.into()));
             }
             Layout::Packed => {
-                let available = if round.is_multiple_of(2) { 0x80 } else { 0x8000 };
+                let available = if round.is_multiple_of(2) {
+                    0x80
+                } else {
+                    0x8000
+                };
                 let tail = |len: u64, flags: u16| {
                     len | u64::from(slot / 2) << 32 | u64::from(flags | available) << 48
                 };
