@@ -103,7 +103,7 @@ const FUZZ: [Fuzz; 3] = [
     Fuzz {
         package: "driver/device",
         sanitizer: "address",
-        targets: &["p9_serve", "p9_reply"],
+        targets: &["p9_serve", "p9_reply", "conversation"],
     },
 ];
 
