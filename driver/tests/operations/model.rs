@@ -171,7 +171,7 @@ impl<Q: Operations, R: Requests> Run<'_, Q, R> {
 
 on_every_queue! {
     fn no_buffer_is_lost_or_seen_twice(world) {
-        let cases = if cfg!(miri) { 1 } else { 24 };
+        let cases = 24;
         let config = Config { cases, failure_persistence: None, ..Config::default() };
         let mut runner = TestRunner::new(config);
         let world = std::cell::RefCell::new(world);
