@@ -180,6 +180,9 @@ fn decisions_may_be_about_the_whole_index(
 /// The same in a packed ring, where two rounds are all places there are.
 #[rstest]
 fn decisions_may_be_about_two_rounds(#[values(1, 2, 3, 7)] size: u16) {
+    if cfg!(miri) && size > 2 {
+        return; // Minutes of turning the ring; nothing else is different.
+    }
     let rounds = 2 * size;
     for moved in rounds - 1..=rounds + 1 {
         for event in 0..rounds {

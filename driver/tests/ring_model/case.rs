@@ -1,9 +1,4 @@
-//! What is done to a ring, and how it is chosen.
-
-use proptest::prelude::*;
-use proptest::sample::Index;
-use virtscope_driver::ring::Features;
-use virtscope_record::Layout;
+//! What is done to a ring.
 
 use super::common::Plan;
 
@@ -36,8 +31,8 @@ impl Pick {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Written {
     Nothing,
-    /// This share of the device-writable bytes.
-    Part(Index),
+    /// This many of the device-writable bytes; if there are fewer, what remains of it.
+    Part(u32),
     Everything,
 }
 
@@ -46,8 +41,8 @@ pub(crate) enum Written {
 pub(crate) enum Piece {
     /// This many bytes of its own. None must be refused.
     Bytes(u32),
-    /// A byte of the ring itself, which must be refused.
-    InRing(Index),
+    /// A byte of the ring itself, which must be refused: this one, counted round.
+    InRing(u32),
 }
 
 /// One step of either half.
@@ -103,110 +98,4 @@ impl Operation {
         written: Written::Everything,
         publish: true,
     };
-}
-
-/// The segments of one direction: few in most cases, and all that a ring of `size`
-/// could hold, and more, at times.
-fn pieces(size: u16) -> impl Strategy<Value = Vec<Piece>> {
-    let piece = prop_oneof![
-        120 => (1..100u32).prop_map(Piece::Bytes),
-        1 => Just(Piece::Bytes(0)),
-        1 => any::<Index>().prop_map(Piece::InRing),
-    ];
-    // A list as long as the largest ring is a test of its own.
-    let most = usize::from(size.min(256)) + 1;
-    prop_oneof![
-        12 => proptest::collection::vec(piece.clone(), 0..=3),
-        1 => proptest::collection::vec(piece, 0..=most),
-    ]
-}
-
-fn operation(size: u16) -> impl Strategy<Value = Operation> {
-    use Operation as Op;
-    let often = proptest::bool::weighted(0.7);
-    let add =
-        (pieces(size), pieces(size), often).prop_map(|(readable, writable, publish)| Op::Add {
-            readable,
-            writable,
-            publish,
-        });
-    let which = prop_oneof![
-        Just(Pick::FIRST),
-        Just(Pick::LAST),
-        (0..8usize).prop_map(Pick)
-    ];
-    let written = prop_oneof![
-        4 => Just(Written::Everything),
-        2 => any::<Index>().prop_map(Written::Part),
-        1 => Just(Written::Nothing),
-    ];
-    let finish = (which, written, any::<bool>()).prop_map(|(which, written, publish)| Op::Finish {
-        which,
-        written,
-        publish,
-    });
-    prop_oneof![
-        32 => add,
-        8 => Just(Op::Publish),
-        12 => Just(Op::KickPrepare),
-        4 => Just(Op::Kick),
-        4 => Just(Op::Notify),
-        28 => Just(Op::GetBuf),
-        4 => Just(Op::Interrupt),
-        4 => Just(Op::DisableCallbacks),
-        6 => Just(Op::EnableCallbacks),
-        4 => Just(Op::EnableCallbacksPrepare),
-        4 => Just(Op::EnableCallbacksDelayed),
-        4 => Just(Op::Poll),
-        28 => Just(Op::Take),
-        28 => finish,
-        8 => Just(Op::PublishUsed),
-        12 => Just(Op::ShouldInterrupt),
-        4 => Just(Op::DisableKicks),
-        8 => Just(Op::EnableKicks),
-        4 => (0..=2 * size.min(300)).prop_map(Op::AskForKickAfter),
-        4 => any::<u16>().prop_map(Op::Noise),
-        1 => Just(Op::Reset),
-    ]
-}
-
-/// Up to `most` operations on a ring with up to four tables of two to nine
-/// indirect descriptors, after `rounds` buffers.
-pub(crate) fn case(
-    layout: Layout,
-    entries: u16,
-    features: Features,
-    rounds: impl Strategy<Value = u32>,
-    most: usize,
-) -> impl Strategy<Value = Case> {
-    let operations = proptest::collection::vec(operation(entries), 1..=most);
-    (0..=4u16, 2..=9u16, rounds, operations).prop_map(
-        move |(tables, capacity, rounds, operations)| Case {
-            plan: Plan {
-                features,
-                tables: (tables, capacity),
-                ..Plan::new(layout, entries)
-            },
-            rounds,
-            operations,
-        },
-    )
-}
-
-/// All eight sets of features.
-pub(crate) fn all_features() -> impl Iterator<Item = Features> {
-    (0..8u8).map(|bits| Features {
-        event_idx: bits & 1 != 0,
-        indirect: bits & 2 != 0,
-        in_order: bits & 4 != 0,
-    })
-}
-
-/// Sizes worth a look: the smallest, and with packed rings those that no power of
-/// two divides.
-pub(crate) fn sizes(layout: Layout) -> &'static [u16] {
-    match layout {
-        Layout::Split => &[1, 2, 4, 8, 16, 64, 256],
-        Layout::Packed => &[1, 2, 3, 5, 7, 8, 13, 100],
-    }
 }

@@ -5,17 +5,25 @@ use rstest::rstest;
 use virtscope_driver::ring::Features;
 use virtscope_record::Layout;
 
-use super::case::{Case, Operation as Op, Pick, Piece, Written, all_features};
+use super::case::{Case, Operation as Op, Pick, Piece, Written};
 use super::common::Plan;
 use super::play;
 
 /// Sizes whose every offset is tried.
 fn small(layout: Layout) -> &'static [u16] {
     match layout {
-        _ if cfg!(miri) => &[2],
         Layout::Split => &[1, 2, 4, 8],
         Layout::Packed => &[1, 2, 3, 5, 7, 8, 13],
     }
+}
+
+/// All eight sets of features.
+fn all_features() -> impl Iterator<Item = Features> {
+    (0..8u8).map(|bits| Features {
+        event_idx: bits & 1 != 0,
+        indirect: bits & 2 != 0,
+        in_order: bits & 4 != 0,
+    })
 }
 
 fn script(layout: Layout, entries: u16, features: Features, rounds: u16, steps: Vec<Op>) -> Case {
@@ -124,7 +132,7 @@ fn batches_straddle_the_end_of_the_ring(
 /// two rounds, and buffers of all sizes that come there or don't.
 #[rstest]
 fn every_event_of_a_packed_ring(#[values(false, true)] in_order: bool) {
-    for &size in &small(Layout::Packed)[..if cfg!(miri) { 1 } else { 4 }] {
+    for &size in &small(Layout::Packed)[..4] {
         for offset in 0..2 * size {
             for more in 0..2 * size {
                 for len in 1..=usize::from(size) {
@@ -146,9 +154,6 @@ fn every_event_of_a_packed_ring(#[values(false, true)] in_order: bool) {
 /// wrap, on either side.
 #[rstest]
 fn indices_wrap(#[values(1, 2, 8)] size: u16, #[values(false, true)] in_order: bool) {
-    if cfg!(miri) {
-        return; // Minutes of turning the ring; nothing else is different.
-    }
     let mut steps = Vec::new();
     for more in [0, 1, 2, 0, 1, 0, 3] {
         steps.extend([Op::AskForKickAfter(more), Op::EnableCallbacksDelayed]);
@@ -243,9 +248,6 @@ fn the_largest_rings(
     #[values(false, true)] in_order: bool,
     #[case] rounds: u16,
 ) {
-    if cfg!(miri) {
-        return; // Minutes of turning the ring; nothing else is different.
-    }
     let mut steps = vec![Op::EnableKicks, Op::EnableCallbacks];
     for len in 1..=3 {
         steps.extend([Op::add(1, len), Op::Kick, Op::add(len, 0), Op::Kick]);

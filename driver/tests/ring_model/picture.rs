@@ -159,11 +159,9 @@ impl Picture {
 
     /// Little-endian.
     fn number(&self, range: Range<usize>) -> u64 {
-        let bytes = &self.bytes[range];
-        bytes
-            .iter()
-            .rev()
-            .fold(0, |n, byte| n << 8 | u64::from(*byte))
+        let mut bytes = [0; 8];
+        bytes[..range.len()].copy_from_slice(&self.bytes[range]);
+        u64::from_le_bytes(bytes)
     }
 
     /// A field of 16 bits.

@@ -67,7 +67,7 @@ impl<I: Instrument> Run<I> {
         let whole = buffer.writable_bytes();
         let written = match written {
             Written::Nothing => 0,
-            Written::Part(share) => share.index(whole as usize + 1) as u32,
+            Written::Part(some) => some % (whole + 1),
             Written::Everything => whole,
         };
         self.scatter(&buffer.writable, &content(token, DeviceHalf, written));

@@ -103,10 +103,11 @@ impl<I: Instrument> Run<I> {
         let place = |piece: &Piece| match piece {
             Piece::Bytes(len) => self.room(*len),
             Piece::InRing(byte) => {
-                let areas = self.now.areas();
-                let area = areas[byte.index(areas.len())].clone();
+                let mut bytes = self.now.areas().into_iter().flatten();
+                let count = bytes.clone().count();
+                let address = bytes.nth(*byte as usize % count).expect("one of them");
                 Segment {
-                    address: GuestAddress((area.start + byte.index(area.len())) as u64),
+                    address: GuestAddress(address as u64),
                     len: 1,
                 }
             }
