@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use virtscope_driver::event::Signal;
 use virtscope_driver::instrument::Instrument;
 use virtscope_driver::memory::{GuestMemory, SharedQueueMemory};
 use virtscope_driver::ring::{AvailableNotification, Features, NotifyError, QueueSize};
 use virtscope_driver::transport::{ConfigInterrupt, DEVICE_TYPE_9P, QueueSetup, Status, Transport};
 use virtscope_record::{FeatureBits, Generation, Layout};
 
+use crate::doorbell::Doorbell;
+use crate::fault::{FaultLog, Faults, FaultyQueue, RealClock};
 use crate::p9::{Access, Delay, FileServer, Pool, ServeError};
 use crate::queue::{DeviceQueue, NotificationCheck};
 use crate::virtio9p::{DeviceError, Step, Virtio9p};
@@ -37,6 +38,8 @@ pub struct Config {
     pub workers: usize,
     /// Operations that are made slow on purpose.
     pub delay: Delay,
+    /// What goes wrong on the queue on purpose, in each of its lives anew.
+    pub faults: Faults,
 }
 
 /// A virtio-9p device that serves a directory of this machine.
@@ -46,7 +49,7 @@ pub struct InProcess9p<I: Instrument> {
     server: Arc<FileServer>,
     memory: Arc<GuestMemory>,
     instrument: I,
-    doorbell: Arc<Signal>,
+    doorbell: Arc<Doorbell>,
     registers: Arc<Registers>,
     thread: Mutex<Option<Running>>,
 }
@@ -63,6 +66,7 @@ struct RegisterState {
     lives: u16,
     failure: Option<DeviceError>,
     false_notifications: u64,
+    fault_log: FaultLog,
 }
 
 /// What the driver has told the device since the last reset.
@@ -130,7 +134,7 @@ impl<I: Instrument> InProcess9p<I> {
             server: Arc::new(server),
             memory: Arc::new(GuestMemory::new(config.memory_pages)),
             instrument,
-            doorbell: Arc::new(Signal::new()),
+            doorbell: Arc::default(),
             registers: Arc::default(),
             thread: Mutex::new(None),
             config,
@@ -145,6 +149,11 @@ impl<I: Instrument> InProcess9p<I> {
     /// With `VIRTIO_F_NOTIFICATION_DATA`: how many notifications were not believable.
     pub fn false_notifications(&self) -> u64 {
         self.registers.lock().false_notifications
+    }
+
+    /// The faults that were injected in the queue's present life, or in its last one.
+    pub fn fault_log(&self) -> FaultLog {
+        self.registers.lock().fault_log.clone()
     }
 
     fn offered(&self) -> FeatureBits {
@@ -193,10 +202,12 @@ impl<I: Instrument> InProcess9p<I> {
             Features::from_bits(features),
             self.instrument.clone(),
         )?;
+        let queue = FaultyQueue::new(queue, &self.config.faults, RealClock::new());
+        self.registers.lock().fault_log = queue.log();
         let doorbell = Arc::clone(&self.doorbell);
         let wake = {
             let doorbell = Arc::clone(&doorbell);
-            move || doorbell.set()
+            move || doorbell.call()
         };
         let pool = Pool::with_delay(
             Arc::clone(&self.server),
@@ -241,7 +252,7 @@ impl<I: Instrument> InProcess9p<I> {
         self.registers.lock().driver.live = None;
         if let Some(running) = thread.take() {
             running.stop.store(true, Ordering::Release);
-            self.doorbell.set();
+            self.doorbell.call();
             // A panic in the device was reported by its hook; the reset goes on.
             let _ = running.thread.join();
         }
@@ -257,14 +268,14 @@ impl<I: Instrument> InProcess9p<I> {
 /// doorbell rings.
 fn run<I: Instrument>(
     device: &mut Virtio9p<I>,
-    doorbell: &Signal,
+    doorbell: &Doorbell,
     stop: &AtomicBool,
 ) -> Result<(), DeviceError> {
     while !stop.load(Ordering::Acquire) {
         device.begin_work();
         while device.step()? != Step::Idle {}
         if device.may_sleep() {
-            doorbell.wait();
+            doorbell.sleep(device);
         }
     }
     Ok(())
@@ -379,7 +390,7 @@ impl<I: Instrument> Transport for InProcess9p<I> {
         if live.is_some_and(|live| live.check(notification).is_err()) {
             self.registers.lock().false_notifications += 1;
         }
-        self.doorbell.set();
+        self.doorbell.kick();
         Ok(())
     }
 

@@ -6,14 +6,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use virtscope_driver::event::Signal;
 use virtscope_driver::instrument::Instrument;
 use virtscope_driver::memory::{GuestMemory, OutOfRange, Segment, SharedQueueMemory};
 use virtscope_driver::ring::InvalidQueueSize;
 
+use crate::fault::FaultyQueue;
 use crate::p9::{Job, MAX_MSIZE, Pool};
-use crate::queue::{Chain, DeviceQueue, DriverFault};
+use crate::queue::{Chain, DriverFault};
 
 /// What a step did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +45,9 @@ pub enum DeviceError {
     /// A buffer is not in guest memory.
     #[error("a buffer of the driver's is unreachable: {0}")]
     Memory(#[from] OutOfRange),
+    /// It was told to: [`FaultKind::NeedsReset`](crate::fault::FaultKind::NeedsReset).
+    #[error("the device was told to need a reset")]
+    Injected,
     /// The device's thread could not be started.
     #[error("no thread could be started for the device")]
     NoThread,
@@ -50,7 +55,7 @@ pub enum DeviceError {
 
 /// The device half of one virtio-9p device.
 pub struct Virtio9p<I> {
-    queue: DeviceQueue<SharedQueueMemory, I>,
+    queue: FaultyQueue<SharedQueueMemory, I>,
     memory: Arc<GuestMemory>,
     pool: Pool,
     interrupt: Arc<Signal>,
@@ -64,7 +69,7 @@ pub struct Virtio9p<I> {
 impl<I: Instrument> Virtio9p<I> {
     /// A device that serves `queue` by `pool` and interrupts through `interrupt`.
     pub fn new(
-        queue: DeviceQueue<SharedQueueMemory, I>,
+        queue: FaultyQueue<SharedQueueMemory, I>,
         memory: Arc<GuestMemory>,
         pool: Pool,
         interrupt: Arc<Signal>,
@@ -87,8 +92,11 @@ impl<I: Instrument> Virtio9p<I> {
     /// later than the next one is taken.
     ///
     /// # Errors
-    /// The driver broke a rule; the device needs a reset.
+    /// The driver broke a rule, or a fault was injected; the device needs a reset.
     pub fn step(&mut self) -> Result<Step, DeviceError> {
+        if self.queue.needs_reset() {
+            return Err(DeviceError::Injected);
+        }
         if self.give_back()? {
             return Ok(Step::Returned);
         }
@@ -109,6 +117,17 @@ impl<I: Instrument> Virtio9p<I> {
     /// Before work: no kicks are needed while we look ourselves.
     pub fn begin_work(&mut self) {
         self.queue.disable_kicks();
+    }
+
+    /// A kick has come: whether it reaches the device, as far as faults go.
+    pub fn kicked(&mut self) -> bool {
+        self.queue.kicked()
+    }
+
+    /// How long the device may sleep, if there is a limit: then something that a
+    /// fault holds up is due.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.queue.next_due()
     }
 
     /// Before sleep: asks for kicks again. `false` if there is work already.

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use virtscope_device::fault::Faults;
 use virtscope_device::in_process::{Config, InProcess9p};
 use virtscope_device::p9::{Access, Delay, ServeError};
 use virtscope_driver::bus::{Bus, BusError, DeviceId, InitError, Recovery};
@@ -130,6 +131,7 @@ impl Machine {
             features: options.features,
             workers: WORKERS,
             delay: options.delay.clone(),
+            faults: Faults::none(),
         };
         let device_half = self.hub.probe(queue, Producer::DeviceHalf);
         let device = InProcess9p::new(directory, config, device_half)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use virtscope_device::fault::Faults;
 use virtscope_device::in_process::{Config, InProcess9p};
 use virtscope_device::p9::{Access, Delay};
 use virtscope_driver::bus::{Bus, DeviceId, DriverId, Recovery};
@@ -50,6 +51,7 @@ pub(crate) fn config(access: Access) -> Config {
         features: FeatureBits::EVENT_IDX,
         workers: 4,
         delay: Delay::none(),
+        faults: Faults::none(),
     }
 }
 
