@@ -20,6 +20,9 @@ use memory::LoomMemory;
 
 /// Buffers of one model.
 const BUFFERS: u64 = 6;
+/// Buffers that went there and back before a race begins: event index 0, with which
+/// both sides begin, then lies behind and asks for nothing.
+pub(crate) const CARRIED: u64 = 1;
 /// Where the indirect tables stand; buffers lie below.
 const TABLES: u64 = 0x10_0000;
 
@@ -42,10 +45,6 @@ pub(crate) struct Plan {
     pub(crate) event_idx: bool,
     pub(crate) in_order: bool,
     pub(crate) shape: Shape,
-    /// Buffers that go there and back before the race begins. With one the event
-    /// index that both sides begin with lies behind; more put the race at the
-    /// ring's end.
-    pub(crate) carried: u64,
     /// The barrier that the rings do without.
     pub(crate) without: Option<Barrier>,
     /// At most this many times is a thread interrupted that could go on; `None`
@@ -62,7 +61,6 @@ impl Plan {
             event_idx,
             in_order: false,
             shape: Shape::Single,
-            carried: 1,
             without: None,
             preemptions: None,
         }
@@ -84,7 +82,7 @@ impl Plan {
         builder.check(model);
     }
 
-    /// Both halves, after the buffers that the plan carries first.
+    /// Both halves, after [`CARRIED`] buffers.
     pub(crate) fn ring(self) -> (Driver, Device) {
         let size = QueueSize::new(self.entries).unwrap();
         let features = Features {
@@ -121,7 +119,7 @@ impl Plan {
             buffers,
             returned: 0,
         };
-        for _ in 0..self.carried {
+        for _ in 0..CARRIED {
             driver.offer(1);
             driver.queue.kick_prepare();
             assert!(device.serve(1));

@@ -9,7 +9,7 @@ use loom::sync::Notify;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
-use super::{Device, Driver, Plan};
+use super::{CARRIED, Device, Driver, Plan};
 
 /// The driver makes buffers available, in `groups` of so many at a time with a
 /// kick decision behind each, while the device takes them and goes to sleep.
@@ -113,7 +113,7 @@ pub(crate) fn conversation(plan: Plan, buffers: u64) {
         let (mut driver, mut device) = plan.ring();
         let (doorbell, interrupt) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (ring, raise) = (Arc::clone(&doorbell), Arc::clone(&interrupt));
-        let last = plan.carried + buffers;
+        let last = CARRIED + buffers;
         let device = thread::spawn(move || serve_asleep(&mut device, last, &doorbell, &raise));
         while driver.taken < last {
             driver.offer(1);

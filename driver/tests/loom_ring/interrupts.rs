@@ -26,16 +26,17 @@ fn no_interrupt_is_lost(
 /// Several buffers returned by one publication; in order, by one entry.
 #[rstest]
 fn a_batch_comes_back_whole(
-    #[values(Layout::Split, Layout::Packed)] layout: Layout,
+    #[values((Layout::Split, 4), (Layout::Packed, 3))] ring: (Layout, u16),
     #[values(false, true)] event_idx: bool,
     #[values(false, true)] in_order: bool,
     #[values(&[2], &[1, 2])] groups: &'static [u64],
     #[values(Sleep::CallbacksOn, Sleep::Enable, Sleep::Delayed)] sleep: Sleep,
 ) {
+    let (layout, entries) = ring;
     let plan = Plan {
         in_order,
         preemptions: Some(3),
-        ..Plan::new(layout, 4, event_idx)
+        ..Plan::new(layout, entries, event_idx)
     };
     interrupts(plan, groups, sleep);
 }

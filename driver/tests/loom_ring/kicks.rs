@@ -7,7 +7,8 @@ use crate::loom_common::windows::{conversation, kicks};
 use crate::loom_common::{Plan, Shape};
 
 // Shows: driver/2.7.13/3, driver/2.7.13.3.1/1, driver/2.7.13.4.1/1
-// Shows: driver/2.8.21/1, driver/2.8.21.1.1/1, driver/2.8.21.3.1/1
+// Shows: driver/2.8.21/1, driver/2.8.21.1.1/1, driver/2.8.21.3.1/1,
+//   driver/2.8.10/3
 #[rstest]
 fn no_kick_is_lost(
     #[values(Layout::Split, Layout::Packed)] layout: Layout,
@@ -18,25 +19,27 @@ fn no_kick_is_lost(
     kicks(plan.in_bounds(groups.len()), groups);
 }
 
-/// Several buffers made available by one publication, the second descriptors of
-/// which stand at the ring's beginning again.
+/// Several buffers made available by one publication. In a packed ring of three
+/// entries the last one stands at the ring's beginning again.
 #[rstest]
 fn a_batch_is_seen_whole(
-    #[values(Layout::Split, Layout::Packed)] layout: Layout,
+    #[values((Layout::Split, 4), (Layout::Packed, 3))] ring: (Layout, u16),
     #[values(false, true)] event_idx: bool,
     #[values(false, true)] in_order: bool,
     #[values(&[2], &[1, 2])] groups: &'static [u64],
 ) {
+    let (layout, entries) = ring;
     let plan = Plan {
         in_order,
         preemptions: Some(3),
-        ..Plan::new(layout, 4, event_idx)
+        ..Plan::new(layout, entries, event_idx)
     };
     kicks(plan, groups);
 }
 
 /// A buffer of two descriptors, in the ring or in a table of its own. In a packed
 /// ring of three entries the list runs over the ring's end.
+// Shows: driver/2.8.17/6
 #[rstest]
 fn a_list_is_seen_whole(
     #[values((Layout::Split, 2), (Layout::Packed, 3))] ring: (Layout, u16),
