@@ -72,8 +72,9 @@ impl Device {
     /// `FEATURES_OK`, so nothing is written earlier (virtio 1.4 §3.1.1, step 4).
     ///
     /// # Errors
-    /// The space ends before.
+    /// The space ends before, or the device was reset since.
     pub fn write_config(&self, offset: usize, from: &[u8]) -> Result<(), InitError> {
+        self.alive()?;
         let len = self.transport().config_len();
         let needed = offset.saturating_add(from.len());
         if needed > len {

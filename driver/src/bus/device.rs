@@ -160,11 +160,9 @@ impl Device {
     /// (virtio 1.4 §3.1.1, step 8). Notifications that were held back are sent.
     ///
     /// # Errors
-    /// It can't, and asks for a reset; or it was reset since.
+    /// It can't, and asks for a reset; or it was reset since ([`InitError::Over`]).
     pub fn ready(&self) -> Result<(), InitError> {
-        if self.inner.over.load(Ordering::Acquire) {
-            return Err(InitError::DeviceFailed);
-        }
+        self.alive()?;
         if self.inner.ready.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
@@ -196,8 +194,17 @@ impl Device {
     /// The driver gives the device up: `FAILED` (virtio 1.4 §2.1). Only a reset helps.
     pub fn give_up(&self) {
         // A device that was reset has forgotten that we ever knew it.
-        if !self.inner.over.load(Ordering::Acquire) {
+        if self.alive().is_ok() {
             self.inner.seat.add_status(Status::FAILED);
+        }
+    }
+
+    /// Nothing is done to a device in the name of a life that is over.
+    pub(super) fn alive(&self) -> Result<(), InitError> {
+        if self.inner.over.load(Ordering::Acquire) {
+            Err(InitError::Over)
+        } else {
+            Ok(())
         }
     }
 

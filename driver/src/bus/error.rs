@@ -68,6 +68,9 @@ pub enum InitError {
     /// The device asks for a reset.
     #[error("the device has failed: it asks for a reset")]
     DeviceFailed,
+    /// It was reset since the driver got it: this life of the device is over.
+    #[error("the device was reset since")]
+    Over,
     /// The configuration kept changing while it was read.
     #[error("the device's configuration changes faster than it can be read")]
     ConfigUnstable,

@@ -95,6 +95,7 @@ impl Device {
         plan: QueuePlan,
         instrument: I,
     ) -> Result<Queue<I, T>, InitError> {
+        self.alive()?;
         if self.queues().contains_key(&plan.index) {
             return Err(InitError::QueueInUse { index: plan.index });
         }
@@ -128,6 +129,7 @@ impl Device {
         max_size: QueueSize,
         recycle: impl FnMut(UsedBuffer<T>),
     ) -> Result<(), InitError> {
+        self.alive()?;
         let index = queue.index();
         if !self.features().contains(FeatureBits::RING_RESET) {
             return Err(InitError::QueueResetNotNegotiated { index });

@@ -11,7 +11,7 @@ use virtscope_driver::transport::{DEVICE_TYPE_9P, Status};
 use virtscope_record::FeatureBits;
 
 use crate::recording::{Recording, Step};
-use crate::test_driver::{TestDriver, Told};
+use crate::test_driver::{TestDriver, Told, plan};
 
 /// What takes this long would never end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -158,7 +158,10 @@ fn a_device_that_needs_a_reset_gets_it_and_comes_back() {
     assert!(recording.state().status.contains(Status::DRIVER_OK));
     // The life that is over can't be meddled with any more.
     failed.give_up();
-    assert_eq!(failed.ready(), Err(InitError::DeviceFailed));
+    assert_eq!(failed.ready(), Err(InitError::Over));
+    assert_eq!(failed.write_config(0, &[1]), Err(InitError::Over));
+    let queue = failed.queue::<_, u32>(plan(0), NoInstrument);
+    assert_eq!(queue.err(), Some(InitError::Over));
     assert!(!recording.state().status.contains(Status::FAILED));
     recording.steps();
 }

@@ -3,8 +3,10 @@
 mod config;
 mod features;
 mod initialization;
+mod notifications;
 mod queues;
 mod recording;
 mod registry;
+mod rig;
 mod rules;
 mod test_driver;

@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use virtscope_device::fault::Faults;
@@ -104,4 +106,36 @@ impl<I: Instrument> Mounted<I> {
     pub(crate) fn mount(&self, msize: u32) -> Client<I> {
         Client::mount(self.driver.create("root").unwrap(), msize, "test").unwrap()
     }
+}
+
+/// Holds up reads of seven bytes until it goes.
+pub(crate) struct Held {
+    pub(crate) entered: Receiver<()>,
+    _release: Sender<()>,
+}
+
+/// The way to hold reads of seven bytes up. Whoever has it drops it before what waits
+/// for them, also when an assertion fails.
+pub(crate) fn hold_reads(config: &mut Config) -> Held {
+    let (entering, entered) = channel();
+    let (release, held) = channel::<()>();
+    let held = Mutex::new(held);
+    config.delay = Delay::by(move |operation| {
+        if operation.bytes == 7 {
+            let _ = entering.send(());
+            let _ = held.lock().unwrap().recv();
+        }
+        None
+    });
+    Held {
+        entered,
+        _release: release,
+    }
+}
+
+/// A directory with a file of some bytes.
+pub(crate) fn directory() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), b"content").unwrap();
+    dir
 }

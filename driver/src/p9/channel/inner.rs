@@ -20,7 +20,7 @@ type Handle<I> = QueueHandle<SharedQueueMemory, I>;
 #[derive(Debug)]
 pub(super) struct InFlight {
     /// Held so that the pages stay the device's until the buffer is back.
-    _request: PageBuffer,
+    request: PageBuffer,
     reply: PageBuffer,
     done: Arc<Completion<Outcome>>,
 }
@@ -90,7 +90,7 @@ impl<I: Instrument> Inner<I> {
         let writable: Vec<Segment> = reply.segments().collect();
         let done = Arc::new(Completion::new());
         let mut data = InFlight {
-            _request: request,
+            request,
             reply,
             done: Arc::clone(&done),
         };
@@ -165,7 +165,7 @@ impl<I: Instrument> Inner<I> {
         }
         drop(state);
         self.room.notify_all();
-        finished.iter().for_each(InFlight::answer);
+        finished.into_iter().for_each(InFlight::answer);
     }
 
     /// No request will be answered any more: everyone who waits hears of it. The
@@ -201,7 +201,7 @@ impl<I: Instrument> Inner<I> {
         drop(state);
         self.room.notify_all();
         for unused in lost {
-            unused.data.done.complete(Err(ChannelError::QueueReset));
+            unused.data.end(Err(ChannelError::QueueReset));
         }
         Ok(reset?)
     }
@@ -221,9 +221,9 @@ impl<I: Instrument> Inner<I> {
                 let mut finished = Vec::new();
                 // A queue that is broken has lost its used buffers.
                 let _ = state.take_used(&mut finished);
-                finished.iter().for_each(InFlight::answer);
+                finished.into_iter().for_each(InFlight::answer);
                 while let Some(unused) = state.queue.ring.detach_unused() {
-                    unused.data.done.complete(closed());
+                    unused.data.end(closed());
                 }
             }
             // It may still write into the buffers, which stay where they are.
@@ -236,10 +236,22 @@ impl<I: Instrument> Inner<I> {
 }
 
 impl InFlight {
-    /// The request has ended: hands its reply to whoever waits for it.
-    fn answer(used: &UsedBuffer<Self>) {
+    /// The device has written the reply: hands it to whoever waits for it.
+    fn answer(used: UsedBuffer<Self>) {
         let reply = used.data.reply.read(used.written as usize);
-        used.data.done.complete(Ok(reply));
+        used.data.end(Ok(reply));
+    }
+
+    /// The buffer is back. Its pages are free before anyone hears of its end, so that
+    /// there is memory for what they do next.
+    fn end(self, outcome: Outcome) {
+        let Self {
+            request,
+            reply,
+            done,
+        } = self;
+        drop((request, reply));
+        done.complete(outcome);
     }
 }
 
