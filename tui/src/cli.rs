@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use virtscope_captures::MAX_SNAPLEN;
 use virtscope_driver::ring::QueueSize;
 
@@ -60,7 +61,8 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 16_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rate: u64,
 
-    /// Descriptors of each ring: 16, 32, 64 or 128.
+    /// Descriptors of each ring: 16, 32, 64 or 128, with a packed one any number
+    /// between.
     #[arg(long, value_name = "N", default_value = "128", value_parser = queue_size)]
     pub(crate) queue_size: QueueSize,
 
@@ -167,9 +169,35 @@ fn queue_size(text: &str) -> Result<QueueSize, String> {
     let entries: u16 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
     // A reply of 32 KiB alone takes nine descriptors and its request one.
     if !(16..=128).contains(&entries) {
-        return Err("it must be 16, 32, 64 or 128".to_owned());
+        return Err(QUEUE_SIZES.to_owned());
     }
     QueueSize::new(entries).map_err(|error| error.to_string())
+}
+
+const QUEUE_SIZES: &str = "it must be 16, 32, 64 or 128, with a packed ring any number between";
+
+impl Cli {
+    /// Checks what no option can check by itself.
+    ///
+    /// # Errors
+    /// What is wrong, for whoever typed it.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        match &self.command {
+            Some(Command::Demo(demo)) => demo.check(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl DemoArgs {
+    fn check(&self) -> Result<(), clap::Error> {
+        let size = self.queue_size;
+        if self.layout == RingLayout::Packed || size.for_split().is_ok() {
+            return Ok(());
+        }
+        let message = format!("invalid value '{size}' for '--queue-size <N>': {QUEUE_SIZES}");
+        Err(Cli::command().error(ErrorKind::ValueValidation, message))
+    }
 }
 
 fn snaplen(text: &str) -> Result<u32, String> {
@@ -211,7 +239,7 @@ mod tests {
     #[test]
     fn sizes_and_speeds_are_checked() {
         assert!(queue_size("64").is_ok());
-        for bad in ["0", "8", "100", "256", "x"] {
+        for bad in ["0", "8", "256", "x"] {
             assert!(queue_size(bad).is_err(), "{bad}");
         }
         assert_eq!(snaplen("0"), Ok(0));

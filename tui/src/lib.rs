@@ -30,6 +30,9 @@ const TROUBLE: u8 = 2;
 /// The whole program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(error) = cli.check() {
+        error.exit();
+    }
     match run(cli) {
         Ok(Outcome::Clean) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(TROUBLE),

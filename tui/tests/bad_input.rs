@@ -408,6 +408,7 @@ fn pipes_closed_from_the_start(#[case] arguments: &[&str]) {
 #[case(&["demo", "--duration", "0"], "longer than nothing")]
 #[case(&["demo", "--rate", "0"], "--rate")]
 #[case(&["demo", "--queue-size", "7"], "16, 32, 64 or 128")]
+#[case(&["demo", "--queue-size", "100"], "16, 32, 64 or 128")]
 #[case(&["demo", "--suppression", "none"], "event-idx")]
 #[case(&["report"], "<FILE|->")]
 #[case(&["report", "a", "b"], "unexpected argument")]
