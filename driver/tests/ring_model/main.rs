@@ -16,6 +16,7 @@ mod case;
 mod examples;
 mod layout;
 mod model;
+mod order;
 mod picture;
 mod records;
 mod run;

@@ -112,7 +112,9 @@ fn check<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value)) {
     let config = ProptestConfig {
         failure_persistence: None,
         cases,
-        max_shrink_iters: 4096,
+        // Ten seconds of it, whatever the machine.
+        max_shrink_iters: u32::MAX,
+        max_shrink_time: 10_000,
         ..ProptestConfig::default()
     };
     let checked = TestRunner::new(config).run(strategy, |case| {
