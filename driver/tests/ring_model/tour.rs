@@ -69,6 +69,9 @@ fn tour() -> Vec<Op> {
         stage(Written::Part(2)),
         Op::PublishUsed,
         Op::GetBuf,
+        Op::add(0, 1),
+        Op::Take,
+        stage(Written::Nothing),
         unpublished,
         Op::Reset,
     ];
