@@ -61,7 +61,7 @@ const LOOM: [Loom; 3] = [
 const NOT_LOOM: [&str; 4] = ["--test", "[!l]*", "--test", "l[!o]*"];
 
 /// Test targets of the driver that Miri runs, beside the unit tests.
-const MIRI: [&str; 3] = ["ring_model", "hostile", "live_path"];
+const MIRI: [&str; 2] = ["ring_model", "live_path"];
 
 /// Packages whose tests run with AddressSanitizer: those with unsafe code, and
 /// those that read what others wrote.

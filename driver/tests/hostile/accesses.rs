@@ -28,6 +28,11 @@ const OPS: [Op; 7] = [
     Op::Publish,
 ];
 
+/// Every so many of them with Miri, which is slow.
+fn some(step: usize) -> usize {
+    if cfg!(miri) { step } else { 1 }
+}
+
 /// Rings in which the device has returned a buffer, and some in which it has not.
 fn rings() -> impl Iterator<Item = (Plan, Moment, bool)> {
     let moments = [
@@ -36,13 +41,13 @@ fn rings() -> impl Iterator<Item = (Plan, Moment, bool)> {
         Moment::Quiet,
         Moment::Between,
     ];
-    let plans = PLANS.into_iter().step_by(if cfg!(miri) { 5 } else { 1 });
-    plans.flat_map(move |plan| {
+    let all = PLANS.into_iter().flat_map(move |plan| {
         let each = moments
             .into_iter()
             .flat_map(|moment| [(moment, false), (moment, true)]);
         each.map(move |(moment, returned)| (plan, moment, returned))
-    })
+    });
+    all.step_by(some(37))
 }
 
 fn ring((plan, moment, returned): (Plan, Moment, bool)) -> Ring {
@@ -99,17 +104,20 @@ fn answer(of: (Plan, Moment, bool), op: Op, at: usize, lies: &[(Word, u64)]) -> 
 fn no_operation_believes_a_word_twice() {
     let (mut runs, mut different) = (0, 0);
     for of in rings() {
-        for op in OPS {
+        for op in OPS.into_iter().step_by(some(3)) {
             let mut honest = ring(of);
             let unmoved = op.run(&mut honest);
             let log: Vec<Access> = honest.accesses().to_vec();
             for (at, Access { word, .. }) in log.iter().enumerate().filter(|(_, one)| one.is_load) {
                 let reads = log.iter().filter(|one| one.is_load && one.word == *word);
                 assert_eq!(reads.count(), 1, "{op:?} reads {word:?} twice: {of:?}");
-                for value in lies(*word, honest.watch.read(*word)) {
+                for value in lies(*word, honest.watch.read(*word))
+                    .into_iter()
+                    .step_by(some(3))
+                {
                     let moved = answer(of, op, 0, &[(*word, value)]);
                     different += usize::from(moved != unmoved);
-                    for when in 1..=log.len() {
+                    for when in (1..=log.len()).step_by(some(4)) {
                         let seen = answer(of, op, when, &[(*word, value)]);
                         let expected = if when <= at { moved } else { unmoved };
                         assert_eq!(
@@ -123,7 +131,7 @@ fn no_operation_believes_a_word_twice() {
         }
     }
     assert!(
-        different > if cfg!(miri) { 20 } else { 200 },
+        different > if cfg!(miri) { 0 } else { 200 },
         "{different} of {runs} matter"
     );
 }
@@ -131,7 +139,7 @@ fn no_operation_believes_a_word_twice() {
 #[test]
 fn no_operation_reads_what_the_driver_wrote() {
     for of in rings() {
-        for op in OPS {
+        for op in OPS.into_iter().step_by(some(3)) {
             let mut honest = ring(of);
             let expected = op.run(&mut honest);
             let log: Vec<Access> = honest.accesses().to_vec();
@@ -141,7 +149,7 @@ fn no_operation_reads_what_the_driver_wrote() {
                 !is_event && !log.iter().any(|one| one.word == *word)
             });
             let foreign: Vec<_> = foreign.map(|word| (word, u64::MAX)).collect();
-            for when in 0..=log.len() {
+            for when in (0..=log.len()).step_by(some(4)) {
                 let seen = answer(of, op, when, &foreign);
                 assert_eq!(seen, expected, "{op:?} at {when}: {of:?}");
             }

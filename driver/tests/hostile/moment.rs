@@ -252,8 +252,10 @@ fn moments_are_as_they_say() {
     let plans = [SPLIT, PACKED, PACKED.sized(7)];
     let plans = plans.into_iter().flat_map(|plan| [plan, plan.in_order()]);
     for plan in plans.flat_map(|plan| [plan, plan.indirect()]) {
-        for moment in Moment::ALL {
-            if cfg!(miri) && moment == Edge || moment == InBatch && !plan.features.in_order {
+        for (number, moment) in Moment::ALL.into_iter().enumerate() {
+            // Miri is slow: there without the 65534 rounds, and every seventh moment.
+            let passed_over = cfg!(miri) && (moment == Edge || number % 7 != 0);
+            if passed_over || moment == InBatch && !plan.features.in_order {
                 continue;
             }
             let ring = moment.ring(plan);

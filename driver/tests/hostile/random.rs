@@ -9,7 +9,7 @@ use crate::conversation::Conversation;
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
-        cases: if cfg!(miri) { 12 } else { 4000 },
+        cases: if cfg!(miri) { 4 } else { 4000 },
         ..ProptestConfig::default()
     })]
 
