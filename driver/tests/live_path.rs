@@ -243,6 +243,9 @@ fn every_record_arrives(
     #[values(false, true)] indirect: bool,
     #[values(false, true)] in_order: bool,
 ) {
+    if cfg!(miri) && indirect != in_order {
+        return; // Half of them are enough for what Miri looks for.
+    }
     let features = Features {
         event_idx,
         indirect,
@@ -322,6 +325,9 @@ fn decisions_leave_no_gap(
     #[values(false, true)] event_idx: bool,
     #[values(false, true)] in_order: bool,
 ) {
+    if cfg!(miri) && event_idx != in_order {
+        return; // As above.
+    }
     let features = Features {
         event_idx,
         indirect: false,
