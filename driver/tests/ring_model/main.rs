@@ -1,12 +1,16 @@
 //! Both halves of either ring against one model queue.
 //!
-//! Random operations of either half, in any order that the interface allows, on
-//! rings of all kinds and many sizes. Behind each the model says what must have
-//! come of it: what is free and in flight, which buffer goes where, what its bytes
-//! are, who must be notified (counted out one position at a time, from the text of
-//! virtio 1.4 §2.7.7, §2.7.10 and §2.8.10), which bytes of the ring may have
-//! changed and what they must say to whoever reads them by the specification, and,
-//! where records are on, every field of every record.
+//! Operations of either half, in any order that the interface allows, on rings of
+//! all kinds and many sizes: by chance ([`random`]), by scripts that go to every edge
+//! ([`edges`]), and one tour that can be read ([`tour`]). Behind each operation the
+//! model says what must have come of it: what is free and in flight, which buffer
+//! goes where, what its bytes are, who must be notified (counted out one position at
+//! a time, from the text of virtio 1.4 §2.7.7, §2.7.10 and §2.8.10), which bytes of
+//! the ring may have changed and what they must say to whoever reads them by the
+//! specification, and, where records are on, every field of every record.
+//!
+//! Beside it stand plain examples of what each operation answers ([`examples`],
+//! [`callbacks`], [`layout`], [`order`]).
 
 #[path = "../common/mod.rs"]
 mod common;
