@@ -173,7 +173,10 @@ impl<I: Instrument> InProcess9p<I> {
         let up = Status::FEATURES_OK | Status::DRIVER_OK;
         let registers = self.registers.lock();
         let driver = &registers.driver;
-        let Some(setup) = driver.queue.clone().filter(|_| driver.status.contains(up)) else {
+        // A device that has failed does nothing until it is reset (virtio 1.4 §2.1).
+        let failed = Status::DEVICE_NEEDS_RESET | Status::FAILED;
+        let due = driver.status.contains(up) && !driver.status.intersects(failed);
+        let Some(setup) = driver.queue.clone().filter(|_| due) else {
             return;
         };
         let (features, layout) = (driver.features, driver.layout());

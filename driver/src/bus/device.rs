@@ -164,7 +164,11 @@ impl Device {
     pub fn ready(&self) -> Result<(), InitError> {
         self.alive()?;
         if self.inner.ready.swap(true, Ordering::AcqRel) {
-            return Ok(());
+            // The first call may have failed.
+            return match self.status().contains(Status::DEVICE_NEEDS_RESET) {
+                true => Err(InitError::DeviceFailed),
+                false => Ok(()),
+            };
         }
         self.inner.seat.add_status(Status::DRIVER_OK);
         if self.status().contains(Status::DEVICE_NEEDS_RESET) {

@@ -53,7 +53,8 @@ impl Doorbell {
         }
     }
 
-    /// The queue is live no more: nothing is sent from now on.
+    /// The queue is live no more: nothing is sent from now on but by who is just doing
+    /// so.
     pub(super) fn close(&self) {
         self.state.store(CLOSED, Ordering::Release);
     }

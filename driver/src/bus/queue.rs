@@ -106,6 +106,7 @@ impl Device {
         }
         let interrupt = Arc::new(Signal::new());
         let ring = self.enable(plan.index, place, instrument.clone(), &interrupt)?;
+        self.open_late(plan.index);
         Ok(Queue {
             ring,
             interrupt,
@@ -153,13 +154,18 @@ impl Device {
         queue.plan = plan;
         let instrument = queue.instrument.clone();
         queue.ring = self.enable(index, place, instrument, &queue.interrupt)?;
+        self.open_late(index);
+        Ok(())
+    }
+
+    /// A queue that is set up on a device that is ready may be notified at once.
+    fn open_late(&self, index: u16) {
         if self.is_ready()
             && let Some(live) = self.queues().get(&index)
         {
             // Nothing was added yet, so nothing was held back.
             let _ = live.doorbell.open();
         }
-        Ok(())
     }
 
     /// Memory for a queue as planned.

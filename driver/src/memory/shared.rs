@@ -64,7 +64,8 @@ impl SharedWords {
     fn words<const SIZE: usize, const COUNT: usize>(&self, offset: usize) -> *mut u8 {
         debug_assert!(offset.is_multiple_of(SIZE), "ring offset {offset} is odd");
         let offset = offset & !(SIZE - 1);
-        if offset + SIZE * COUNT > self.len {
+        // Subtracted, because no sum of the offset's may wrap.
+        if self.len < SIZE * COUNT || offset > self.len - SIZE * COUNT {
             outside(offset, self.len);
         }
         // SAFETY: the words lie within `len` bytes from `start`, all of which the
@@ -341,6 +342,14 @@ mod tests {
                 "{address:#x}"
             );
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "outside an area")]
+    fn no_offset_wraps_into_an_area() {
+        let memory = Arc::new(GuestMemory::new(1));
+        let words = SharedWords::new(memory, GuestAddress(0), 64).unwrap();
+        words.load_u16(usize::MAX - 1, Order::Relaxed);
     }
 
     #[test]

@@ -13,13 +13,14 @@ use crate::instrument::Instrument;
 use crate::memory::{QueueMemory, Segment};
 use crate::ring::{Context, QueueHandle, Virtqueue};
 
-/// Makes the device let go of a queue, and returns when it has: a reset of the
-/// queue (virtio 1.4 §2.6.1) or of the device (§2.4).
+/// Makes the device let go of a queue, and says whether it has: a reset of the
+/// queue (virtio 1.4 §2.6.1) or of the device (§2.4). Where it has not, the buffers
+/// stay the device's.
 ///
 /// A ring has no way to take a single buffer back: "a driver MUST ensure a
 /// virtqueue isn't live (by device reset) before removing exposed buffers"
 /// (virtio 1.4 §3.3.1).
-pub type LetGo = Box<dyn FnMut() + Send>;
+pub type LetGo = Box<dyn FnMut() -> bool + Send>;
 
 /// A buffer in a [`DescriptorRing`], and its token.
 #[derive(Debug)]
@@ -33,7 +34,8 @@ pub struct InRing {
 ///
 /// [`detach_buf`](Operations::detach_buf) is for shutdown: the first buffer that is
 /// detached makes the device let go of all of them, and none can be added from then
-/// on.
+/// on. A device that does not let go counts as gone: nothing is detached, and what it
+/// has is never used again, not even when the ring is dropped.
 pub struct DescriptorRing<M: QueueMemory, I: Instrument> {
     queue: Virtqueue<M, I, InRing>,
     handle: QueueHandle<M, I>,
@@ -41,7 +43,9 @@ pub struct DescriptorRing<M: QueueMemory, I: Instrument> {
     callbacks_stopped: bool,
     let_go: LetGo,
     shut_down: bool,
-    /// The device did not hear of a kick.
+    /// The device has let go.
+    let_go_of: bool,
+    /// The device did not hear of a kick, or did not let go.
     gone: bool,
     /// Used, and not yet asked for.
     used: VecDeque<(Token, ReturnedBuffer)>,
@@ -62,6 +66,7 @@ impl<M: QueueMemory, I: Instrument> DescriptorRing<M, I> {
             callbacks_stopped: false,
             let_go,
             shut_down: false,
+            let_go_of: false,
             gone: false,
             used: VecDeque::new(),
             unused: Vec::new(),
@@ -77,11 +82,15 @@ impl<M: QueueMemory, I: Instrument> DescriptorRing<M, I> {
 
     /// Gets all buffers back from the device, used or not.
     fn shut_down(&mut self) {
-        if self.shut_down {
+        if self.let_go_of {
             return;
         }
         self.shut_down = true;
-        (self.let_go)();
+        if !(self.let_go)() {
+            self.gone = true;
+            return;
+        }
+        self.let_go_of = true;
         self.take_used();
         while let Some(unused) = self.queue.detach_unused() {
             let InRing { token, buffer } = unused.data;
@@ -187,7 +196,7 @@ impl<M: QueueMemory, I: Instrument> Operations for DescriptorRing<M, I> {
 
 impl<M: QueueMemory, I: Instrument> Callbacks for DescriptorRing<M, I> {
     fn wait(&mut self, timeout: Duration) -> bool {
-        if self.gone {
+        if self.gone || self.queue.broken().is_some() {
             return true;
         }
         let started = Instant::now();
@@ -217,9 +226,13 @@ impl<M: QueueMemory, I: Instrument> Callbacks for DescriptorRing<M, I> {
 
 impl<M: QueueMemory, I: Instrument> Drop for DescriptorRing<M, I> {
     fn drop(&mut self) {
-        // Their memory must not go back to the pool while the device may write it.
         if self.queue.in_flight() > 0 {
             self.shut_down();
+        }
+        // Their memory must not go back to the pool while the device may write it:
+        // what a device does not let go of is lost.
+        while let Some(unused) = self.queue.detach_unused() {
+            std::mem::forget(unused.data);
         }
     }
 }

@@ -8,7 +8,9 @@ use virtscope_record::{RingIndex, Token};
 #[non_exhaustive]
 pub enum Violation {
     /// A used entry names a descriptor that the ring does not have.
-    #[error("the device returned id {id}, but the ring has {size} descriptors (virtio 1.4 §2.7.8)")]
+    #[error(
+        "the device returned id {id}, but the ring has {size} descriptors (virtio 1.4 §2.7.8, §2.8.6)"
+    )]
     IdOutOfRange {
         /// The id.
         id: u32,
@@ -17,7 +19,7 @@ pub enum Violation {
     },
     /// A used entry names a descriptor that heads no buffer in flight.
     #[error(
-        "the device returned id {id}, which heads no buffer in flight: returned twice, or never given (virtio 1.4 §2.7.8)"
+        "the device returned id {id}, which heads no buffer in flight: returned twice, or never given (virtio 1.4 §2.7.8, §2.8.6)"
     )]
     IdNotInFlight {
         /// The id.
@@ -25,7 +27,7 @@ pub enum Violation {
     },
     /// A used entry claims more bytes than the buffer's writable part has.
     #[error(
-        "the device claims to have written {used_length} bytes into a buffer with {writable} device-writable bytes (virtio 1.4 §2.7.8)"
+        "the device claims to have written {used_length} bytes into a buffer with {writable} device-writable bytes (virtio 1.4 §2.7.8, §2.8.4)"
     )]
     UsedLengthTooLong {
         /// The length claimed.
@@ -91,6 +93,10 @@ pub enum AddErrorKind {
     /// the list itself (Linux `ENOMEM`): try again when a buffer was used.
     #[error("all tables of indirect descriptors are in use: wait for a used buffer")]
     NoMemory,
+    /// Buffers were detached, as a driver does that shuts down: the queue is to be
+    /// reset first.
+    #[error("buffers were detached from the queue; reset it to go on")]
+    Detached,
     /// No segment at all: a buffer has at least one (virtio 1.4 §2.7.4).
     #[error("a buffer needs at least one segment")]
     NoSegments,
@@ -124,7 +130,7 @@ impl AddErrorKind {
             | Self::NoSegments
             | Self::BadLength
             | Self::SegmentInRing { .. } => rustix::io::Errno::INVAL,
-            Self::Broken(_) => rustix::io::Errno::IO,
+            Self::Detached | Self::Broken(_) => rustix::io::Errno::IO,
         };
         errno.raw_os_error() as u16
     }

@@ -204,8 +204,8 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Takes any buffer out, as a driver does that shuts down. The caller forgets
-    /// what it had not made available.
+    /// Takes any buffer out, as a driver does that shuts down. From then on the caller
+    /// adds and publishes nothing.
     pub(super) fn take_any(&mut self) -> Option<(u16, InFlight<T>)> {
         if self.in_flight() == 0 {
             return None;

@@ -15,9 +15,9 @@ use crate::memory::{QueueMemory, Segment};
 /// No two of its operations can be invoked at the same time, because they take
 /// `&mut self`. What may run beside them is on [`QueueHandle`].
 ///
-/// ```compile_fail
+/// ```compile_fail,E0499
 /// # use virtscope_driver::{instrument::NoInstrument, memory::*, ring::*};
-/// fn twice(queue: &Virtqueue<SharedQueueMemory, NoInstrument, ()>) {
+/// fn twice(queue: &mut Virtqueue<SharedQueueMemory, NoInstrument, ()>) {
 ///     std::thread::scope(|scope| {
 ///         scope.spawn(|| queue.kick_prepare());
 ///         scope.spawn(|| queue.kick_prepare());

@@ -157,6 +157,7 @@ pub(crate) fn ring(
     let queue = Virtqueue::new(layout, driver_areas, size, features, NoInstrument, ringer).unwrap();
     let count = move || {
         let_go.fetch_add(1, Ordering::Relaxed);
+        true
     };
     let driver = DescriptorRing::new(queue, Arc::clone(&interrupt), Box::new(count));
     let parts = RingParts {

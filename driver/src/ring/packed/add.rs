@@ -157,6 +157,9 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// available to the device (virtio 1.4 §2.8.21.1.1).
     #[inline(always)]
     pub fn publish(&mut self) {
+        if self.closed {
+            return;
+        }
         if let Some(first) = self.withheld.take() {
             self.make_available(first);
         }
@@ -181,7 +184,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
 
     #[inline(always)]
     fn place(&mut self, readable: &[Segment], writable: &[Segment]) -> Option<Placement> {
-        if self.broken.is_some() {
+        if self.closed {
             return None;
         }
         let memory = &self.shared.memory;
@@ -197,6 +200,9 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     ) -> Result<Placement, AddErrorKind> {
         if let Some(broken) = self.broken {
             return Err(broken.into());
+        }
+        if self.closed {
+            return Err(AddErrorKind::Detached);
         }
         let size = self.shared.size.get();
         let memory = &self.shared.memory;

@@ -56,6 +56,8 @@ pub struct PackedQueue<M, I, T> {
     last_used: Cursor,
     batch: Batch,
     broken: Option<QueueError>,
+    /// Broken, or buffers were detached: nothing is shown to the device any more.
+    closed: bool,
 }
 
 /// The second word of a list's first descriptor, which makes the list available.
@@ -178,6 +180,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             last_used: Cursor::START,
             batch: Batch::default(),
             broken: None,
+            closed: false,
             shared,
         }
     }
@@ -219,6 +222,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// on; the queue is good for nothing else until it is [`reset`](Self::reset).
     pub fn detach_unused(&mut self) -> Option<UsedBuffer<T>> {
         let (id, buffer) = self.slots.take_any()?;
+        self.closed = true;
         self.tables.give_back(buffer.table);
         self.ids.give_back(id);
         self.free += buffer.descriptors;

@@ -153,6 +153,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     fn break_queue(&mut self, violation: Violation, tail: Tail) -> QueueError {
         let error = QueueError { violation };
         self.broken = Some(error);
+        self.closed = true;
         let position = self.last_used.get().to_index();
         let entry = UsedEntry {
             used_index: position,

@@ -126,6 +126,9 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// available to the device (virtio 1.4 §2.7.13.3).
     #[inline(always)]
     pub fn publish(&mut self) {
+        if self.closed {
+            return;
+        }
         self.slots.announce_all();
         let next = self.published().0;
         let state = &self.shared.state;
@@ -141,7 +144,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
 
     #[inline(always)]
     fn place(&mut self, readable: &[Segment], writable: &[Segment]) -> Option<Placement> {
-        if self.broken.is_some() {
+        if self.closed {
             return None;
         }
         let memory = &self.shared.memory;
@@ -157,6 +160,9 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     ) -> Result<Placement, AddErrorKind> {
         if let Some(broken) = self.broken {
             return Err(broken.into());
+        }
+        if self.closed {
+            return Err(AddErrorKind::Detached);
         }
         let size = self.shared.size.get();
         let memory = &self.shared.memory;

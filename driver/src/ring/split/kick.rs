@@ -14,9 +14,13 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// buffer notification for what was published since the last decision.
     ///
     /// If `true`, call [`QueueHandle::notify`](super::QueueHandle::notify), which need not be serialised.
-    /// Where nothing was published the answer is `false`.
+    /// Where nothing was published the answer is `false`, and so it is on a queue that
+    /// is broken or from which buffers were detached.
     #[inline(always)]
     pub fn kick_prepare(&mut self) -> bool {
+        if self.closed {
+            return false;
+        }
         let shared = &*self.shared;
         // The device must see the new index before we look at what it asks for:
         // otherwise both sides could miss each other (virtio 1.4 §2.7.13.4).

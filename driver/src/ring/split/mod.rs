@@ -47,6 +47,8 @@ pub struct SplitQueue<M, I, T> {
     oldest: u16,
     batch: Batch,
     broken: Option<QueueError>,
+    /// Broken, or buffers were detached: nothing is shown to the device any more.
+    closed: bool,
 }
 
 impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
@@ -83,6 +85,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             oldest: 0,
             batch: Batch::default(),
             broken: None,
+            closed: false,
             shared,
         }
     }
@@ -124,6 +127,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// on; the queue is good for nothing else until it is [`reset`](Self::reset).
     pub fn detach_unused(&mut self) -> Option<UsedBuffer<T>> {
         let (head, buffer) = self.slots.take_any()?;
+        self.closed = true;
         self.tables.give_back(buffer.table);
         self.free_chain(head, buffer.descriptors);
         self.share_state();

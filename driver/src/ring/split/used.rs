@@ -174,6 +174,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     fn break_queue(&mut self, violation: Violation, entry: UsedEntry) -> QueueError {
         let error = QueueError { violation };
         self.broken = Some(error);
+        self.closed = true;
         records::broken(&self.shared, self.free, entry, self.last_used());
         error
     }
