@@ -21,16 +21,26 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use case::Case;
+use moment::Moment;
 use sentence::sentence;
+use virtscope_record::Layout;
 
+<<<<<<< ours
 /// Runs the cases for which `choose` says so. All that fail are named.
 fn run(cases: impl Iterator<Item = Case>) {
     // Miri is slow: it sees a slice of the table, and no 65534 rounds.
     let cases = cases.enumerate().filter(|(number, case)| {
         !cfg!(miri) || number % 67 == 0 && case.moment != moment::Moment::Edge
     });
+=======
+/// Runs the cases of rings of this layout. All that fail are named.
+fn run(layout: Layout) {
+    let cases = tables::cases().filter(|case| case.plan.layout == layout);
+    // Miri is slow: it does without the 65534 rounds.
+    let cases = cases.filter(|case| !cfg!(miri) || case.moment != Moment::Edge);
+>>>>>>> theirs
     let mut failed = Vec::new();
-    for (_, case) in cases {
+    for case in cases {
         if catch_unwind(AssertUnwindSafe(|| case.run())).is_err() {
             let text = sentence(case.breaks).unwrap_or("no such sentence");
             eprintln!("^ {case:#?}\n{}: {text}\n", case.breaks);
@@ -47,16 +57,19 @@ fn run(cases: impl Iterator<Item = Case>) {
 
 #[test]
 fn split_rings_survive_every_lie() {
-    run(tables::cases().filter(|case| case.plan.layout == virtscope_record::Layout::Split));
+    run(Layout::Split);
 }
 
 #[test]
 fn packed_rings_survive_every_lie() {
-    run(tables::cases().filter(|case| case.plan.layout == virtscope_record::Layout::Packed));
+    run(Layout::Packed);
 }
 
 #[test]
 fn every_case_differs_and_names_its_sentence() {
+    if cfg!(miri) {
+        return; // No ring is touched, and Miri would compare for minutes.
+    }
     let mut seen = BTreeSet::new();
     let mut twice = Vec::new();
     let (mut cases, mut breaks) = (0, 0);

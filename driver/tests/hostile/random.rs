@@ -15,7 +15,7 @@ proptest! {
 
     #[test]
     fn conversations_cost_no_token(
-        conversation in vec(any::<u8>(), 3..600).prop_map(|bytes| Conversation::from_bytes(&bytes))
+        conversation in vec(any::<u8>(), 3..if cfg!(miri) { 150 } else { 600 }).prop_map(|bytes| Conversation::from_bytes(&bytes))
     ) {
         conversation.hold();
     }

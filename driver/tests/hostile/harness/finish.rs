@@ -56,7 +56,13 @@ impl Ring {
         } else {
             Shape::PAIR
         };
-        for token in 2000..2000 + u64::from(self.plan.entries.min(9)) {
+        // More than the ring has room for; with Miri, which is slow, a few.
+        let rounds = if cfg!(miri) {
+            2
+        } else {
+            self.plan.entries.min(9)
+        };
+        for token in 2000..2000 + u64::from(rounds) {
             self.round(token, shape);
         }
         self.assert_untouched();

@@ -144,6 +144,9 @@ impl Watch {
             "load: {is_load} of {word:?}, which is not its to trust or to write"
         );
         state.log.push(Access { word, is_load });
+        if state.armed.is_empty() {
+            return;
+        }
         let mut due = Vec::new();
         state.armed.retain_mut(|(when, lie)| {
             let left = match when {

@@ -127,7 +127,7 @@ fn an_available_index_that_jumps_is_refused(
     #[values(0, 8, 65_530, 65_535)] rounds: u32,
     #[values(SPLIT, SPLIT.event_idx())] plan: Plan,
 ) {
-    if cfg!(miri) && rounds > 8 {
+    if cfg!(miri) && rounds > 0 {
         return; // Minutes of turning the ring; nothing else is different.
     }
     let mut ring = Ring::new(plan);
