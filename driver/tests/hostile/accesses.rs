@@ -47,11 +47,7 @@ fn rings() -> impl Iterator<Item = (Plan, Moment, bool)> {
             .flat_map(|moment| [(moment, false), (moment, true)]);
         each.map(move |(moment, returned)| (plan, moment, returned))
     });
-<<<<<<< ours
-    all.step_by(some(37))
-=======
     all.step_by(some(45))
->>>>>>> theirs
 }
 
 fn ring((plan, moment, returned): (Plan, Moment, bool)) -> Ring {

@@ -25,20 +25,11 @@ use moment::Moment;
 use sentence::sentence;
 use virtscope_record::Layout;
 
-<<<<<<< ours
-/// Runs the cases for which `choose` says so. All that fail are named.
-fn run(cases: impl Iterator<Item = Case>) {
-    // Miri is slow: it sees a slice of the table, and no 65534 rounds.
-    let cases = cases.enumerate().filter(|(number, case)| {
-        !cfg!(miri) || number % 67 == 0 && case.moment != moment::Moment::Edge
-    });
-=======
 /// Runs the cases of rings of this layout. All that fail are named.
 fn run(layout: Layout) {
     let cases = tables::cases().filter(|case| case.plan.layout == layout);
     // Miri is slow: it does without the 65534 rounds.
     let cases = cases.filter(|case| !cfg!(miri) || case.moment != Moment::Edge);
->>>>>>> theirs
     let mut failed = Vec::new();
     for case in cases {
         if catch_unwind(AssertUnwindSafe(|| case.run())).is_err() {

@@ -59,11 +59,7 @@ fn value(word: Word, small: u64, wild: u64, ring: &Ring) -> u64 {
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
-<<<<<<< ours
-        cases: if cfg!(miri) { 4 } else { 3000 },
-=======
         cases: if cfg!(miri) { 2 } else { 3000 },
->>>>>>> theirs
         ..ProptestConfig::default()
     })]
 
