@@ -256,6 +256,11 @@ impl Talk {
                 self.lied |= count % 4 > 0;
                 self.get();
                 self.get();
+                let token = self.next_token;
+                self.next_token += 1;
+                // Refused, if anything was given up.
+                let _ = self.ring.add(token, Shape::PAIR);
+                self.ring.kick();
                 while self.ring.detach().is_some() {}
                 self.reset();
             }

@@ -68,6 +68,7 @@ impl Ring {
             held: BTreeMap::new(),
             back: BTreeSet::new(),
             broken: None,
+            detached: false,
             last: Vec::new(),
         };
         ring.each_outside(|memory, address, len| {

@@ -30,10 +30,8 @@ impl Ring {
                 let refused = self.add(token, Shape::PAIR);
                 assert_eq!(refused, Err(AddErrorKind::Broken(broken)));
             }
-            self.ask(|ring| {
-                ring.driver.publish();
-                ring.driver.kick_prepare();
-            });
+            self.publish();
+            self.kick();
             self.ask(|ring| ring.driver.enable_callbacks());
             self.ask(|ring| ring.driver.enable_callbacks_delayed());
             self.ask(|ring| ring.driver.disable_callbacks());
@@ -50,6 +48,14 @@ impl Ring {
         let detached: BTreeSet<u64> = std::iter::from_fn(|| self.detach()).collect();
         assert_eq!(detached.into_iter().collect::<Vec<_>>(), left);
         self.assert_counts();
+        // From then on nothing goes in.
+        if !left.is_empty() {
+            let refused = self.add(1002, Shape::PAIR);
+            assert!(matches!(
+                refused,
+                Err(AddErrorKind::Broken(_) | AddErrorKind::Detached)
+            ));
+        }
         self.reset();
         let shape = if self.plan.entries == 1 {
             Shape(&[], &[10])

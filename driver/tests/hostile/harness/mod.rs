@@ -90,6 +90,8 @@ pub(crate) struct Ring {
     /// Tokens that came back.
     back: BTreeSet<u64>,
     broken: Option<QueueError>,
+    /// Buffers were detached.
+    detached: bool,
     /// The accesses of the last operation.
     last: Vec<Access>,
 }
@@ -133,7 +135,7 @@ impl Ring {
         self.after();
         match added {
             Ok(capacity) => {
-                assert_eq!(self.broken, None, "a broken queue takes no buffers");
+                assert!(!self.is_closed(), "a broken queue takes no buffers");
                 assert_eq!(capacity, self.driver.free_descriptors());
                 self.held.insert(token, shape.1.iter().sum());
                 self.back.remove(&token);
@@ -141,8 +143,9 @@ impl Ring {
             }
             Err(error) => {
                 assert_eq!((error.token, error.data), (Token(token), token));
-                if let Some(broken) = self.broken {
-                    assert_eq!(error.kind, AddErrorKind::Broken(broken));
+                if self.is_closed() {
+                    let broken = self.broken.map(AddErrorKind::Broken);
+                    assert_eq!(error.kind, broken.unwrap_or(AddErrorKind::Detached));
                     assert_eq!(error.kind.errno(), 5, "EIO");
                 }
                 Err(error.kind)
@@ -154,6 +157,7 @@ impl Ring {
     pub(crate) fn publish(&mut self) {
         self.driver.publish();
         self.after();
+        assert!(!self.is_closed() || self.last.is_empty());
     }
 
     /// `kick`: whether the device was notified.
@@ -162,6 +166,7 @@ impl Ring {
         let kicked = self.driver.kick().unwrap();
         self.after();
         assert_eq!(self.doorbell.rings() - before, usize::from(kicked));
+        assert!(!self.is_closed() || !kicked && self.last.is_empty());
         kicked
     }
 
@@ -180,6 +185,7 @@ impl Ring {
     /// `detach_unused_buf`: the token.
     pub(crate) fn detach(&mut self) -> Option<u64> {
         let unused = self.driver.detach_unused()?;
+        self.detached = true;
         self.after();
         let (token, written) = self.came_back(&unused);
         assert_eq!(written, 0, "an unused buffer was not written");
@@ -214,6 +220,7 @@ impl Ring {
         self.watch.take_log();
         self.watch.set_resetting(false);
         self.broken = None;
+        self.detached = false;
         self.tally.mend();
         for used in &recycled {
             self.held
@@ -241,6 +248,11 @@ impl Ring {
         assert!(accesses <= most, "{accesses} accesses for one operation");
         assert_eq!(self.driver.broken(), self.broken);
         assert_eq!(self.tally.broken(), usize::from(self.broken.is_some()));
+    }
+
+    /// Whether the queue shows the device nothing any more.
+    fn is_closed(&self) -> bool {
+        self.broken.is_some() || self.detached
     }
 
     fn assert_counts(&self) {
