@@ -219,6 +219,9 @@ pub enum Incomplete {
     BegunBefore,
     /// A record that belongs to it, or may belong to it, is missing.
     Lost(Piece),
+    /// It came back, and the kernel skipped the probe that would have told of it: the
+    /// ring's positions do.
+    CompletionMissed,
     /// The queue was reset while it was in flight.
     QueueReset,
     /// Its id was added again though it never came back, and nothing was lost.
@@ -236,6 +239,7 @@ impl Incomplete {
             Self::Lost(Piece::Kick) => "lost_kick",
             Self::Lost(Piece::Callback) => "lost_callback",
             Self::Lost(Piece::Used) => "lost_used",
+            Self::CompletionMissed => "completion_missed",
             Self::QueueReset => "queue_reset",
             Self::IdReused => "id_reused",
             Self::Detached => "detached",
@@ -252,6 +256,9 @@ impl Incomplete {
                 "records were lost during its life, the callback that announced it maybe among them"
             }
             Self::Lost(Piece::Used) => "the record of its return is missing",
+            Self::CompletionMissed => {
+                "completion missed: it came back, but the kernel skipped the probe that tells when"
+            }
             Self::QueueReset => "the queue was reset while it was in flight",
             Self::IdReused => "its id was added again though it never came back",
             Self::Detached => "the driver took it out unused",

@@ -10,7 +10,7 @@
 //! taken to explain that half's jumps. The number is therefore the least that
 //! must have been missed.
 
-use virtscope_record::{Body, Layout, RingIndex};
+use virtscope_record::{Body, Kind, Layout, Missed, RingIndex};
 
 use crate::losses::Continuity;
 
@@ -26,6 +26,8 @@ pub(crate) struct Positions {
     in_flight: Option<u16>,
     driver_absent: u64,
     device_absent: u64,
+    /// Operations that the producer itself found to have been missed.
+    told: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +52,12 @@ impl Positions {
     /// Takes note of an operation; says whether the driver's half jumped over
     /// something. Packed rings number their entries otherwise and are passed by.
     pub(crate) fn observe(&mut self, body: &Body, layout: Layout) -> bool {
+        if let Body::Missed(missed) = body {
+            self.told += u64::from(missed.count);
+            self.skip(missed);
+            // One whose buffer is known touches that buffer's life alone.
+            return missed.head().is_none();
+        }
         if layout == Layout::Packed {
             return false;
         }
@@ -97,18 +105,33 @@ impl Positions {
         }
     }
 
+    /// Moves on over what the producer says was missed, so that it is not found a
+    /// second time.
+    fn skip(&mut self, missed: &Missed) {
+        let expected = match missed.operation() {
+            Some(Kind::Add) => &mut self.add,
+            Some(Kind::Used) => &mut self.used,
+            Some(Kind::Kick) => &mut self.kick,
+            _ => return,
+        };
+        let jump = expected.pass(missed.old, missed.new).max(0);
+        self.driver_absent = self.driver_absent.saturating_add_signed(jump);
+    }
+
     /// A reset starts all positions anew.
     pub(crate) fn restart(&mut self) {
         *self = Self {
             driver_absent: self.driver_absent,
             device_absent: self.device_absent,
+            told: self.told,
             ..Self::default()
         };
     }
 
     /// The least number of operations that were missed.
     pub(crate) fn missed(&self, continuity: &Continuity) -> u64 {
-        self.driver_absent.saturating_sub(continuity.driver_holes)
+        self.told
+            + self.driver_absent.saturating_sub(continuity.driver_holes)
             + self.device_absent.saturating_sub(continuity.device_holes)
     }
 }
@@ -187,6 +210,20 @@ mod tests {
     fn holes_explain_jumps() {
         assert_eq!(missed(&[add(5), add(8)], 1), 1);
         assert_eq!(missed(&[add(5), add(8)], 9), 0);
+    }
+
+    #[test]
+    fn what_the_producer_says_was_missed_is_counted_once() {
+        let told = Body::Missed(Missed {
+            operation: Kind::Used as u16,
+            count: 2,
+            old: RingIndex(65535),
+            new: RingIndex(1),
+            ..Missed::default()
+        });
+        assert_eq!(missed(&[used(65534, 0), told, used(1, 0)], 0), 2);
+        assert_eq!(missed(&[used(65533, 0), told, used(1, 0)], 0), 3);
+        assert_eq!(missed(&[used(65533, 0), told, used(1, 0)], 1), 2);
     }
 
     #[test]

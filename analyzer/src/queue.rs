@@ -160,6 +160,8 @@ impl Queue {
             Body::Taken(taken) => self.lives.taken(record, taken),
             Body::Returned(returned) => self.lives.returned(record, returned),
             Body::InterruptSent(interrupt) => self.lives.interrupt(record, interrupt),
+            Body::Missed(missed) => self.lives.missed(missed),
+            Body::InFlight(found) => self.lives.found_in_flight(record, found, number),
             Body::AddFailed(_)
             | Body::Notify(_)
             | Body::CallbacksDisabled(_)
@@ -184,6 +186,8 @@ impl Queue {
             Body::Used(used) => Some(used.free),
             Body::CallbacksDisabled(switch) | Body::CallbacksEnabled(switch) => Some(switch.free),
             Body::Detach(detach) => Some(detach.free),
+            Body::Missed(missed) => Some(missed.free),
+            Body::InFlight(found) => Some(found.free),
             _ => None,
         };
         if let Some(free) = free {

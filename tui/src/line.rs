@@ -160,6 +160,26 @@ fn body(record: &Record) -> String {
             statistics.missed,
             if statistics.is_final { " final" } else { "" }
         ),
+        Body::Missed(missed) => format!(
+            "{} × {} position {}..{}{}",
+            missed.count,
+            missed.operation().map_or_else(
+                || format!("kind {}", missed.operation),
+                |kind| kind.to_string()
+            ),
+            missed.old,
+            missed.new,
+            missed.head().map_or_else(String::new, |head| format!(
+                " head {head} token {}",
+                record.token()
+            )),
+        ),
+        Body::InFlight(found) => format!(
+            "head {} token {} descriptors {} added before the capture began",
+            found.head,
+            record.token(),
+            found.descriptors
+        ),
         Body::Taken(taken) => format!("head {} position {}", taken.head, taken.position),
         Body::Returned(returned) => format!(
             "head {} position {} written {} B",

@@ -39,8 +39,8 @@ mod tests;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use virtscope_record::{
-    Add, Callback, Detach, Flags, Generation, Layout, Notification, QueueFacts, QueueId, Record,
-    RingIndex, Timestamp, Used,
+    Add, Callback, Detach, Flags, Generation, InFlight, Kind, Layout, Missed, Notification,
+    QueueFacts, QueueId, Record, RingIndex, Timestamp, Used,
 };
 
 use crate::life::{Incomplete, KickDecision, Life, Operation, Piece};
@@ -329,6 +329,39 @@ impl Lives {
             Some(open) => self.ended.push(open.end_incomplete(Incomplete::Detached)),
             None => self.begun_before = self.begun_before.saturating_sub(1),
         }
+    }
+
+    /// Operations left no record. Of a completion whose buffer is known, the life
+    /// ends here; which lives the others were about is not known.
+    pub(crate) fn missed(&mut self, missed: &Missed) {
+        self.begun = true;
+        if missed.operation() != Some(Kind::Used) {
+            return;
+        }
+        if let Some(open) = missed.head().and_then(|head| self.close(head)) {
+            let reason = Incomplete::CompletionMissed;
+            self.ended.push(open.end_incomplete(reason));
+        } else {
+            self.begun_before = self.begun_before.saturating_sub(1);
+        }
+    }
+
+    /// A buffer whose add lies before the capture: it is one of those that the
+    /// facts count, and will end as one begun before.
+    pub(crate) fn found_in_flight(&mut self, record: &Record, found: &InFlight, numbers: &mut u64) {
+        if self.open.contains_key(&found.head) {
+            return;
+        }
+        let mut open = Open::unknown(self.queue, record, found.head);
+        open.found(record, found);
+        open.gaps_at_add = self.holes.mark_at_add();
+        open.life.number = next(numbers);
+        if self.is_9p {
+            open.life.operation = Operation::Unknown9p;
+        }
+        self.begun_before = self.begun_before.saturating_sub(1);
+        self.order.insert(open.life.number);
+        self.open.insert(found.head, open);
     }
 
     /// The queue was reset: nothing in flight survives it.

@@ -1,6 +1,6 @@
 //! A life that has not ended yet.
 
-use virtscope_record::{Add, Flags, QueueId, Record, RingIndex, Timestamp, Used};
+use virtscope_record::{Add, Flags, InFlight, QueueId, Record, RingIndex, Timestamp, Used};
 
 use super::SETTLE_NS;
 use super::announcements::Announcements;
@@ -25,6 +25,8 @@ pub(super) struct Open {
     /// The kick decision was seen, or is known to be missing.
     pub(super) kick_settled: bool,
     pub(super) returned_position: Option<RingIndex>,
+    /// Its add lies before the capture.
+    pub(super) begun_before: bool,
 }
 
 impl Open {
@@ -53,6 +55,21 @@ impl Open {
             full_length: add.readable_bytes,
         };
         open
+    }
+
+    /// The buffer was in flight when tracing began.
+    pub(super) fn found(&mut self, record: &Record, found: &InFlight) {
+        self.begun_before = true;
+        self.life.shape = BufferShape {
+            readable_bytes: found.readable_bytes,
+            writable_bytes: found.writable_bytes,
+            readable_segments: found.readable_segments,
+            writable_segments: found.writable_segments,
+            descriptors: found.descriptors,
+            indirect: record.flags().contains(Flags::INDIRECT),
+        };
+        self.life.process = 0;
+        self.life.thread = 0;
     }
 
     /// A life of which only its end is known.
@@ -90,6 +107,7 @@ impl Open {
             touched: false,
             kick_settled: true,
             returned_position: None,
+            begun_before: false,
         })
     }
 
@@ -230,6 +248,7 @@ impl Open {
         self.note_device_half();
         self.life.overlap_ns = overlap(&self.life.moments);
         self.life.outcome = match phases(&self.life.moments) {
+            _ if self.begun_before => Outcome::Incomplete(Incomplete::BegunBefore),
             None => Outcome::Incomplete(Incomplete::Lost(Piece::Kick)),
             Some(_) if self.touched => Outcome::Incomplete(Incomplete::Lost(Piece::Callback)),
             Some(phases) => Outcome::Complete(phases),

@@ -77,7 +77,12 @@ impl RingTracker {
                 self.advance(detach.head, SlotState::Free);
                 self.pointers.free = Some(detach.free);
             }
-            Body::Notify(_) | Body::Statistics(_) | Body::InterruptSent(_) => {}
+            // A missed operation moved the ring on by a way that is not known.
+            Body::Missed(_)
+            | Body::InFlight(_)
+            | Body::Notify(_)
+            | Body::Statistics(_)
+            | Body::InterruptSent(_) => {}
         }
     }
 

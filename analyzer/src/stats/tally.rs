@@ -88,7 +88,7 @@ impl QueueCounts {
                     self.interrupts.suppressed += 1;
                 }
             }
-            Body::QueueFacts(_) | Body::Statistics(_) => {}
+            Body::QueueFacts(_) | Body::Statistics(_) | Body::Missed(_) | Body::InFlight(_) => {}
         }
     }
 

@@ -37,6 +37,10 @@ pub enum Body {
     Reset(Reset),
     /// [`Kind::Statistics`].
     Statistics(Statistics),
+    /// [`Kind::Missed`].
+    Missed(Missed),
+    /// [`Kind::InFlight`].
+    InFlight(InFlight),
     /// [`Kind::Taken`].
     Taken(Taken),
     /// [`Kind::Returned`].
@@ -347,6 +351,83 @@ impl Statistics {
 }
 
 view! {
+    /// Operations that happened and left no record: the kernel skipped their probe
+    /// (a probe does not nest in another on the same CPU), and the ring's own
+    /// positions or the kernel's counters tell of it.
+    ///
+    /// A missed completion stands in a record of its own, with the buffer's token
+    /// where it is known. The record's time, context and thread are those of the
+    /// operation that found out.
+    pub struct Missed / MissedWire {
+        /// Free descriptors (packed: ring entries) when it was found out.
+        free: u16,
+        /// An errno, else 0.
+        error: u16,
+        /// How many operations, at least; exactly, for completions.
+        count: u32,
+        /// Which operation: the number of its [`Kind`]. See [`Missed::operation`].
+        operation: u16,
+        /// The ring position before the missed operations: available index of an
+        /// add or kick, used index of a completion; packed: offset and wrap. Equal
+        /// to `new` where the operation moves no position.
+        old: RingIndex,
+        /// The ring position after them.
+        new: RingIndex,
+        /// The descriptor or buffer id of a single missed completion or add,
+        /// [`Missed::NO_HEAD`] if not known.
+        head: u16,
+        /// What the device says it wrote, if a single completion was missed and
+        /// its used entry could still be read, else 0.
+        used_length: u32,
+    }
+    reserved 4
+}
+
+impl Missed {
+    /// No ring has a descriptor of this number.
+    pub const NO_HEAD: u16 = u16::MAX;
+
+    /// Which operation was missed, if this version knows it.
+    pub fn operation(&self) -> Option<Kind> {
+        Kind::from_raw(u8::try_from(self.operation).ok()?)
+    }
+
+    /// The descriptor or buffer id, if it is known.
+    pub const fn head(&self) -> Option<u16> {
+        if self.head == Self::NO_HEAD {
+            None
+        } else {
+            Some(self.head)
+        }
+    }
+}
+
+view! {
+    /// A buffer that was in flight when tracing began, as the driver's own
+    /// bookkeeping has it. Its add lies before the capture: when it was, who made
+    /// it and which kick decision covers it is not known.
+    pub struct InFlight / InFlightWire {
+        /// Free descriptors (packed: ring entries) when it was found.
+        free: u16,
+        /// An errno, else 0.
+        error: u16,
+        /// Device-readable bytes; 0 if not known, as the segments then are.
+        readable_bytes: u32,
+        /// Device-writable bytes; 0 if not known.
+        writable_bytes: u32,
+        /// The descriptor or buffer id under which the device will return it.
+        head: u16,
+        /// Device-readable segments, 0 if not known.
+        readable_segments: u16,
+        /// Device-writable segments, 0 if not known.
+        writable_segments: u16,
+        /// Ring descriptors it occupies.
+        descriptors: u16,
+    }
+    reserved 4
+}
+
+view! {
     /// The device took an available buffer.
     pub struct Taken / TakenWire {
         /// Zero: what is free is the driver's to know.
@@ -404,6 +485,8 @@ impl Body {
             Self::QueueFacts(_) => Kind::QueueFacts,
             Self::Reset(_) => Kind::Reset,
             Self::Statistics(_) => Kind::Statistics,
+            Self::Missed(_) => Kind::Missed,
+            Self::InFlight(_) => Kind::InFlight,
             Self::Taken(_) => Kind::Taken,
             Self::Returned(_) => Kind::Returned,
             Self::InterruptSent(_) => Kind::InterruptSent,
@@ -423,6 +506,8 @@ impl Body {
             Self::QueueFacts(view) => view.to_wire(),
             Self::Reset(view) => view.to_wire(),
             Self::Statistics(view) => view.to_wire(),
+            Self::Missed(view) => view.to_wire(),
+            Self::InFlight(view) => view.to_wire(),
             Self::Taken(view) => view.to_wire(),
             Self::Returned(view) => view.to_wire(),
         };
@@ -449,6 +534,8 @@ impl Body {
             }
             Kind::Reset => Self::Reset(Reset::from_wire(bytes)),
             Kind::Statistics => Self::Statistics(Statistics::from_wire(bytes, record.raw_token())),
+            Kind::Missed => Self::Missed(Missed::from_wire(bytes)),
+            Kind::InFlight => Self::InFlight(InFlight::from_wire(bytes)),
             Kind::Taken => Self::Taken(Taken::from_wire(bytes)),
             Kind::Returned => Self::Returned(Returned::from_wire(bytes)),
             Kind::InterruptSent => Self::InterruptSent(Notification::from_wire(bytes)),

@@ -36,6 +36,12 @@ pub enum Kind {
     Reset = 11,
     /// A producer's counters, written regularly and at the end.
     Statistics = 12,
+    /// Operations that happened and left no record, because the kernel skipped
+    /// their probe.
+    Missed = 13,
+    /// A buffer that was in flight when tracing began: its add was before the
+    /// capture.
+    InFlight = 14,
     /// The device took an available buffer.
     Taken = 16,
     /// The device put a buffer into the used ring.
@@ -47,7 +53,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Add,
         Self::AddFailed,
         Self::Kick,
@@ -60,6 +66,8 @@ impl Kind {
         Self::QueueFacts,
         Self::Reset,
         Self::Statistics,
+        Self::Missed,
+        Self::InFlight,
         Self::Taken,
         Self::Returned,
         Self::InterruptSent,
@@ -85,6 +93,8 @@ impl Kind {
             Self::QueueFacts => "queue facts",
             Self::Reset => "reset",
             Self::Statistics => "statistics",
+            Self::Missed => "missed",
+            Self::InFlight => "in flight",
             Self::Taken => "taken",
             Self::Returned => "returned",
             Self::InterruptSent => "interrupt sent",

@@ -25,8 +25,8 @@ mod record;
 mod types;
 
 pub use body::{
-    Add, Body, Callback, CallbackSwitch, Detach, Notification, Notify, QueueFacts, Reset, Returned,
-    Statistics, Taken, Used,
+    Add, Body, Callback, CallbackSwitch, Detach, InFlight, Missed, Notification, Notify,
+    QueueFacts, Reset, Returned, Statistics, Taken, Used,
 };
 pub use header::{FORMAT_VERSION, HeaderError, PseudoHeader};
 pub use kind::{Context, Flags, Kind, Layout, NotificationReason};

@@ -1,0 +1,4 @@
+//! Takes ring-event records from a Linux guest's own virtio drivers.
+//!
+//! The tracer reads and never interprets: what it finds becomes records, the same
+//! ones the reference driver writes, and what they mean is the analyzer's business.
