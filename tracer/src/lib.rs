@@ -2,3 +2,5 @@
 //!
 //! The tracer reads and never interprets: what it finds becomes records, the same
 //! ones the reference driver writes, and what they mean is the analyzer's business.
+
+pub mod btf;

@@ -83,7 +83,7 @@ struct Fuzz {
 }
 
 /// Where there is no unsafe code, the sanitizer would only take time.
-const FUZZ: [Fuzz; 3] = [
+const FUZZ: [Fuzz; 4] = [
     Fuzz {
         package: "captures",
         sanitizer: "none",
@@ -93,6 +93,11 @@ const FUZZ: [Fuzz; 3] = [
         package: "analyzer",
         sanitizer: "none",
         targets: &["p9_decode", "analyze"],
+    },
+    Fuzz {
+        package: "tracer",
+        sanitizer: "none",
+        targets: &["btf"],
     },
     Fuzz {
         package: "driver/device",
