@@ -74,8 +74,19 @@ impl Kind {
     ];
 
     /// The kind with this number, if this version knows it.
-    pub fn from_raw(raw: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == raw)
+    #[inline]
+    pub const fn from_raw(raw: u8) -> Option<Self> {
+        // Every record is asked for its kind: one look instead of a search.
+        const BY_NUMBER: [Option<Kind>; 256] = {
+            let mut kinds = [None; 256];
+            let mut at = 0;
+            while at < Kind::ALL.len() {
+                kinds[Kind::ALL[at] as usize] = Some(Kind::ALL[at]);
+                at += 1;
+            }
+            kinds
+        };
+        BY_NUMBER[raw as usize]
     }
 
     /// The lower-case name used in text and JSON.

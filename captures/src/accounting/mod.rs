@@ -28,7 +28,7 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::AddAssign;
 
-use virtscope_record::{Body, Producer, ProducerId, QueueId, Record, Statistics};
+use virtscope_record::{Body, Kind, Producer, ProducerId, QueueId, Record, Statistics};
 
 use crate::Selection;
 use stream::{Placed, Stream};
@@ -104,11 +104,37 @@ impl fmt::Display for Inconsistencies {
     }
 }
 
+/// Sums over the streams of one queue.
 #[derive(Debug, Default)]
-struct Queue {
-    streams: BTreeMap<ProducerId, Stream>,
+struct QueueSums {
     loss_epoch: u64,
     settled_losses: u64,
+}
+
+/// Where the accounts of one queue and of one of its producers stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    queue: usize,
+    stream: usize,
+}
+
+/// The places that were looked up last, so that hardly a record has to look for
+/// its own.
+#[derive(Debug)]
+struct Recent([Option<(QueueId, ProducerId, Place)>; Recent::LEN]);
+
+impl Recent {
+    const LEN: usize = 64;
+
+    fn slot(
+        &mut self,
+        queue: QueueId,
+        producer: ProducerId,
+    ) -> &mut Option<(QueueId, ProducerId, Place)> {
+        // Producers are 0, 1, 2 or a CPU's number; queues and devices count up.
+        let mixed = producer.0 ^ (queue.index << 2) ^ (queue.device << 4);
+        &mut self.0[usize::from(mixed) % Self::LEN]
+    }
 }
 
 /// Accounts for every record of a capture, per queue and producer.
@@ -133,8 +159,11 @@ struct Queue {
 #[derive(Debug)]
 pub struct Ledger {
     selection: Selection,
-    queues: BTreeMap<QueueId, Queue>,
-    streams: usize,
+    places: BTreeMap<(QueueId, ProducerId), Place>,
+    recent: Recent,
+    queues: Vec<QueueSums>,
+    queue_places: BTreeMap<QueueId, usize>,
+    streams: Vec<Stream>,
     untracked: u64,
     refused_statistics: u64,
 }
@@ -144,8 +173,11 @@ impl Ledger {
     pub const fn new(selection: Selection) -> Self {
         Self {
             selection,
-            queues: BTreeMap::new(),
-            streams: 0,
+            places: BTreeMap::new(),
+            recent: Recent([None; Recent::LEN]),
+            queues: Vec::new(),
+            queue_places: BTreeMap::new(),
+            streams: Vec::new(),
             untracked: 0,
             refused_statistics: 0,
         }
@@ -154,20 +186,27 @@ impl Ledger {
     /// Counts `record` as stored and learns what it says of others.
     pub fn observe(&mut self, record: &Record) {
         let whole = self.selection.is_whole();
-        let Some((mut queue, stream)) = self.stream(record.queue(), record.producer().id()) else {
+        let Some((queue, stream)) = self.stream(record.queue(), record.producer().id()) else {
             self.untracked += 1;
             return;
         };
-        let settled_before = stream.settled_losses(whole);
-        let placed = stream.place(record.sequence());
-        let settled = stream.settled_losses(whole);
-        queue.move_settled(settled_before, settled);
-        match placed {
-            Placed::BehindGap if whole => *queue.loss_epoch += 1,
-            Placed::Impossible => self.untracked += 1,
-            Placed::BehindGap | Placed::InOrder | Placed::Late | Placed::Duplicate => {}
+        if stream.place_next(record.sequence()) {
+            // In its order and with no gap behind it: no loss is believed or
+            // doubted because of it.
+        } else {
+            let settled_before = stream.settled_losses(whole);
+            let placed = stream.place(record.sequence());
+            let settled = stream.settled_losses(whole);
+            queue.move_settled(settled_before, settled);
+            match placed {
+                Placed::BehindGap if whole => queue.loss_epoch += 1,
+                Placed::Impossible => self.untracked += 1,
+                Placed::BehindGap | Placed::InOrder | Placed::Late | Placed::Duplicate => {}
+            }
         }
-        if let Ok(Body::Statistics(statistics)) = record.body() {
+        if record.kind() == Ok(Kind::Statistics)
+            && let Ok(Body::Statistics(statistics)) = record.body()
+        {
             self.learn(record.queue(), &statistics);
         }
     }
@@ -175,7 +214,7 @@ impl Ledger {
     fn learn(&mut self, queue: QueueId, statistics: &Statistics) {
         let selection = self.selection;
         let whole = selection.is_whole();
-        let Some((mut queue, stream)) = self.stream(queue, statistics.about) else {
+        let Some((queue, stream)) = self.stream(queue, statistics.about) else {
             self.refused_statistics += 1;
             return;
         };
@@ -185,36 +224,65 @@ impl Ledger {
         let (lost, settled) = (stream.totals(selection).lost, stream.settled_losses(whole));
         queue.move_settled(settled_before, settled);
         if lost > lost_before {
-            *queue.loss_epoch += 1;
+            queue.loss_epoch += 1;
         }
         if !accepted {
             self.refused_statistics += 1;
         }
     }
 
-    /// The stream of `producer` on `queue`, made if there is room for it. The
-    /// queue comes beside it without its streams being reachable twice.
+    /// The sums of `queue` and the stream of its `producer`, made if there is room
+    /// for it.
+    #[inline]
     fn stream(
         &mut self,
         queue: QueueId,
         producer: ProducerId,
-    ) -> Option<(QueueSums<'_>, &mut Stream)> {
-        let known = self
-            .queues
-            .get(&queue)
-            .is_some_and(|queue| queue.streams.contains_key(&producer));
-        if !known {
-            if self.streams == MAX_STREAMS {
-                return None;
+    ) -> Option<(&mut QueueSums, &mut Stream)> {
+        let place = match *self.recent.slot(queue, producer) {
+            Some((of_queue, of_producer, place))
+                if (of_queue, of_producer) == (queue, producer) =>
+            {
+                place
             }
-            self.streams += 1;
-        }
-        let queue = self.queues.entry(queue).or_default();
-        let sums = QueueSums {
-            loss_epoch: &mut queue.loss_epoch,
-            settled_losses: &mut queue.settled_losses,
+            _ => self.look_up(queue, producer)?,
         };
-        Some((sums, queue.streams.entry(producer).or_default()))
+        let sums = self.queues.get_mut(place.queue)?;
+        Some((sums, self.streams.get_mut(place.stream)?))
+    }
+
+    fn look_up(&mut self, queue: QueueId, producer: ProducerId) -> Option<Place> {
+        let place = match self.places.get(&(queue, producer)) {
+            Some(place) => *place,
+            None if self.streams.len() == MAX_STREAMS => return None,
+            None => {
+                let next = self.queues.len();
+                let of_queue = *self.queue_places.entry(queue).or_insert(next);
+                if of_queue == next {
+                    self.queues.push(QueueSums::default());
+                }
+                let place = Place {
+                    queue: of_queue,
+                    stream: self.streams.len(),
+                };
+                self.streams.push(Stream::default());
+                self.places.insert((queue, producer), place);
+                place
+            }
+        };
+        *self.recent.slot(queue, producer) = Some((queue, producer, place));
+        Some(place)
+    }
+
+    fn sums(&self, queue: QueueId) -> Option<&QueueSums> {
+        self.queues.get(*self.queue_places.get(&queue)?)
+    }
+
+    /// The streams, by queue and producer.
+    fn all_streams(&self) -> impl Iterator<Item = (QueueId, ProducerId, &Stream)> {
+        self.places.iter().filter_map(|((queue, producer), place)| {
+            Some((*queue, *producer, self.streams.get(place.stream)?))
+        })
     }
 
     /// What became of all records.
@@ -227,21 +295,18 @@ impl Ledger {
 
     /// What became of the records of `queue`; all zero for an unknown one.
     pub fn queue_totals(&self, queue: QueueId) -> Totals {
-        self.queues
-            .get(&queue)
-            .map_or_else(Totals::default, |queue| {
-                let streams = queue.streams.values();
-                streams.map(|stream| stream.totals(self.selection)).sum()
-            })
+        let producers = (queue, ProducerId(0))..=(queue, ProducerId(u16::MAX));
+        self.places
+            .range(producers)
+            .filter_map(|(_, place)| self.streams.get(place.stream))
+            .map(|stream| stream.totals(self.selection))
+            .sum()
     }
 
     /// What became of the records of every producer of every queue, in order.
     pub fn per_producer(&self) -> impl Iterator<Item = (QueueId, Producer, Totals)> {
-        self.queues.iter().flat_map(|(id, queue)| {
-            queue
-                .streams
-                .iter()
-                .map(|(producer, stream)| (*id, (*producer).into(), stream.totals(self.selection)))
+        self.all_streams().map(|(queue, producer, stream)| {
+            (queue, producer.into(), stream.totals(self.selection))
         })
     }
 
@@ -250,15 +315,13 @@ impl Ledger {
     /// that are equal was not touched by a loss. A gap that later fills again
     /// has raised it all the same.
     pub fn loss_epoch(&self, queue: QueueId) -> u64 {
-        self.queues.get(&queue).map_or(0, |queue| queue.loss_epoch)
+        self.sums(queue).map_or(0, |queue| queue.loss_epoch)
     }
 
     /// Losses of `queue` that are believed: the producer told of them, or so
     /// many records have passed the gap that nothing can be merely late.
     pub fn settled_losses(&self, queue: QueueId) -> u64 {
-        self.queues
-            .get(&queue)
-            .map_or(0, |queue| queue.settled_losses)
+        self.sums(queue).map_or(0, |queue| queue.settled_losses)
     }
 
     /// Whether every producer's final statistics were seen. If not, records may
@@ -266,10 +329,8 @@ impl Ledger {
     /// A capture that was cut out of another has no tail to know.
     pub fn tail_known(&self) -> bool {
         self.selection.cut
-            || self.queues.values().all(|queue| {
-                queue.streams.iter().all(|(producer, stream)| {
-                    *producer == Producer::Recorder.id() || stream.has_final()
-                })
+            || self.all_streams().all(|(_, producer, stream)| {
+                producer == Producer::Recorder.id() || stream.has_final()
             })
     }
 
@@ -280,11 +341,7 @@ impl Ledger {
             untracked: self.untracked,
             ..Inconsistencies::default()
         };
-        for stream in self
-            .queues
-            .values()
-            .flat_map(|queue| queue.streams.values())
-        {
+        for stream in &self.streams {
             found.duplicates += stream.duplicates();
             found.contradicted_finals += u64::from(stream.contradicts_final());
         }
@@ -292,15 +349,9 @@ impl Ledger {
     }
 }
 
-/// A queue's own sums, beside its streams.
-struct QueueSums<'a> {
-    loss_epoch: &'a mut u64,
-    settled_losses: &'a mut u64,
-}
-
-impl QueueSums<'_> {
+impl QueueSums {
     fn move_settled(&mut self, before: u64, after: u64) {
-        *self.settled_losses = *self.settled_losses + after - before;
+        self.settled_losses = self.settled_losses + after - before;
     }
 }
 

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::time::Duration;
 
 use pcap_file::Endianness;
-use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
@@ -22,9 +21,6 @@ use crate::{CaptureInfo, LINK_TYPE, QueueDescription, Totals};
 
 /// The shortest block: type and the two lengths.
 pub(super) const SHORTEST: usize = 12;
-
-/// Where in an Enhanced Packet Block the packet's data begin.
-pub(super) const PACKET_DATA: usize = 28;
 
 /// How the numbers of a section are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,11 +40,31 @@ impl From<Endianness> for ByteOrder {
 
 impl ByteOrder {
     /// The number at `at`; zero behind the end.
+    #[inline]
     pub(super) fn u32_at(self, bytes: &[u8], at: usize) -> u32 {
         let number = bytes.get(at..).and_then(|rest| rest.first_chunk());
         match self {
             Self::Little => number.map_or(0, |bytes| u32::from_le_bytes(*bytes)),
             Self::Big => number.map_or(0, |bytes| u32::from_be_bytes(*bytes)),
+        }
+    }
+
+    /// The two 16-bit numbers in `bytes`.
+    pub(super) fn u16_pair(self, bytes: [u8; 4]) -> (u32, u32) {
+        let [a, b, c, d] = bytes;
+        let read = match self {
+            Self::Little => u16::from_le_bytes,
+            Self::Big => u16::from_be_bytes,
+        };
+        (read([a, b]).into(), read([c, d]).into())
+    }
+
+    /// The 64-bit number at the start; zero if there is none.
+    pub(super) fn u64_at(self, bytes: &[u8]) -> u64 {
+        let number = bytes.first_chunk();
+        match self {
+            Self::Little => number.map_or(0, |bytes| u64::from_le_bytes(*bytes)),
+            Self::Big => number.map_or(0, |bytes| u64::from_be_bytes(*bytes)),
         }
     }
 
@@ -238,14 +254,6 @@ pub(super) fn record(
         }),
         _ => Ok((record, FRAME_LEN..data.len())),
     }
-}
-
-/// `epb_dropcount`.
-pub(super) fn dropcount(packet: &EnhancedPacketBlock<'_>) -> Option<u64> {
-    packet.options.iter().find_map(|option| match option {
-        EnhancedPacketOption::DropCount(count) => Some(*count),
-        _ => None,
-    })
 }
 
 /// `time` in nanoseconds.

@@ -8,11 +8,13 @@ mod block;
 mod buffer;
 mod follow;
 mod item;
+mod packet;
 mod sniff;
 mod step;
 
 use std::io::Read;
 
+use pcap_file::pcapng::blocks::interface_description::InterfaceTsResolution;
 use pcap_file::pcapng::{Block, PcapNgParser, blocks};
 use virtscope_record::FORMAT_VERSION;
 
@@ -246,6 +248,21 @@ impl<R: Read> CaptureReader<R> {
             self.parser = Some(parser);
             return self.begin_section();
         };
+        if kind == blocks::ENHANCED_PACKET_BLOCK {
+            self.counts.packets += 1;
+            let interface = order.u32_at(bytes, 8);
+            let Some(known) = self.interfaces.get(interface as usize) else {
+                return Ok(Step::Corrupt(PacketProblem::Interface { interface }));
+            };
+            if !known.is_ours {
+                self.counts.foreign_packets += 1;
+                return Ok(Step::Nothing);
+            }
+            return match packet::packet(bytes, order, known.counts_nanos, parser) {
+                Some(packet) => found(&packet, known.queue, self.info.as_ref()),
+                None => Ok(Step::Corrupt(PacketProblem::Block)),
+            };
+        }
         let parsed = parser.next_raw_block(bytes).map(|(_, raw)| raw);
         match kind {
             blocks::SECTION_HEADER_BLOCK => match parsed {
@@ -261,23 +278,6 @@ impl<R: Read> CaptureReader<R> {
                     }
                 }
                 Ok(self.declare_interface())
-            }
-            blocks::ENHANCED_PACKET_BLOCK => {
-                self.counts.packets += 1;
-                let interface = order.u32_at(bytes, 8);
-                let Some(known) = self.interfaces.get(interface as usize) else {
-                    return Ok(Step::Corrupt(PacketProblem::Interface { interface }));
-                };
-                if !known.is_ours {
-                    self.counts.foreign_packets += 1;
-                    return Ok(Step::Nothing);
-                }
-                match parsed.map(|raw| raw.try_into_block(parser.state())) {
-                    Ok(Ok(Block::EnhancedPacket(packet))) => {
-                        found(&packet, known.queue, self.info.as_ref())
-                    }
-                    _ => Ok(Step::Corrupt(PacketProblem::Block)),
-                }
             }
             blocks::SIMPLE_PACKET_BLOCK | blocks::PACKET_BLOCK => {
                 self.counts.packets += 1;
@@ -339,6 +339,8 @@ impl<R: Read> CaptureReader<R> {
             });
         }
         let interface = block::interface(block, id, self.info.is_some());
+        let counts_nanos =
+            block.ts_resolution() == InterfaceTsResolution::NANO && block.ts_offset() == 0;
         if interface.is_ours {
             self.counts.our_interfaces += 1;
         } else {
@@ -348,6 +350,7 @@ impl<R: Read> CaptureReader<R> {
             is_ours: interface.is_ours,
             queue: interface.queue,
             is_finished: false,
+            counts_nanos,
         });
         Step::Interface(interface)
     }

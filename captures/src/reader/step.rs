@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
 use virtscope_record::{FORMAT_VERSION, HeaderError, QueueId, Record};
 
-use super::block::{self, PACKET_DATA};
+use super::block;
+use super::packet::{PACKET_DATA, PacketBlock};
 use super::{Damage, Interface, InterfaceStatistics, PacketProblem, ReadError, SectionStart};
 use crate::CaptureInfo;
 
@@ -15,6 +15,8 @@ pub(super) struct Known {
     pub(super) is_ours: bool,
     pub(super) queue: Option<QueueId>,
     pub(super) is_finished: bool,
+    /// Its packets' times count nanoseconds since 1970, as ours do.
+    pub(super) counts_nanos: bool,
 }
 
 #[derive(Debug, Default)]
@@ -51,17 +53,17 @@ pub(super) struct Found {
 
 /// The record in a packet of ours.
 pub(super) fn found(
-    packet: &EnhancedPacketBlock<'_>,
+    packet: &PacketBlock<'_>,
     queue: Option<QueueId>,
     info: Option<&CaptureInfo>,
 ) -> Result<Step, ReadError> {
-    match block::record(&packet.data, queue) {
+    match block::record(packet.data, queue) {
         Ok((record, payload)) => Ok(Step::Record(Found {
             record,
             payload: PACKET_DATA + payload.start..PACKET_DATA + payload.end,
             original_len: packet.original_len,
-            dropcount: block::dropcount(packet),
-            unix_ns: block::nanos(packet.timestamp),
+            dropcount: packet.dropcount,
+            unix_ns: packet.unix_ns,
         })),
         // Where the section says which format it is, a record that claims
         // another is broken rather than new.
