@@ -21,6 +21,9 @@ const QUEUE_LIMIT: usize = 1024;
 /// Ring slots that a snapshot draws, of all queues together.
 const SLOT_LIMIT: usize = 1 << 20;
 
+/// Queues whose place is remembered.
+const RECENT_QUEUES: usize = 64;
+
 /// How much an analyzer keeps.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -28,7 +31,9 @@ pub struct Options {
     pub recent_lives: usize,
     /// Lives in flight shown in [`Snapshot::in_flight`].
     pub in_flight_lives: usize,
-    /// Bytes of each message kept with its life, at least 64 for 9P's sake.
+    /// Bytes of each message kept with its life. What a message says is read from
+    /// its record, so with 0 nothing is lost but [`Life::request`] and
+    /// [`Life::reply`] themselves.
     pub keep_bytes: usize,
     /// Whether lives that end are kept for [`Analyzer::take_ended`]. Then they
     /// must be taken, or they pile up.
@@ -71,7 +76,9 @@ pub struct Analyzer {
     losses: Losses,
     queues: Vec<Queue>,
     queue_numbers: HashMap<QueueId, usize>,
-    operations: BTreeMap<Operation, RequestStats>,
+    /// The places of queues that were looked up last, by the low bits of their ids.
+    recent_queues: [usize; RECENT_QUEUES],
+    operations: Operations,
     incomplete: BTreeMap<&'static str, (Incomplete, u64)>,
     recent: VecDeque<Arc<Life>>,
     ended: Vec<Arc<Life>>,
@@ -94,7 +101,8 @@ impl Analyzer {
             options,
             queues: Vec::new(),
             queue_numbers: HashMap::new(),
-            operations: BTreeMap::new(),
+            recent_queues: [0; RECENT_QUEUES],
+            operations: Operations::default(),
             incomplete: BTreeMap::new(),
             recent: VecDeque::new(),
             ended: Vec::new(),
@@ -122,7 +130,9 @@ impl Analyzer {
             return;
         };
         match record.body() {
-            Ok(body) => queue.push(record, &body, payload, &mut self.next_number),
+            Ok(body) => {
+                queue.push(record, &body, payload, &mut self.next_number);
+            }
             Err(_) => {
                 // It still has its place in the sequence.
                 self.unknown_records += 1;
@@ -265,48 +275,62 @@ impl Analyzer {
         views
     }
 
+    #[inline]
     fn queue_at(&mut self, id: QueueId) -> Option<usize> {
-        if let Some(at) = self.queue_numbers.get(&id) {
-            return Some(*at);
+        let recent = usize::from(id.index ^ (id.device << 2)) % RECENT_QUEUES;
+        let at = self.recent_queues[recent];
+        if self.queues.get(at).is_some_and(|queue| queue.id == id) {
+            return Some(at);
         }
-        if self.queues.len() == QUEUE_LIMIT {
-            return None;
-        }
-        let at = self.queues.len();
-        self.queues
-            .push(Queue::new(id, self.options.keep_bytes.max(64)));
-        self.queue_numbers.insert(id, at);
+        let at = match self.queue_numbers.get(&id) {
+            Some(at) => *at,
+            None if self.queues.len() == QUEUE_LIMIT => return None,
+            None => {
+                let at = self.queues.len();
+                self.queues.push(Queue::new(id, self.options.keep_bytes));
+                self.queue_numbers.insert(id, at);
+                at
+            }
+        };
+        self.recent_queues[recent] = at;
         Some(at)
     }
 
     /// Counts and keeps the lives that ended on one queue.
+    #[inline]
     fn collect(&mut self, at: usize) {
-        let Some(queue) = self.queues.get_mut(at) else {
+        let Self {
+            options,
+            queues,
+            operations,
+            incomplete,
+            recent,
+            ended,
+            ..
+        } = self;
+        let Some(queue) = queues.get_mut(at) else {
             return;
         };
-        for life in queue.take_ended() {
-            queue.count_life(&life);
-            self.operations
-                .entry(life.operation)
-                .or_default()
-                .record(&life);
+        queue.drain_ended(|life| {
+            operations.of(life.operation).record(life);
             if let Outcome::Incomplete(reason) = life.outcome {
-                self.incomplete
-                    .entry(reason.name())
-                    .or_insert((reason, 0))
-                    .1 += 1;
+                incomplete.entry(reason.name()).or_insert((reason, 0)).1 += 1;
             }
-            let life = Arc::new(life);
-            if self.options.collect_ended {
-                self.ended.push(Arc::clone(&life));
+            // A copy is made only of what somebody keeps.
+            if !options.collect_ended && options.recent_lives == 0 {
+                return;
             }
-            if self.options.recent_lives > 0 {
-                if self.recent.len() >= self.options.recent_lives {
-                    self.recent.pop_front();
+            let life = Arc::new(life.clone());
+            if options.collect_ended {
+                ended.push(Arc::clone(&life));
+            }
+            if options.recent_lives > 0 {
+                if recent.len() >= options.recent_lives {
+                    recent.pop_front();
                 }
-                self.recent.push_back(life);
+                recent.push_back(life);
             }
-        }
+        });
     }
 
     fn oldest_in_flight(&self, most: usize) -> Vec<Arc<Life>> {
@@ -319,5 +343,40 @@ impl Analyzer {
         lives.sort_by_key(|life| life.number);
         lives.truncate(most);
         lives
+    }
+}
+
+/// What is counted of each operation.
+#[derive(Debug, Default)]
+struct Operations {
+    stats: Vec<(Operation, RequestStats)>,
+    /// Where the 9P operations' are, by type number.
+    of_9p: Vec<Option<usize>>,
+}
+
+impl Operations {
+    #[inline]
+    fn of(&mut self, operation: Operation) -> &mut RequestStats {
+        let known = match operation {
+            Operation::P9(kind) => self.of_9p.get(usize::from(kind.0)).copied().flatten(),
+            _ => self.stats.iter().position(|(of, _)| *of == operation),
+        };
+        let at = known.unwrap_or_else(|| {
+            let at = self.stats.len();
+            self.stats.push((operation, RequestStats::default()));
+            if let Operation::P9(kind) = operation {
+                let number = usize::from(kind.0);
+                if self.of_9p.len() <= number {
+                    self.of_9p.resize(number + 1, None);
+                }
+                self.of_9p[number] = Some(at);
+            }
+            at
+        });
+        &mut self.stats[at].1
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(Operation, RequestStats)> {
+        self.stats.iter()
     }
 }

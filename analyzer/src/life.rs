@@ -72,6 +72,37 @@ pub struct Life {
 }
 
 impl Life {
+    /// A life of which nothing is known.
+    pub(crate) fn nothing_known() -> Self {
+        Self {
+            number: 0,
+            queue: QueueId::default(),
+            generation: Generation::default(),
+            head: 0,
+            token: Token::default(),
+            process: 0,
+            thread: 0,
+            context: Context::Unknown,
+            position: None,
+            used_position: None,
+            shape: BufferShape::default(),
+            moments: Moments::default(),
+            kick: None,
+            interrupted: None,
+            used_length: None,
+            outcome: Outcome::InFlight,
+            overlap_ns: 0,
+            device_half_seen: false,
+            operation: Operation::Buffer,
+            request: Message::default(),
+            reply: Message::default(),
+            error: None,
+            data_bytes: 0,
+            out_of_order: false,
+            anomalies: Vec::new(),
+        }
+    }
+
     /// Time from add to used, if both were seen.
     pub fn total_ns(&self) -> Option<u64> {
         Some(self.moments.used?.nanos_since(self.moments.added?))
@@ -314,7 +345,7 @@ impl Operation {
 pub struct Message {
     /// The bytes kept: cut to the capture's snaplen and to
     /// [`Options::keep_bytes`](crate::Options::keep_bytes).
-    pub bytes: Box<[u8]>,
+    pub bytes: Vec<u8>,
     /// How many bytes there were in the buffer.
     pub full_length: u32,
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use virtscope_captures::{Ledger, Selection, Totals};
-use virtscope_record::{Body, Producer, ProducerId, QueueId, Record};
+use virtscope_record::{Producer, ProducerId, QueueId, Record, Statistics};
 
 use crate::snapshot::RecordTotals;
 
@@ -64,7 +64,11 @@ impl From<Totals> for RecordTotals {
 /// Follows the sequences of one queue's producers.
 #[derive(Debug, Default)]
 pub(crate) struct Continuity {
-    streams: HashMap<ProducerId, Stream>,
+    streams: Vec<(ProducerId, Stream)>,
+    /// Where a producer's stream is.
+    places: HashMap<ProducerId, usize>,
+    /// The places that were looked up last, by the low bits of the producer.
+    recent: [usize; RECENT],
     /// Sequence numbers of the driver's half that were passed over.
     pub(crate) driver_holes: u64,
     /// Sequence numbers of the device's half that were passed over.
@@ -89,6 +93,10 @@ struct Stream {
     /// Records that the producer's last statistics say it emitted.
     emitted: u64,
 }
+
+/// Places remembered: as many producers of one queue, if they are CPUs, do not get
+/// into each other's way.
+const RECENT: usize = 32;
 
 /// Producers that are followed: more are not believed to exist on one queue.
 const MAX_STREAMS: usize = 4096;
@@ -118,6 +126,10 @@ impl Continuity {
     /// Nothing, if there are too many producers.
     fn step(&mut self, record: &Record) -> Option<Step> {
         let stream = self.stream(record.producer().id())?;
+        if record.sequence().0 == stream.next as u32 {
+            stream.next = stream.next.saturating_add(1);
+            return Some(Step::Next);
+        }
         let mut number = record.sequence().unwrap_near(stream.next);
         if number > u64::MAX / 2 {
             // Wrapped below zero: nothing lies before the first record.
@@ -137,10 +149,8 @@ impl Continuity {
     }
 
     /// Takes note of what a producer says of itself.
-    pub(crate) fn learn(&mut self, record: &Record) {
-        if let Ok(Body::Statistics(statistics)) = record.body()
-            && let Some(stream) = self.stream(statistics.about)
-        {
+    pub(crate) fn learn(&mut self, statistics: &Statistics) {
+        if let Some(stream) = self.stream(statistics.about) {
             stream.emitted = stream.emitted.max(statistics.emitted);
         }
     }
@@ -165,17 +175,32 @@ impl Continuity {
     }
 
     fn stream(&mut self, producer: ProducerId) -> Option<&mut Stream> {
-        if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&producer) {
-            return None;
+        let recent = usize::from(producer.0) % RECENT;
+        let mut place = self.recent[recent];
+        if self
+            .streams
+            .get(place)
+            .is_none_or(|(of, _)| *of != producer)
+        {
+            place = match self.places.get(&producer) {
+                Some(place) => *place,
+                None if self.streams.len() >= MAX_STREAMS => return None,
+                None => {
+                    self.streams.push((producer, Stream::default()));
+                    self.places.insert(producer, self.streams.len() - 1);
+                    self.streams.len() - 1
+                }
+            };
+            self.recent[recent] = place;
         }
-        Some(self.streams.entry(producer).or_default())
+        self.streams.get_mut(place).map(|(_, stream)| stream)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use virtscope_record::{Common, Notify, Sequence, Statistics};
+    use virtscope_record::{Body, Common, Notify, Sequence};
 
     fn record(producer: Producer, sequence: u32) -> Record {
         Record::new(
@@ -210,14 +235,11 @@ mod tests {
     fn statistics_tell_of_the_tail() {
         let mut continuity = Continuity::default();
         continuity.observe(&record(Producer::DriverHalf, 0));
-        continuity.learn(&Record::new(
-            Common::default(),
-            Body::Statistics(Statistics {
-                about: Producer::DriverHalf.id(),
-                emitted: 2,
-                ..Statistics::default()
-            }),
-        ));
+        continuity.learn(&Statistics {
+            about: Producer::DriverHalf.id(),
+            emitted: 2,
+            ..Statistics::default()
+        });
         assert!(continuity.driver_tail_lost());
         assert!(!continuity.driver_tail_lost());
         assert_eq!(continuity.driver_holes, 1);

@@ -122,6 +122,7 @@ impl Occupancy {
 
     /// Lets time pass at the present levels. Time that goes back is not counted
     /// twice.
+    #[inline]
     pub(crate) fn advance(&mut self, now: Timestamp) {
         let Some(at) = self.at else {
             self.at = Some(now);
@@ -143,17 +144,23 @@ impl Occupancy {
             .hold(at, ns, self.in_flight.now, self.descriptors.now);
     }
 
+    #[inline]
     pub(crate) fn set_in_flight(&mut self, count: u32) {
-        self.in_flight.set(count);
-        self.note_peaks();
+        if count != self.in_flight.now {
+            self.in_flight.set(count);
+            self.note_peaks();
+        }
     }
 
     /// The driver says how many descriptors are free.
     pub(crate) fn set_free(&mut self, free: u16) {
         if let Some(size) = self.size {
-            self.descriptors.set(size.saturating_sub(free).into());
+            let used = size.saturating_sub(free).into();
             self.full = free == 0;
-            self.note_peaks();
+            if used != self.descriptors.now {
+                self.descriptors.set(used);
+                self.note_peaks();
+            }
         }
     }
 
@@ -200,6 +207,9 @@ struct Bins {
     start: Timestamp,
     bin_ns: u64,
     bins: Vec<Bin>,
+    /// The bin that was written to last, and where it begins.
+    filling: usize,
+    filling_from: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -211,12 +221,30 @@ struct Bin {
     descriptors_peak: u32,
 }
 
+impl Bin {
+    #[inline]
+    fn hold(&mut self, ns: u64, in_flight: u32, descriptors: u32) {
+        self.ns += ns;
+        self.in_flight_area += u128::from(in_flight) * u128::from(ns);
+        self.descriptors_area += u128::from(descriptors) * u128::from(ns);
+        self.peak(in_flight, descriptors);
+    }
+
+    #[inline]
+    fn peak(&mut self, in_flight: u32, descriptors: u32) {
+        self.in_flight_peak = self.in_flight_peak.max(in_flight);
+        self.descriptors_peak = self.descriptors_peak.max(descriptors);
+    }
+}
+
 impl Default for Bins {
     fn default() -> Self {
         Self {
             start: Timestamp::default(),
             bin_ns: 1_000_000,
             bins: Vec::new(),
+            filling: 0,
+            filling_from: 0,
         }
     }
 }
@@ -226,27 +254,46 @@ impl Bins {
         self.start = start;
     }
 
+    #[inline]
     fn hold(&mut self, from: Timestamp, ns: u64, in_flight: u32, descriptors: u32) {
-        let mut offset = from.nanos_since(self.start);
+        let offset = from.nanos_since(self.start);
+        // Nearly every stretch lies in the bin that is being filled.
+        if offset.wrapping_sub(self.filling_from) < self.bin_ns
+            && ns <= self.bin_ns - (offset - self.filling_from)
+            && let Some(bin) = self.bins.get_mut(self.filling)
+        {
+            bin.hold(ns, in_flight, descriptors);
+            return;
+        }
+        self.hold_over_bins(offset, ns, in_flight, descriptors);
+    }
+
+    #[cold]
+    fn hold_over_bins(&mut self, mut offset: u64, ns: u64, in_flight: u32, descriptors: u32) {
         let end = offset.saturating_add(ns);
         // Make room first, so that no bin moves meanwhile.
         self.bin_at(end);
         while offset < end {
             let (bin_ns, bin) = (self.bin_ns, self.bin_at(offset));
             let ns = (bin_ns - offset % bin_ns).min(end - offset);
-            bin.ns += ns;
-            bin.in_flight_area += u128::from(in_flight) * u128::from(ns);
-            bin.descriptors_area += u128::from(descriptors) * u128::from(ns);
-            bin.in_flight_peak = bin.in_flight_peak.max(in_flight);
-            bin.descriptors_peak = bin.descriptors_peak.max(descriptors);
+            bin.hold(ns, in_flight, descriptors);
             offset += ns;
         }
+        // What comes next begins where this ended.
+        self.bin_at(end);
     }
 
+    #[inline]
     fn peak(&mut self, at: Timestamp, in_flight: u32, descriptors: u32) {
-        let bin = self.bin_at(at.nanos_since(self.start));
-        bin.in_flight_peak = bin.in_flight_peak.max(in_flight);
-        bin.descriptors_peak = bin.descriptors_peak.max(descriptors);
+        let offset = at.nanos_since(self.start);
+        let bin = if offset.wrapping_sub(self.filling_from) < self.bin_ns
+            && self.filling < self.bins.len()
+        {
+            &mut self.bins[self.filling]
+        } else {
+            self.bin_at(offset)
+        };
+        bin.peak(in_flight, descriptors);
     }
 
     fn bin_at(&mut self, offset: u64) -> &mut Bin {
@@ -257,10 +304,14 @@ impl Bins {
         if number >= self.bins.len() {
             self.bins.resize(number + 1, Bin::default());
         }
+        self.filling = number;
+        self.filling_from = number as u64 * self.bin_ns;
         &mut self.bins[number]
     }
 
     fn halve(&mut self) {
+        // No bin is where it was.
+        (self.filling, self.filling_from) = (usize::MAX, 0);
         self.bin_ns *= 2;
         self.bins = self
             .bins

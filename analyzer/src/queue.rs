@@ -61,7 +61,9 @@ impl Queue {
     /// Takes in one record. `number` is what the next new life is called; it is
     /// moved on if there is one.
     pub(crate) fn push(&mut self, record: &Record, body: &Body, payload: &[u8], number: &mut u64) {
-        self.continuity.learn(record);
+        if let Body::Statistics(statistics) = body {
+            self.continuity.learn(statistics);
+        }
         self.follow(record);
         // Statistics are about all generations. On a queue gone quiet they alone
         // tell that time goes on.
@@ -211,20 +213,27 @@ impl Queue {
         }
     }
 
-    /// Counts a life that ended here.
-    pub(crate) fn count_life(&mut self, life: &Life) {
-        self.requests.record(life);
-        self.counts.record_life(life);
-        if let Some(used) = life.moments.used {
-            let counts = self.rates.at(used);
-            counts.completions += 1;
-            counts.bytes += life.data_bytes;
-        }
-    }
-
-    /// The lives that have ended since this was asked last.
-    pub(crate) fn take_ended(&mut self) -> Vec<Life> {
-        self.lives.take_ended()
+    /// Counts the lives that ended here since this was called last, and shows each
+    /// to `each`.
+    #[inline]
+    pub(crate) fn drain_ended(&mut self, mut each: impl FnMut(&Life)) {
+        let Self {
+            lives,
+            requests,
+            counts,
+            rates,
+            ..
+        } = self;
+        lives.drain_ended(|life| {
+            requests.record(life);
+            counts.record_life(life);
+            if let Some(used) = life.moments.used {
+                let rates = rates.at(used);
+                rates.completions += 1;
+                rates.bytes += life.data_bytes;
+            }
+            each(life);
+        });
     }
 
     /// The stream has ended.

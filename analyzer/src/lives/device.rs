@@ -10,11 +10,28 @@ impl Lives {
     pub(crate) fn taken(&mut self, record: &Record, taken: &Taken) {
         self.device_half_seen = true;
         let time = record.time();
-        let found = self.find_by(taken.head, |open| {
-            open.life.position == Some(taken.position) && open.life.moments.taken.is_none()
-        });
+        let is_it = |open: &Open| {
+            open.life.head == taken.head
+                && open.life.position == Some(taken.position)
+                && open.life.moments.taken.is_none()
+        };
+        // Lives that were used come first, because they are older, unless this one
+        // was added before: then they were over by that time.
+        let in_flight = self.heads.get(taken.head);
+        let is_of_the_open =
+            |open: &Open| is_it(open) && open.life.moments.added.is_some_and(|added| added <= time);
+        let found = in_flight
+            .filter(|id| is_of_the_open(self.pool.at(*id)))
+            .or_else(|| self.settling.ids().find(|id| is_it(self.pool.at(*id))))
+            .or_else(|| in_flight.filter(|id| is_it(self.pool.at(*id))));
         match found {
-            Some(open) => open.life.moments.taken = Some(time),
+            Some(id) => {
+                let open = self.pool.at_mut(id);
+                open.life.moments.taken = Some(time);
+                if open.life.moments.used.is_some() {
+                    self.settling.look_again();
+                }
+            }
             None => self.remember(Early::new(
                 taken.head,
                 time,
@@ -27,17 +44,31 @@ impl Lives {
     pub(crate) fn returned(&mut self, record: &Record, returned: &Returned) {
         self.device_half_seen = true;
         let time = record.time();
-        let found = self.find_by(returned.head, |open| {
-            let moments = &open.life.moments;
-            moments.returned.is_none()
-                && open
-                    .life
+        let is_it = |open: &Open| {
+            let life = &open.life;
+            life.head == returned.head
+                && life.moments.returned.is_none()
+                && life
                     .used_position
                     .is_none_or(|position| position == returned.position)
-                && moments.added.is_some_and(|added| added <= time)
+                && life.moments.added.is_some_and(|added| added <= time)
+        };
+        let used = if self.settling.any_unreturned() {
+            self.settling.ids().find(|id| is_it(self.pool.at(*id)))
+        } else {
+            None
+        };
+        if used.is_some() {
+            self.settling.note_returned();
+        }
+        let found = used.or_else(|| {
+            self.heads
+                .get(returned.head)
+                .filter(|id| is_it(self.pool.at(*id)))
         });
         match found {
-            Some(open) => {
+            Some(id) => {
+                let open = self.pool.at_mut(id);
                 open.returned_position = Some(returned.position);
                 open.life.moments.returned = Some(time);
             }
@@ -56,8 +87,16 @@ impl Lives {
         let time = record.time();
         self.announcements
             .interrupt(self.space, interrupt.old, interrupt.new, time, needed);
-        for open in &mut self.settling {
-            open.interrupt(&self.announcements, self.space);
+        let mut any = false;
+        for id in self.settling.ids() {
+            let open = self.pool.at_mut(id);
+            if open.life.interrupted.is_none() {
+                open.interrupt(&self.announcements, self.space);
+                any |= open.life.interrupted.is_some();
+            }
+        }
+        if any {
+            self.settling.look_again();
         }
         self.settle(time);
     }
@@ -67,11 +106,5 @@ impl Lives {
             self.early.pop_front();
         }
         self.early.push_back(early);
-    }
-
-    pub(super) fn take_early(&mut self, open: &mut Open) {
-        if !self.early.is_empty() {
-            self.early.retain(|early| !early.apply(open));
-        }
     }
 }

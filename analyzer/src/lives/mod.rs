@@ -32,11 +32,12 @@ mod early;
 mod holes;
 mod index_space;
 mod open;
+mod pool;
 mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use virtscope_record::{
     Add, Callback, Detach, Flags, Generation, InFlight, Kind, Layout, Missed, Notification,
@@ -48,14 +49,12 @@ use announcements::Announcements;
 use early::Early;
 use holes::Holes;
 use index_space::IndexSpace;
-use open::Open;
+use pool::{Heads, Id, Pool};
+use settle::Settling;
 
 /// How long a used life waits for its kick decision, and for what the device half
 /// has still to say. If the record of either was lost, no other record may tell.
 const SETTLE_NS: u64 = 10_000_000;
-
-/// Used lives that wait, at most, where the ring's size is not known.
-const SETTLE_LIMIT: usize = 1024;
 
 /// The lives of one queue that have begun and not ended, and those just ending.
 #[derive(Debug)]
@@ -66,18 +65,17 @@ pub(crate) struct Lives {
     size: u16,
     is_9p: bool,
     keep_bytes: usize,
-    /// By id.
-    open: HashMap<u16, Box<Open>>,
-    /// The numbers of the open lives: the smallest was added first.
-    order: BTreeSet<u64>,
+    pool: Pool,
+    /// The lives in flight by id.
+    heads: Heads,
     /// Open or settling lives that no kick decision covers, in order of position.
     unkicked: VecDeque<Unkicked>,
     announcements: Announcements,
     early: VecDeque<Early>,
     /// Used, and waiting for pieces of their own.
-    settling: VecDeque<Box<Open>>,
+    settling: Settling,
     /// Used, and waiting for holes to be filled or confirmed.
-    undecided: VecDeque<Box<Open>>,
+    undecided: VecDeque<Id>,
     holes: Holes,
     /// Whether anything of this generation was seen.
     begun: bool,
@@ -85,14 +83,14 @@ pub(crate) struct Lives {
     begun_before: u16,
     facts_seen: bool,
     device_half_seen: bool,
-    /// Lives that ended, for the caller to take.
-    ended: Vec<Life>,
+    /// Lives that ended, for the caller to look at.
+    ended: Vec<Id>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Unkicked {
     position: RingIndex,
-    head: u16,
+    id: Id,
     number: u64,
 }
 
@@ -105,12 +103,12 @@ impl Lives {
             size: 0,
             is_9p: false,
             keep_bytes,
-            open: HashMap::new(),
-            order: BTreeSet::new(),
+            pool: Pool::default(),
+            heads: Heads::default(),
             unkicked: VecDeque::new(),
             announcements: Announcements::default(),
             early: VecDeque::new(),
-            settling: VecDeque::new(),
+            settling: Settling::default(),
             undecided: VecDeque::new(),
             holes: Holes::default(),
             begun: false,
@@ -138,26 +136,34 @@ impl Lives {
 
     /// Buffers in flight, those begun before the capture included.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.open.len() as u32 + u32::from(self.begun_before)
+        self.pool.in_flight() as u32 + u32::from(self.begun_before)
     }
 
     /// Lives added and not used.
     pub(crate) fn open_count(&self) -> u64 {
-        self.open.len() as u64
+        self.pool.in_flight() as u64
     }
 
-    /// The lives that have ended since this was asked last.
-    pub(crate) fn take_ended(&mut self) -> Vec<Life> {
-        std::mem::take(&mut self.ended)
+    /// Shows the lives that have ended since this was called last, in the order in
+    /// which they ended.
+    #[inline]
+    pub(crate) fn drain_ended(&mut self, mut each: impl FnMut(&Life)) {
+        for id in self.ended.drain(..) {
+            each(&self.pool.at(id).life);
+            self.pool.give_back(id);
+        }
     }
 
     /// The oldest lives in flight, oldest first, as they stand.
     pub(crate) fn open_lives(&self, most: usize) -> Vec<Life> {
-        let mut open: Vec<_> = self.open.values().collect();
-        open.sort_unstable_by_key(|open| open.life.number);
-        open.truncate(most);
-        open.into_iter()
-            .map(|open| open.as_it_stands(&self.announcements, self.space))
+        self.pool
+            .oldest_first()
+            .take(most)
+            .map(|id| {
+                self.pool
+                    .at(id)
+                    .as_it_stands(&self.announcements, self.space)
+            })
             .collect()
     }
 
@@ -177,37 +183,36 @@ impl Lives {
         self.begun = true;
         let head = add.head;
         if let Some(old) = self.close(head) {
-            let reason = if self.holes.is_doubtful(old.gaps_at_add) {
+            let reason = if self.holes.is_doubtful(self.pool.at(old).gaps_at_add) {
                 Incomplete::Lost(Piece::Used)
             } else {
                 Incomplete::IdReused
             };
-            self.ended.push(old.end_incomplete(reason));
+            self.end_incomplete(old, reason);
         }
-        let mut open = Open::added(
-            self.queue,
-            record,
-            add,
-            self.kept(payload),
-            self.holes.mark_at_add(),
-        );
         let number = next(numbers);
-        open.life.number = number;
+        let gaps = self.holes.mark_at_add();
+        let id = self.pool.take();
+        let open = self.pool.at_mut(id);
+        open.added(number, self.queue, record, add, gaps);
+        open.keep_request(cut(payload, self.keep_bytes));
         if self.is_9p {
-            open.decode_request();
+            open.decode_request(payload);
         }
-        self.take_early(&mut open);
+        if !self.early.is_empty() {
+            self.early.retain(|early| !early.apply(open));
+        }
         self.unkicked.push_back(Unkicked {
             position: add.position,
-            head,
+            id,
             number,
         });
         // More than the ring holds are waiting only if kicks are missing.
         if self.unkicked.len() > 1 << 16 {
             self.unkicked.pop_front();
         }
-        self.order.insert(number);
-        self.open.insert(head, open);
+        self.pool.link(id);
+        self.heads.insert(head, id);
         self.settle(record.time());
     }
 
@@ -226,12 +231,18 @@ impl Lives {
                 break;
             }
             self.unkicked.pop_front();
-            if let Some(open) = self.find(waiting.head, waiting.number) {
-                if covered {
-                    open.life.kick = Some(decision);
-                    open.life.moments.kicked = Some(record.time());
-                }
-                open.kick_settled = true;
+            let open = self.pool.at_mut(waiting.id);
+            if open.life.number != waiting.number {
+                // That life is over, and another stands in its place.
+                continue;
+            }
+            if covered {
+                open.life.kick = Some(decision);
+                open.life.moments.kicked = Some(record.time());
+            }
+            open.kick_settled = true;
+            if open.life.moments.used.is_some() {
+                self.settling.look_again();
             }
         }
         self.settle(record.time());
@@ -268,29 +279,29 @@ impl Lives {
             return;
         }
         let callback = self.announced(record, used);
-        let reply = self.kept(payload);
-        let oldest = self.order.first().copied();
-        let Some(mut open) = self.close(used.head) else {
-            self.used_without_add(record, used, reply, numbers);
+        let oldest = self.pool.oldest();
+        let Some(id) = self.close(used.head) else {
+            self.used_without_add(record, used, payload, numbers);
             return;
         };
-        if open.life.token != record.token() {
+        if self.pool.at(id).life.token != record.token() {
             // The records of a return and of an add lie between: whose this was
             // is not known.
-            self.ended
-                .push(open.end_incomplete(Incomplete::Lost(Piece::Used)));
-            self.used_without_add(record, used, reply, numbers);
+            self.end_incomplete(id, Incomplete::Lost(Piece::Used));
+            self.used_without_add(record, used, payload, numbers);
             return;
         }
-        open.life.out_of_order = oldest.is_some_and(|oldest| oldest < open.life.number);
+        let kept = cut(payload, self.keep_bytes);
+        let open = self.pool.at_mut(id);
+        open.life.out_of_order = oldest != Some(id);
         open.gaps_at_used = self.holes.mark();
         open.touched = self.holes.is_touched(open.gaps_at_add);
-        open.used(record, used, callback, reply);
+        open.used(record, used, callback, kept);
         if self.is_9p {
-            open.decode_reply();
+            open.decode_reply(payload);
         }
         open.interrupt(&self.announcements, self.space);
-        self.settling.push_back(open);
+        self.settling.push(id, open);
         self.settle(record.time());
     }
 
@@ -300,13 +311,19 @@ impl Lives {
         if !record.flags().contains(Flags::PACKED) {
             return self.announcements.callback_for(self.space, position);
         }
-        let open = self.open.get(&used.head);
+        let open = self.heads.get(used.head).map(|id| self.pool.at(id));
         let returned = open.and_then(|open| open.life.moments.returned);
         self.announcements
             .packed_callback_for(self.space, position, returned)
     }
 
-    fn used_without_add(&mut self, record: &Record, used: &Used, reply: &[u8], numbers: &mut u64) {
+    fn used_without_add(
+        &mut self,
+        record: &Record,
+        used: &Used,
+        payload: &[u8],
+        numbers: &mut u64,
+    ) {
         let reason = if self.begun_before > 0 {
             self.begun_before -= 1;
             Incomplete::BegunBefore
@@ -315,18 +332,19 @@ impl Lives {
         } else {
             Incomplete::Lost(Piece::Add)
         };
-        let mut open = Open::unknown(self.queue, record, used.head);
-        open.life.number = next(numbers);
+        let id = self.pool.take();
+        let open = self.pool.at_mut(id);
+        open.unknown(next(numbers), self.queue, record, used.head);
         if self.is_9p {
             open.life.operation = Operation::Unknown9p;
         }
-        open.used(record, used, None, reply);
-        self.ended.push(open.end_incomplete(reason));
+        open.used(record, used, None, cut(payload, self.keep_bytes));
+        self.end_incomplete(id, reason);
     }
 
     pub(crate) fn detach(&mut self, detach: &Detach) {
         match self.close(detach.head) {
-            Some(open) => self.ended.push(open.end_incomplete(Incomplete::Detached)),
+            Some(id) => self.end_incomplete(id, Incomplete::Detached),
             None => self.begun_before = self.begun_before.saturating_sub(1),
         }
     }
@@ -338,9 +356,8 @@ impl Lives {
         if missed.operation() != Some(Kind::Used) {
             return;
         }
-        if let Some(open) = missed.head().and_then(|head| self.close(head)) {
-            let reason = Incomplete::CompletionMissed;
-            self.ended.push(open.end_incomplete(reason));
+        if let Some(id) = missed.head().and_then(|head| self.close(head)) {
+            self.end_incomplete(id, Incomplete::CompletionMissed);
         } else {
             self.begun_before = self.begun_before.saturating_sub(1);
         }
@@ -349,60 +366,52 @@ impl Lives {
     /// A buffer whose add lies before the capture: it is one of those that the
     /// facts count, and will end as one begun before.
     pub(crate) fn found_in_flight(&mut self, record: &Record, found: &InFlight, numbers: &mut u64) {
-        if self.open.contains_key(&found.head) {
+        if self.heads.get(found.head).is_some() {
             return;
         }
-        let mut open = Open::unknown(self.queue, record, found.head);
+        let id = self.pool.take();
+        let open = self.pool.at_mut(id);
+        open.unknown(next(numbers), self.queue, record, found.head);
         open.found(record, found);
         open.gaps_at_add = self.holes.mark_at_add();
-        open.life.number = next(numbers);
         if self.is_9p {
             open.life.operation = Operation::Unknown9p;
         }
         self.begun_before = self.begun_before.saturating_sub(1);
-        self.order.insert(open.life.number);
-        self.open.insert(found.head, open);
+        self.pool.link(id);
+        self.heads.insert(found.head, id);
     }
 
     /// The queue was reset: nothing in flight survives it.
     pub(crate) fn reset(&mut self) {
         self.flush_settling();
-        let mut open: Vec<_> = self.open.drain().map(|(_, open)| open).collect();
-        open.sort_unstable_by_key(|open| open.life.number);
-        for open in open {
-            self.ended.push(open.end_incomplete(Incomplete::QueueReset));
+        while let Some(id) = self.pool.oldest() {
+            self.pool.unlink(id);
+            self.heads.remove(self.pool.at(id).life.head);
+            self.end_incomplete(id, Incomplete::QueueReset);
         }
-        self.order.clear();
         self.unkicked.clear();
         self.announcements = Announcements::default();
         self.early.clear();
         self.begun_before = 0;
     }
 
-    fn kept<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
-        payload.get(..self.keep_bytes).unwrap_or(payload)
-    }
-
     /// Takes a life out of those in flight.
-    fn close(&mut self, head: u16) -> Option<Box<Open>> {
-        let open = self.open.remove(&head)?;
-        self.order.remove(&open.life.number);
-        Some(open)
+    fn close(&mut self, head: u16) -> Option<Id> {
+        let id = self.heads.remove(head)?;
+        self.pool.unlink(id);
+        Some(id)
     }
 
-    fn find(&mut self, head: u16, number: u64) -> Option<&mut Open> {
-        self.find_by(head, |open| open.life.number == number)
+    /// Ends a life that is in no list any more.
+    fn end_incomplete(&mut self, id: Id, reason: Incomplete) {
+        self.pool.at_mut(id).end_incomplete(reason);
+        self.ended.push(id);
     }
+}
 
-    /// The life under `head` that `is_it`: those that wait come first, because
-    /// they are older.
-    fn find_by(&mut self, head: u16, is_it: impl Fn(&Open) -> bool) -> Option<&mut Open> {
-        self.settling
-            .iter_mut()
-            .chain(self.open.get_mut(&head))
-            .map(|open| &mut **open)
-            .find(|open| open.life.head == head && is_it(open))
-    }
+fn cut(payload: &[u8], most: usize) -> &[u8] {
+    payload.get(..most).unwrap_or(payload)
 }
 
 /// The next life's number.

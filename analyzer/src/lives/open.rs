@@ -6,6 +6,7 @@ use super::SETTLE_NS;
 use super::announcements::Announcements;
 use super::holes::Gap;
 use super::index_space::IndexSpace;
+use super::pool::Neighbours;
 use crate::life::{
     Announcement, Anomaly, BufferShape, Incomplete, Life, Message, Moments, Operation, Outcome,
     Phases, Piece,
@@ -13,7 +14,7 @@ use crate::life::{
 use crate::p9;
 
 /// A life in the making.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) life: Life,
     /// The latest gap in the driver's half when this was added.
@@ -27,22 +28,44 @@ pub(super) struct Open {
     pub(super) returned_position: Option<RingIndex>,
     /// Its add lies before the capture.
     pub(super) begun_before: bool,
+    /// Lives in flight before and behind it, while it is in flight.
+    pub(super) neighbours: Neighbours,
+    /// Tag and type of the request, if its header was captured.
+    request_9p: Option<(p9::Tag, p9::MessageType)>,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self {
+            life: Life::nothing_known(),
+            gaps_at_add: 0,
+            gaps_at_used: 0,
+            touched: false,
+            kick_settled: true,
+            returned_position: None,
+            begun_before: false,
+            neighbours: Neighbours::default(),
+            request_9p: None,
+        }
+    }
 }
 
 impl Open {
+    /// Begins a life with its add.
     pub(super) fn added(
+        &mut self,
+        number: u64,
         queue: QueueId,
         record: &Record,
         add: &Add,
-        payload: &[u8],
         gaps: Gap,
-    ) -> Box<Self> {
-        let mut open = Self::unknown(queue, record, add.head);
-        open.gaps_at_add = gaps;
-        open.kick_settled = false;
-        open.life.moments.added = Some(record.time());
-        open.life.position = Some(add.position);
-        open.life.shape = BufferShape {
+    ) {
+        self.unknown(number, queue, record, add.head);
+        self.gaps_at_add = gaps;
+        self.kick_settled = false;
+        self.life.moments.added = Some(record.time());
+        self.life.position = Some(add.position);
+        self.life.shape = BufferShape {
             readable_bytes: add.readable_bytes,
             writable_bytes: add.writable_bytes,
             readable_segments: add.readable_segments,
@@ -50,11 +73,7 @@ impl Open {
             descriptors: add.descriptors,
             indirect: record.flags().contains(Flags::INDIRECT),
         };
-        open.life.request = Message {
-            bytes: payload.into(),
-            full_length: add.readable_bytes,
-        };
-        open
+        self.life.request.full_length = add.readable_bytes;
     }
 
     /// The buffer was in flight when tracing began.
@@ -72,11 +91,24 @@ impl Open {
         self.life.thread = 0;
     }
 
-    /// A life of which only its end is known.
-    pub(super) fn unknown(queue: QueueId, record: &Record, head: u16) -> Box<Self> {
-        Box::new(Self {
+    /// Begins a life of which only its end is known.
+    pub(super) fn unknown(&mut self, number: u64, queue: QueueId, record: &Record, head: u16) {
+        // Only the room of the messages is kept from the life before.
+        let message = |old: &mut Message| {
+            let mut bytes = std::mem::take(&mut old.bytes);
+            bytes.clear();
+            Message {
+                bytes,
+                full_length: 0,
+            }
+        };
+        let (request, reply) = (
+            message(&mut self.life.request),
+            message(&mut self.life.reply),
+        );
+        *self = Self {
             life: Life {
-                number: 0,
+                number,
                 queue,
                 generation: record.generation(),
                 head,
@@ -84,31 +116,17 @@ impl Open {
                 process: record.process(),
                 thread: record.thread(),
                 context: record.context(),
-                position: None,
-                used_position: None,
-                shape: BufferShape::default(),
-                moments: Moments::default(),
-                kick: None,
-                interrupted: None,
-                used_length: None,
-                outcome: Outcome::InFlight,
-                overlap_ns: 0,
-                device_half_seen: false,
-                operation: Operation::Buffer,
-                request: Message::default(),
-                reply: Message::default(),
-                error: None,
-                data_bytes: 0,
-                out_of_order: false,
-                anomalies: Vec::new(),
+                request,
+                reply,
+                ..Life::nothing_known()
             },
-            gaps_at_add: 0,
-            gaps_at_used: 0,
-            touched: false,
-            kick_settled: true,
-            returned_position: None,
-            begun_before: false,
-        })
+            ..Self::default()
+        };
+    }
+
+    /// Keeps the start of the request.
+    pub(super) fn keep_request(&mut self, bytes: &[u8]) {
+        self.life.request.bytes.extend_from_slice(bytes);
     }
 
     /// The buffer came back.
@@ -117,7 +135,7 @@ impl Open {
         record: &Record,
         used: &Used,
         callback: Option<Timestamp>,
-        reply: &[u8],
+        kept: &[u8],
     ) {
         let life = &mut self.life;
         // A return that speaks of another entry was another buffer's.
@@ -134,20 +152,20 @@ impl Open {
                 writable: used.writable_bytes,
             });
         }
-        life.reply = Message {
-            bytes: reply.into(),
-            full_length: used.used_length.min(used.writable_bytes),
-        };
+        life.reply.bytes.extend_from_slice(kept);
+        life.reply.full_length = used.used_length.min(used.writable_bytes);
         if life.operation == Operation::Buffer {
             life.data_bytes =
                 u64::from(life.shape.readable_bytes) + u64::from(life.reply.full_length);
         }
     }
 
-    /// Reads what the request is from what was captured of it.
-    pub(super) fn decode_request(&mut self) {
+    /// Reads what the request is from what was captured of it. The bytes are those
+    /// of the record: of what a life keeps there may be less.
+    pub(super) fn decode_request(&mut self, captured: &[u8]) {
         let life = &mut self.life;
-        let decoded = p9::Message::decode(&life.request.bytes, life.request.full_length);
+        let decoded = p9::Message::decode(captured, life.request.full_length);
+        self.request_9p = decoded.map(|message| (message.tag, message.kind)).ok();
         let (operation, malformed) = match decoded {
             Ok(message) if message.kind.is_request() && message.kind.is_known() => {
                 let malformed = matches!(message.end(), p9::End::Malformed { .. });
@@ -165,10 +183,10 @@ impl Open {
     }
 
     /// Reads the reply and holds it against the request.
-    pub(super) fn decode_reply(&mut self) {
+    pub(super) fn decode_reply(&mut self, captured: &[u8]) {
         use p9::MessageType as M;
         let life = &mut self.life;
-        let reply = match p9::Message::decode(&life.reply.bytes, life.reply.full_length) {
+        let reply = match p9::Message::decode(captured, life.reply.full_length) {
             Ok(reply) => reply,
             Err(p9::HeaderError::NotCaptured { .. }) => return,
             Err(_) => {
@@ -185,10 +203,9 @@ impl Open {
         if matches!(kind, M::Rread | M::Rwrite | M::Rreaddir) {
             life.data_bytes = count.unwrap_or(0).into();
         }
-        let Ok(request) = p9::Message::decode(&life.request.bytes, life.request.full_length) else {
+        let Some((request_tag, request_kind)) = self.request_9p else {
             return;
         };
-        let (request_kind, request_tag) = (request.kind, request.tag);
         if tag != request_tag {
             life.anomalies.push(Anomaly::ReplyTag {
                 request: request_tag.0,
@@ -228,23 +245,19 @@ impl Open {
 
     /// The life as it stands, in flight.
     pub(super) fn as_it_stands(&self, announcements: &Announcements, space: IndexSpace) -> Life {
-        let mut open = Self {
-            life: self.life.clone(),
-            ..*self
-        };
+        let mut open = self.clone();
         open.interrupt(announcements, space);
         open.note_device_half();
         open.life
     }
 
-    pub(super) fn end_incomplete(mut self: Box<Self>, reason: Incomplete) -> Life {
+    pub(super) fn end_incomplete(&mut self, reason: Incomplete) {
         self.note_device_half();
         self.life.outcome = Outcome::Incomplete(reason);
-        self.life
     }
 
     /// Ends a life that was used.
-    pub(super) fn end(mut self: Box<Self>) -> Life {
+    pub(super) fn end(&mut self) {
         self.note_device_half();
         self.life.overlap_ns = overlap(&self.life.moments);
         self.life.outcome = match phases(&self.life.moments) {
@@ -253,7 +266,6 @@ impl Open {
             Some(_) if self.touched => Outcome::Incomplete(Incomplete::Lost(Piece::Callback)),
             Some(phases) => Outcome::Complete(phases),
         };
-        self.life
     }
 
     fn note_device_half(&mut self) {

@@ -1,20 +1,90 @@
 //! How used lives end: when they have all there can be, or have waited enough.
 
+use std::collections::VecDeque;
+
 use virtscope_record::{Record, Timestamp};
 
 use super::holes::Gap;
 use super::open::Open;
-use super::{Lives, SETTLE_LIMIT};
+use super::pool::{Id, Pool};
+use super::{Lives, SETTLE_NS};
 use crate::life::{Incomplete, Piece};
 use crate::losses::Step;
 
 /// Used lives that wait for holes to be filled, at most.
 const UNDECIDED_LIMIT: usize = 1024;
 
+/// Used lives that wait for pieces of their own, at most, where the ring's size is
+/// not known.
+const SETTLE_LIMIT: usize = 1024;
+
+/// Used lives that wait for pieces of their own, in the order in which they were
+/// used.
+#[derive(Debug, Default)]
+pub(super) struct Settling {
+    ids: VecDeque<Id>,
+    /// Those of them that the device half has not said to have returned.
+    unreturned: usize,
+    /// One of them got what it waited for, or is new.
+    look_again: bool,
+    /// When the first of them will have waited enough.
+    due: Timestamp,
+}
+
+impl Settling {
+    pub(super) fn push(&mut self, id: Id, open: &Open) {
+        let moments = &open.life.moments;
+        self.unreturned += usize::from(moments.returned.is_none());
+        self.look_again = true;
+        self.ids.push_back(id);
+    }
+
+    /// A life among them got something that it may have waited for.
+    pub(super) fn look_again(&mut self) {
+        self.look_again = true;
+    }
+
+    /// Whether the device half has yet to say of one that it returned it.
+    pub(super) fn any_unreturned(&self) -> bool {
+        self.unreturned > 0
+    }
+
+    /// The device half said so of one of them.
+    pub(super) fn note_returned(&mut self) {
+        self.unreturned = self.unreturned.saturating_sub(1);
+        self.look_again = true;
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
+        self.ids.iter().copied()
+    }
+
+    /// Whether looking at them could end one.
+    fn is_worth_a_look(&self, now: Timestamp, limit: usize) -> bool {
+        !self.ids.is_empty() && (self.look_again || now >= self.due || self.ids.len() > limit)
+    }
+
+    fn remove(&mut self, at: usize, pool: &Pool) -> Option<Id> {
+        let id = self.ids.remove(at)?;
+        if pool.at(id).life.moments.returned.is_none() {
+            self.unreturned = self.unreturned.saturating_sub(1);
+        }
+        Some(id)
+    }
+
+    fn take_all(&mut self) -> VecDeque<Id> {
+        self.unreturned = 0;
+        std::mem::take(&mut self.ids)
+    }
+}
+
 impl Lives {
     /// Takes in where a record of the driver's half stands in its sequence, before
     /// the record itself.
     pub(crate) fn follow(&mut self, record: &Record, step: Step) {
+        if self.holes.follow_next(record, &step) {
+            return;
+        }
         let may_fill = matches!(step, Step::Late(_));
         let confirmed = self.holes.follow(record, step);
         self.confirm(&confirmed);
@@ -38,32 +108,39 @@ impl Lives {
             self.confirm(&confirmed);
             self.decide();
         }
-        if self.settling.is_empty() {
-            return;
-        }
         let limit = match self.size {
             0 => SETTLE_LIMIT,
             size => 2 * usize::from(size),
         };
+        if !self.settling.is_worth_a_look(now, limit) {
+            return;
+        }
+        self.settling.look_again = false;
         let device_half_seen = self.device_half_seen;
-        let mut excess = self.settling.len().saturating_sub(limit);
+        let mut excess = self.settling.ids.len().saturating_sub(limit);
+        let mut first_used: Option<Timestamp> = None;
         let mut at = 0;
-        while let Some(open) = self.settling.get(at) {
+        while let Some(id) = self.settling.ids.get(at).copied() {
+            let open = self.pool.at(id);
             if excess == 0 && open.waits(device_half_seen, now) {
+                let used = open.life.moments.used.unwrap_or_default();
+                first_used = Some(first_used.map_or(used, |first| first.min(used)));
                 at += 1;
                 continue;
             }
             excess = excess.saturating_sub(1);
-            if let Some(open) = self.settling.remove(at) {
-                self.end_or_wait(open);
+            if let Some(id) = self.settling.remove(at, &self.pool) {
+                self.end_or_wait(id);
             }
         }
+        let first_used = first_used.map_or(u64::MAX, Timestamp::as_nanos);
+        self.settling.due = Timestamp::from_nanos(first_used.saturating_add(SETTLE_NS));
     }
 
     /// Used lives wait no longer for pieces of their own.
     pub(super) fn flush_settling(&mut self) {
-        for open in std::mem::take(&mut self.settling) {
-            self.end_or_wait(open);
+        for id in self.settling.take_all() {
+            self.end_or_wait(id);
         }
     }
 
@@ -74,17 +151,14 @@ impl Lives {
         self.confirm(&confirmed);
         self.decide();
         self.flush_settling();
-        let mut touched: Vec<_> = self
-            .open
-            .iter()
-            .filter(|(_, open)| self.holes.is_touched(open.gaps_at_add))
-            .map(|(head, open)| (open.life.number, *head))
+        let touched: Vec<_> = self
+            .pool
+            .oldest_first()
+            .filter(|id| self.holes.is_touched(self.pool.at(*id).gaps_at_add))
             .collect();
-        touched.sort_unstable();
-        for (_, head) in touched {
-            if let Some(open) = self.close(head) {
-                self.ended
-                    .push(open.end_incomplete(Incomplete::Lost(Piece::Used)));
+        for id in touched {
+            if self.close(self.pool.at(id).life.head).is_some() {
+                self.end_incomplete(id, Incomplete::Lost(Piece::Used));
             }
         }
     }
@@ -95,31 +169,36 @@ impl Lives {
         if gaps.is_empty() {
             return;
         }
-        for open in self.settling.iter_mut().chain(&mut self.undecided) {
+        for id in self.settling.ids().chain(self.undecided.iter().copied()) {
+            let open = self.pool.at_mut(id);
             open.touched |= gaps.iter().any(|gap| open.spans(*gap));
         }
     }
 
     /// Looks again at the used lives that wait for holes.
     fn decide(&mut self) {
-        for open in std::mem::take(&mut self.undecided) {
-            self.end_or_wait(open);
+        for id in std::mem::take(&mut self.undecided) {
+            self.end_or_wait(id);
         }
     }
 
     /// Ends a used life if it is known whether a loss touched it.
-    fn end_or_wait(&mut self, open: Box<Open>) {
+    fn end_or_wait(&mut self, id: Id) {
+        let open = self.pool.at_mut(id);
         if open.touched || !self.holes.is_open(open.gaps_at_add, open.gaps_at_used) {
-            self.ended.push(open.end());
+            open.end();
+            self.ended.push(id);
             return;
         }
-        self.undecided.push_back(open);
+        self.undecided.push_back(id);
         if self.undecided.len() > UNDECIDED_LIMIT
-            && let Some(mut oldest) = self.undecided.pop_front()
+            && let Some(oldest) = self.undecided.pop_front()
         {
             // What can't be waited for is not taken for good.
-            oldest.touched = true;
-            self.ended.push(oldest.end());
+            let open = self.pool.at_mut(oldest);
+            open.touched = true;
+            open.end();
+            self.ended.push(oldest);
         }
     }
 }

@@ -39,14 +39,40 @@ impl Latencies {
 
 /// A distribution: the values themselves while they are few, a histogram then, so
 /// that rare operations take little room and are exact.
+///
+/// Histograms are large: each value goes somewhere else in memory than the one
+/// before, which was of another distribution. So values are gathered, and put into
+/// the histogram many at a time.
 #[derive(Clone, Debug, Default)]
 struct Distribution {
     few: Vec<u64>,
     histogram: Option<Box<Histogram<u64>>>,
+    /// Of what is in the histogram.
+    sums: Sums,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
     count: u64,
     sum: u128,
+    /// Meaningless while nothing was counted.
     min: u64,
     max: u64,
+}
+
+impl Sums {
+    fn with(mut self, values: &[u64]) -> Self {
+        if let (0, Some(first)) = (self.count, values.first()) {
+            self.min = *first;
+        }
+        for value in values {
+            self.count += 1;
+            self.sum += u128::from(*value);
+            self.min = self.min.min(*value);
+            self.max = self.max.max(*value);
+        }
+        self
+    }
 }
 
 /// Values kept as they are.
@@ -59,55 +85,73 @@ const DIGITS: u8 = 3;
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
 impl Distribution {
+    #[inline]
     fn record(&mut self, ns: u64) {
-        if self.count == 0 {
-            (self.min, self.max) = (ns, ns);
+        self.few.push(ns);
+        if self.few.len() > FEW {
+            self.gather();
         }
-        self.count += 1;
-        self.sum += u128::from(ns);
-        self.min = self.min.min(ns);
-        self.max = self.max.max(ns);
-        match &mut self.histogram {
-            Some(histogram) => count(histogram, ns),
-            None => self.few.push(ns),
+    }
+
+    #[cold]
+    fn gather(&mut self) {
+        self.sums = self.sums.with(&self.few);
+        if self.histogram.is_none() {
+            self.histogram = Histogram::new(DIGITS).ok().map(Box::new);
         }
-        if self.few.len() > FEW
-            && let Ok(mut histogram) = Histogram::new(DIGITS)
-        {
-            for ns in std::mem::take(&mut self.few) {
-                count(&mut histogram, ns);
+        if let Some(histogram) = &mut self.histogram {
+            for ns in self.few.drain(..) {
+                count(histogram, ns);
             }
-            self.histogram = Some(Box::new(histogram));
         }
     }
 
     fn view(&self) -> Percentiles {
-        if self.count == 0 {
+        let sums = self.sums.with(&self.few);
+        if sums.count == 0 {
             return Percentiles::default();
         }
+        let mut few = self.few.clone();
+        few.sort_unstable();
         let [p50, p90, p99, p99_9] = match &self.histogram {
-            Some(histogram) => self.ranked(histogram.iter_recorded().map(|bucket| {
-                let highest = histogram.highest_equivalent(bucket.value_iterated_to());
-                (highest, bucket.count_at_value())
-            })),
-            None => {
-                let mut few = self.few.clone();
-                few.sort_unstable();
-                self.ranked(few.into_iter().map(|ns| (ns, 1)))
+            Some(histogram) => {
+                let highest = |value| histogram.highest_equivalent(value);
+                let gathered = histogram.iter_recorded().map(|bucket| {
+                    let value = bucket.value_iterated_to();
+                    (highest(value), bucket.count_at_value())
+                });
+                let few = few.into_iter().map(|ns| (highest(ns), 1));
+                sums.ranked(merged(gathered, few))
             }
+            None => sums.ranked(few.into_iter().map(|ns| (ns, 1))),
         };
         Percentiles {
-            count: self.count,
-            min: self.min,
-            mean: self.sum as f64 / self.count as f64,
+            count: sums.count,
+            min: sums.min,
+            mean: sums.sum as f64 / sums.count as f64,
             p50,
             p90,
             p99,
             p99_9,
-            max: self.max,
+            max: sums.max,
         }
     }
+}
 
+/// Two ascending sequences as one.
+fn merged(
+    one: impl Iterator<Item = (u64, u64)>,
+    other: impl Iterator<Item = (u64, u64)>,
+) -> impl Iterator<Item = (u64, u64)> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(a), Some(b)) if b.0 < a.0 => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    })
+}
+
+impl Sums {
     /// The values at the quantiles, in one walk over ascending values and their
     /// counts.
     fn ranked(&self, values: impl Iterator<Item = (u64, u64)>) -> [u64; 4] {
