@@ -6,6 +6,7 @@ use std::sync::Arc;
 use virtscope_captures::Selection;
 use virtscope_record::{QueueId, Record, Timestamp};
 
+use crate::findings::Findings;
 use crate::life::{Incomplete, Life, Operation, Outcome};
 use crate::losses::Losses;
 use crate::notes;
@@ -186,6 +187,43 @@ impl Analyzer {
             recent: self.recent.iter().rev().cloned().collect(),
             in_flight: self.oldest_in_flight(self.options.in_flight_lives),
             notes: notes::of(self, None),
+            findings: self.findings_at(now, false),
+        }
+    }
+
+    /// What is wrong by `now`, which is as for [`snapshot`](Self::snapshot).
+    pub fn findings(&self, now: Option<Timestamp>) -> Findings {
+        self.findings_at(now.max(self.last), false)
+    }
+
+    /// `over`: the stream has ended, and it should be known what was lost at its end.
+    pub(crate) fn findings_at(&self, now: Option<Timestamp>, over: bool) -> Findings {
+        let queues = self.queues().into_iter();
+        Findings::of(
+            queues.map(|queue| (queue, self.doubt(queue, over))),
+            now.or(self.last).unwrap_or_default(),
+        )
+    }
+
+    /// Why on this queue the absence of a record proves nothing, if so.
+    fn doubt(&self, queue: &Queue, over: bool) -> Option<String> {
+        let records = self.queue_records(queue);
+        let gone = |many: u64, what: &str| match many {
+            1 => format!("1 record of this queue was {what}"),
+            _ => format!("{many} records of this queue were {what}"),
+        };
+        if self.options.selection != Selection::WHOLE {
+            Some("the capture holds only a selection of all records".to_owned())
+        } else if records.filtered > 0 {
+            Some(gone(records.filtered, "left out on purpose"))
+        } else if records.lost > 0 {
+            Some(gone(records.lost, "lost"))
+        } else if records.missed > 0 {
+            Some("operations of this queue left no record".to_owned())
+        } else if over && !self.losses.tail_known() {
+            Some("what was lost at the end of the capture is not known".to_owned())
+        } else {
+            None
         }
     }
 

@@ -16,6 +16,7 @@ mod analyzer;
 #[cfg(test)]
 mod analyzer_tests;
 mod errno;
+mod findings;
 mod life;
 mod lives;
 mod losses;
@@ -37,6 +38,7 @@ mod text;
 
 pub use analyzer::{Analyzer, Options};
 pub use errno::Errno;
+pub use findings::{About, Evidence, Finding, FindingCode, Findings, Severity, Undecided};
 pub use life::{
     Announcement, Anomaly, BufferShape, Incomplete, KickDecision, Life, Message, Moments,
     Operation, Outcome, Phases, Piece,

@@ -2,6 +2,7 @@
 
 use virtscope_record::{Body, Flags, Layout, QueueFacts, QueueId, Record, Timestamp};
 
+use crate::findings::Detectors;
 use crate::life::Life;
 use crate::lives::Lives;
 use crate::losses::Continuity;
@@ -35,6 +36,7 @@ pub(crate) struct Queue {
     pub(crate) occupancy: Occupancy,
     pub(crate) continuity: Continuity,
     pub(crate) positions: Positions,
+    pub(crate) detectors: Detectors,
     lives: Lives,
     ring: RingTracker,
     rates: RateWindow,
@@ -52,6 +54,7 @@ impl Queue {
             occupancy: Occupancy::default(),
             continuity: Continuity::default(),
             positions: Positions::default(),
+            detectors: Detectors::default(),
             lives: Lives::new(id, keep_bytes),
             ring: RingTracker::default(),
             rates: RateWindow::default(),
@@ -86,6 +89,7 @@ impl Queue {
         self.join(record, body, payload, number);
         self.occupy(body);
         self.rate(record, body);
+        self.detectors.record(record, body);
     }
 
     /// Takes in a record that cannot be read: only its place in the sequence.
@@ -222,6 +226,7 @@ impl Queue {
             requests,
             counts,
             rates,
+            detectors,
             ..
         } = self;
         lives.drain_ended(|life| {
@@ -232,6 +237,7 @@ impl Queue {
                 rates.completions += 1;
                 rates.bytes += life.data_bytes;
             }
+            detectors.life(life);
             each(life);
         });
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use virtscope_record::{FeatureBits, Generation, Layout, QueueId, Timestamp};
 
+use crate::findings::Findings;
 use crate::life::{Life, Operation};
 use crate::occupancy::OccupancyView;
 use crate::ring::RingModel;
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub in_flight: Vec<Arc<Life>>,
     /// What a reader must know before trusting the numbers: losses, cuts.
     pub notes: Vec<Note>,
+    /// What is wrong at this moment, and what may be.
+    pub findings: Findings,
 }
 
 impl Snapshot {

@@ -161,6 +161,17 @@ impl Stream {
         self.driver(0, Flags::empty(), Body::AddFailed(add), &[])
     }
 
+    /// An add of a request that is refused.
+    pub(crate) fn add_failed_request(&mut self, error: u16) -> &mut Self {
+        let add = Add {
+            free: self.free,
+            error,
+            readable_bytes: 23,
+            ..Add::default()
+        };
+        self.driver(0, Flags::empty(), Body::AddFailed(add), &[])
+    }
+
     pub(crate) fn kick(&mut self, old: u16, new: u16) -> &mut Self {
         self.kick_as(old, new, true, NotificationReason::FlagClear)
     }

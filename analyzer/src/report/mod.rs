@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::analyzer::Analyzer;
+use crate::findings::{Finding, Findings, Undecided};
 use crate::life::Incomplete;
 use crate::notes;
 use crate::queue::Queue;
@@ -21,7 +22,7 @@ use crate::stats::{LatencyView, QueueCounts};
 
 /// The version of the report's form: `major.minor`. A minor version adds fields;
 /// a major one changes or removes some.
-pub const REPORT_SCHEMA_VERSION: &str = "1.0";
+pub const REPORT_SCHEMA_VERSION: &str = "1.1";
 
 /// How the capture that was read ended; for a live run, the default with the
 /// snaplen.
@@ -45,6 +46,10 @@ pub struct CaptureEnd {
 pub struct Report {
     /// The version of this form, `major.minor`.
     pub schema_version: String,
+    /// What is wrong, the worst first; empty if nothing was found.
+    pub findings: Vec<Finding>,
+    /// What may be wrong, for which there is not enough evidence.
+    pub not_enough_evidence: Vec<Undecided>,
     /// Records: emitted = stored + lost + filtered, exactly.
     pub records: RecordTotals,
     /// Requests: the three are disjoint.
@@ -197,8 +202,11 @@ pub struct ErrnoCount {
 impl Report {
     pub(crate) fn new(analyzer: &Analyzer, end: &CaptureEnd) -> Self {
         let records = analyzer.record_totals();
+        let Findings { found, undecided } = analyzer.findings_at(None, true);
         Self {
             schema_version: REPORT_SCHEMA_VERSION.to_owned(),
+            findings: found,
+            not_enough_evidence: undecided,
             records,
             requests: analyzer.request_totals(),
             incomplete_reasons: reasons(analyzer.incomplete_reasons()),

@@ -1,0 +1,172 @@
+//! A request that does not come back, and the oldest there is now.
+
+use std::sync::Arc;
+
+use virtscope_record::Timestamp;
+
+use super::case::{Case, Ended, is_request};
+use super::finding::{Evidence, Found, Verdict};
+use super::{About, Detector, FindingCode, MOST_EVIDENCE, Severity, count};
+use crate::format_duration;
+use crate::life::{Life, Outcome};
+
+/// How long a request may be in flight before it counts as stuck. Slow disks and
+/// busy machines answer within a second; who waits for two has noticed it.
+pub(super) const STUCK_NS: u64 = 2_000_000_000;
+
+pub(super) const ABOUT: About = About {
+    severity: Severity::Error,
+    sentence: "A request was given to the device and did not come back for two seconds or more.",
+    spec: "virtio 1.4 §2.6",
+    advice: "See which phase it is stuck in: before the device took it, look at kicks; in the \
+             device, look at the device's own log; returned and not taken back, look at interrupts.",
+};
+
+/// Requests that were in flight for [`STUCK_NS`] or longer.
+#[derive(Default, Debug)]
+pub(super) struct StuckRequest {
+    /// Those that came back in the end, the longest first.
+    came_back: Vec<Arc<Life>>,
+    count: u64,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+}
+
+impl Detector for StuckRequest {
+    const CODE: FindingCode = FindingCode::StuckRequest;
+
+    #[inline]
+    fn life(&mut self, ended: &Ended<'_>) {
+        let life = ended.life;
+        if let Outcome::Complete(phases) = life.outcome
+            && phases.total_ns() >= STUCK_NS
+            && is_request(life)
+        {
+            self.came_back(life);
+        }
+    }
+
+    fn judge(&self, case: &Case<'_>) -> Verdict {
+        let mut stuck = case.oldest_requests(usize::MAX);
+        stuck.retain(|life| age(life, case) >= STUCK_NS);
+        if let (Some(doubt), false) = (case.doubt, stuck.is_empty()) {
+            if self.count == 0 {
+                let oldest = stuck.first().map_or(0, |life| age(life, case));
+                return Verdict::Undecided(format!(
+                    "{} not seen to come back, the oldest for {}, but {doubt}",
+                    count(stuck.len() as u64, "request was", "requests were"),
+                    format_duration(oldest)
+                ));
+            }
+            stuck.clear();
+        }
+        let total = self.count + stuck.len() as u64;
+        if total == 0 {
+            return Verdict::Nothing;
+        }
+        let stuck: Vec<_> = stuck.into_iter().map(Arc::new).collect();
+        Verdict::Found(Found {
+            summary: self.summary(&stuck, case),
+            count: total,
+            first: self
+                .first
+                .min_with(stuck.first().and_then(|life| life.began())),
+            last: if stuck.is_empty() {
+                self.last
+            } else {
+                Some(case.now)
+            },
+            evidence: self.evidence(&stuck, case),
+        })
+    }
+}
+
+impl StuckRequest {
+    #[cold]
+    fn came_back(&mut self, life: &Life) {
+        self.count += 1;
+        self.first = self.first.or(life.began());
+        self.last = life.moments.used;
+        let at = self
+            .came_back
+            .partition_point(|other| other.total_ns() >= life.total_ns());
+        if at < MOST_EVIDENCE {
+            self.came_back.insert(at, Arc::new(life.clone()));
+            self.came_back.truncate(MOST_EVIDENCE);
+        }
+    }
+
+    fn summary(&self, stuck: &[Arc<Life>], case: &Case<'_>) -> String {
+        match (stuck.first(), self.came_back.first()) {
+            (Some(oldest), _) => format!(
+                "{} in flight, the oldest for {}: {}.",
+                count(stuck.len() as u64, "request is stuck", "requests are stuck"),
+                format_duration(age(oldest, case)),
+                whereabouts(oldest)
+            ),
+            (None, longest) => format!(
+                "{} in flight for two seconds or longer, the longest for {}; they came back.",
+                count(self.count, "request was", "requests were"),
+                format_duration(longest.and_then(|life| life.total_ns()).unwrap_or(0))
+            ),
+        }
+    }
+
+    fn evidence(&self, stuck: &[Arc<Life>], case: &Case<'_>) -> Vec<Evidence> {
+        let stuck = stuck.iter().map(|life| {
+            let text = format!(
+                "{} id {}, in flight for {}: {}",
+                life.operation.name(),
+                life.head,
+                format_duration(age(life, case)),
+                whereabouts(life)
+            );
+            Evidence::at(life.began().unwrap_or_default(), text).of(life)
+        });
+        let came_back = self.came_back.iter().map(|life| {
+            let text = format!(
+                "{} id {} took {}",
+                life.operation.name(),
+                life.head,
+                format_duration(life.total_ns().unwrap_or(0))
+            );
+            Evidence::at(life.began().unwrap_or_default(), text).of(life)
+        });
+        stuck.chain(came_back).take(MOST_EVIDENCE).collect()
+    }
+}
+
+/// How long a life in flight has lasted.
+pub(super) fn age(life: &Life, case: &Case<'_>) -> u64 {
+    life.moments.added.map_or(0, |added| case.since(added))
+}
+
+/// What is known of where a request in flight is.
+pub(super) fn whereabouts(life: &Life) -> &'static str {
+    let moments = &life.moments;
+    match (moments.kicked, moments.taken, moments.returned) {
+        (_, _, Some(_)) => "the device returned it, and the driver has not taken it back",
+        (_, Some(_), None) => "the device took it and has not returned it",
+        (Some(_), None, None) if life.kick.is_some_and(|kick| kick.needed) => {
+            "the device was notified of it and is not known to have taken it"
+        }
+        (Some(_), None, None) => {
+            "the device wanted no notification and is not known to have taken it"
+        }
+        (None, None, None) => "no kick decision was made about it",
+    }
+}
+
+/// The earlier of two moments that there may be.
+trait MinWith {
+    fn min_with(self, other: Self) -> Self;
+}
+
+impl MinWith for Option<Timestamp> {
+    fn min_with(self, other: Self) -> Self {
+        match (self, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Findings about rings.
+
+use virtscope_record::{Body, Flags, Producer, RingIndex, Used};
+
+use super::{findings, ms, none, only};
+use crate::FindingCode::{RingFull, StuckRequest, UsedLength};
+use crate::testing::{Stream, tread};
+
+/// A request in flight from the beginning until `end` ms.
+fn in_flight_for(end: u64) -> Stream {
+    let mut s = Stream::with_facts();
+    s.at(ms(1))
+        .add_message(0, 0, &tread(1, 2, 0, 100))
+        .kick(0, 1);
+    s.at(ms(1 + end));
+    s
+}
+
+#[test]
+fn a_request_in_flight_for_two_seconds_is_stuck() {
+    let finding = only(&mut in_flight_for(2000), StuckRequest);
+    assert_eq!(
+        finding.summary,
+        "1 request is stuck in flight, the oldest for 2.00 s: the device was notified of it and \
+         is not known to have taken it."
+    );
+    assert_eq!(finding.evidence[0].request, Some(0));
+    none(&mut in_flight_for(1999));
+}
+
+#[test]
+fn one_that_came_back_after_two_seconds_was_stuck() {
+    let used_after = |after| {
+        let mut s = in_flight_for(after);
+        s.callback(1, 0).used(0, 0);
+        s
+    };
+    let finding = only(&mut used_after(2500), StuckRequest);
+    assert!(
+        finding.summary.contains("they came back"),
+        "{}",
+        finding.summary
+    );
+    none(&mut used_after(1900));
+}
+
+#[test]
+fn room_for_what_may_come_is_not_stuck() {
+    let mut s = Stream::with_facts();
+    s.at(ms(1)).add(0, 0).kick(0, 1).at(ms(60_000));
+    none(&mut s);
+}
+
+#[test]
+fn after_a_loss_a_missing_return_proves_nothing() {
+    let mut s = Stream::with_facts();
+    s.at(ms(1))
+        .add_message(0, 0, &tread(1, 2, 0, 100))
+        .kick(0, 1);
+    // Its return is lost, and another request goes by.
+    s.at(ms(2)).callback(1, 0).used(0, 0).lose();
+    s.at(ms(3))
+        .add_message(1, 1, &tread(2, 2, 0, 100))
+        .kick(1, 2);
+    s.at(ms(5000));
+    let findings = findings(&mut s);
+    assert_eq!(findings.found, []);
+    assert_eq!(findings.undecided.len(), 1, "{findings:#?}");
+    assert_eq!(findings.undecided[0].code, StuckRequest);
+    let reason = &findings.undecided[0].reason;
+    assert!(
+        reason.ends_with("but 1 record of this queue was lost."),
+        "{reason}"
+    );
+}
+
+/// A thread is refused, and adds its buffer after that many ms.
+fn refused_for(wait: u64) -> Stream {
+    let mut s = Stream::with_facts();
+    s.at(ms(1)).add_failed_request(28);
+    s.at(ms(2)).add_failed_request(28);
+    s.at(ms(1 + wait)).add(0, 0).kick(0, 1);
+    s.at(ms(2 + wait)).callback(1, 0).used(0, 0);
+    s.at(ms(5000)).kick(1, 1);
+    s
+}
+
+#[test]
+fn a_long_wait_for_room_is_a_finding() {
+    let finding = only(&mut refused_for(600), RingFull);
+    assert_eq!(
+        finding.summary,
+        "1 thread waited for room in the ring, during 12 % of the time, at most 600 ms."
+    );
+    assert_eq!(
+        finding.evidence[0].text,
+        "thread 101 waited once, 600 ms in all, 600 ms at most"
+    );
+    none(&mut refused_for(400));
+}
+
+#[test]
+fn many_short_waits_are_a_finding_if_they_fill_the_time() {
+    let waits = |waits: u64, pause| {
+        let mut s = Stream::with_facts();
+        let mut now = 1;
+        for _ in 0..waits {
+            s.at(ms(now)).add_failed_request(28);
+            now += 10;
+            s.at(ms(now)).add(0, 0).kick(0, 0);
+            s.at(ms(now)).detach(0);
+            now += pause;
+        }
+        s
+    };
+    assert_eq!(only(&mut waits(100, 5), RingFull).count, 100);
+    none(&mut waits(100, 30));
+    // Too short a time to say.
+    none(&mut waits(20, 5));
+}
+
+#[test]
+fn a_used_length_beyond_the_buffer_is_a_finding() {
+    let used = |length| {
+        let mut s = Stream::with_facts();
+        s.at(10).add_message(0, 0, &tread(1, 2, 0, 100)).kick(0, 1);
+        let body = Body::Used(Used {
+            used_length: length,
+            writable_bytes: 8192,
+            used_index: RingIndex(1),
+            ..Used::default()
+        });
+        s.at(20).callback(1, 0);
+        s.push(Producer::DriverHalf, 0x1000, Flags::empty(), body, &[]);
+        s
+    };
+    let finding = only(&mut used(8193), UsedLength);
+    assert_eq!(
+        finding.evidence[0].text,
+        "used entry 0 says 8193 bytes for id 0, which has 8192 device-writable"
+    );
+    none(&mut used(8192));
+}
