@@ -105,6 +105,54 @@ impl Deadline {
     }
 }
 
+/// A command that runs beside us, and ends with this.
+#[derive(Debug)]
+pub(crate) struct Background {
+    /// `None` once it has been waited for.
+    child: Option<Child>,
+    group: Pid,
+}
+
+impl Background {
+    /// Starts it, with its output shown unless it was told where that goes.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let child = start(command)?;
+        Ok(Self {
+            group: Pid::from_child(&child),
+            child: Some(child),
+        })
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn is_over(&self) -> bool {
+        self.child.is_none() || is_over(self.group)
+    }
+
+    /// Until it has ended by itself, or is killed at the deadline.
+    ///
+    /// # Errors
+    /// It had to be killed.
+    pub(crate) fn wait(mut self, deadline: Deadline) -> anyhow::Result<ExitStatus> {
+        let child = self.child.take().context("it has been waited for")?;
+        deadline.wait(child)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let mut running = running();
+            end(self.group);
+            running.retain(|other| *other != self.group);
+            drop(running);
+            let _ = child.wait();
+        }
+    }
+}
+
 /// Says what is run, as it can be typed; returns it without the environment.
 fn announce(command: &Command) -> String {
     println!("$ {}", format!("{command:?}").replace('"', ""));
@@ -235,6 +283,31 @@ mod tests {
         // More than a pipe holds.
         let text = Deadline::after(SOON).text_of(&mut shell("seq 100000"));
         assert_eq!(text.unwrap().lines().count(), 100_000);
+    }
+
+    #[test]
+    fn what_runs_beside_us_ends_with_its_value() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut command = shell("echo up; sleep 120 & wait");
+        command.stdout(writer);
+        let background = Background::start(&mut command).unwrap();
+        drop(command);
+        let mut up = [0; 3];
+        reader.read_exact(&mut up).unwrap();
+        assert!(!background.is_over());
+        let began = Instant::now();
+        drop(background);
+        // Nobody is left who could write.
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert!(began.elapsed() < SOON);
+    }
+
+    #[test]
+    fn what_runs_beside_us_can_be_waited_for() {
+        let background = Background::start(&mut shell("exit 3")).unwrap();
+        let status = background.wait(Deadline::after(SOON)).unwrap();
+        assert_eq!(status.code(), Some(3));
     }
 
     #[test]

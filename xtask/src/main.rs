@@ -2,12 +2,14 @@
 
 mod conformance;
 mod demo;
+mod guest;
 mod limit;
 mod ringtest;
 mod screenshot;
 mod steps;
 mod test;
 mod tools;
+mod truth;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,10 @@ enum Chore {
     /// Makes the page in the book from the list of requirements and the citations
     /// beside the tests.
     Conformance(conformance::ConformanceArgs),
+    /// Boot a real kernel in an emulated machine and run a command in it.
+    ///
+    /// The guest has busybox, a current `virtscope` and the folder /share.
+    Guest(guest::GuestArgs),
     /// Run our rings on two threads beside Linux's tools/virtio/ringtest.
     Ringtest(ringtest::RingtestArgs),
     /// Make the README's picture from the running program.
@@ -41,6 +47,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(args) => test::test(&args),
         Chore::Conformance(args) => conformance::conformance(&args),
+        Chore::Guest(args) => guest::guest(&args),
         Chore::Ringtest(args) => ringtest::ringtest(&args),
         Chore::Screenshot(args) => screenshot::screenshot(&args).map(|()| true),
     };

@@ -9,9 +9,11 @@ use clap::Args;
 
 use crate::conformance::check;
 use crate::demo::demo;
+use crate::guest::Kernel;
 use crate::limit::{Deadline, LIMIT};
 use crate::steps::{Failure, Steps};
 use crate::tools::{DebianTool, NIGHTLY, cargo_fuzz, debian, is_there, miri};
+use crate::truth::truth;
 
 /// Set for tests that need a program: without it they fail when it is missing.
 const ALLOW_MISSING: &str = "VIRTSCOPE_ALLOW_MISSING";
@@ -227,6 +229,17 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
     steps.step("the demo, its capture and its report", |deadline| {
         demo(&root, deadline)
     });
+    for kernel in Kernel::ALL {
+        let name = format!("guests: Linux {}", kernel.version());
+        let mut moved = None;
+        steps.step(&name, |deadline| {
+            moved = truth(kernel, deadline)?;
+            Ok(())
+        });
+        if let Some(moved) = moved {
+            steps.note(moved);
+        }
+    }
     steps.step("conformance: what virtio 1.4 requires is shown", |_| {
         Ok(check(&root)?)
     });

@@ -1,0 +1,245 @@
+//! A machine for a guest: which kernel on which devices, as QEMU's command line.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use super::kernel::Kernel;
+
+/// The emulator.
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
+
+/// QEMU's trace events that say what its half of a queue does.
+pub(crate) const QUEUE_EVENTS: &[&str] = &[
+    "virtqueue_*",
+    "virtio_notify",
+    "virtio_queue_notify",
+    "virtio_set_status",
+];
+
+/// A virtio device that a guest can have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Device {
+    /// The shared folder, over 9P.
+    #[value(name = "9p")]
+    P9,
+    /// A disk of 64 MiB, `/dev/vda`.
+    Blk,
+    /// A network without an outside: 10.0.2.2 answers pings, and 10.0.2.100 sends
+    /// back what port 7 gets.
+    Net,
+    /// A console, `/dev/hvc0`.
+    Console,
+    /// A source of entropy, `/dev/hwrng`.
+    Rng,
+    /// A memory balloon.
+    Balloon,
+    /// A SCSI controller with a disk of 64 MiB.
+    Scsi,
+    /// A keyboard.
+    Input,
+}
+
+/// What to boot.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    pub(crate) kernel: Kernel,
+    pub(crate) cpus: u32,
+    /// In MiB.
+    pub(crate) memory: u32,
+    /// Offer `VIRTIO_F_RING_PACKED`.
+    pub(crate) packed: bool,
+    /// Take notifications by an eventfd, beside the vCPU: QEMU's default.
+    pub(crate) ioeventfd: bool,
+    pub(crate) devices: Vec<Device>,
+    /// Patterns of QEMU's trace events that go into its log.
+    pub(crate) events: Vec<String>,
+    /// A disk image for `/dev/sda`, which is no virtio device.
+    pub(crate) disk: Option<PathBuf>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            kernel: Kernel::V6_12,
+            cpus: 1,
+            memory: 512,
+            packed: false,
+            ioeventfd: true,
+            devices: vec![Device::P9, Device::Blk, Device::Net],
+            events: Vec::new(),
+            disk: None,
+        }
+    }
+}
+
+/// The files that a running guest is about.
+#[derive(Debug)]
+pub(crate) struct Files<'a> {
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+    /// The folder that the guest sees as `/share`.
+    pub(crate) share: &'a Path,
+    /// A folder for all the rest: disks, sockets, what is printed.
+    pub(crate) folder: &'a Path,
+}
+
+impl Files<'_> {
+    pub(crate) fn agent(&self) -> PathBuf {
+        self.folder.join("agent")
+    }
+    pub(crate) fn qmp(&self) -> PathBuf {
+        self.folder.join("qmp")
+    }
+    /// What the guest's kernel prints.
+    pub(crate) fn console(&self) -> PathBuf {
+        self.folder.join("console")
+    }
+    /// QEMU's own log, with what was traced.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+    /// The disk of a device.
+    pub(crate) fn disk(&self, device: Device) -> PathBuf {
+        self.folder.join(match device {
+            Device::Scsi => "scsi.disk",
+            _ => "blk.disk",
+        })
+    }
+}
+
+impl Machine {
+    /// The command line. QEMU connects to the two sockets, which must be listened
+    /// on.
+    pub(crate) fn command(&self, files: &Files<'_>) -> Command {
+        let mut qemu = Command::new(QEMU);
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+        qemu.args(["-machine", "q35", "-accel", "tcg", "-no-reboot"]);
+        qemu.args(["-m", &self.memory.to_string()]);
+        qemu.args(["-smp", &self.cpus.to_string()]);
+        qemu.arg("-kernel").arg(files.kernel);
+        qemu.arg("-initrd").arg(files.initramfs);
+        qemu.args(["-append", "console=ttyS0 panic=-1 reboot=t quiet"]);
+
+        let console = format!("file,id=console,path={}", value(&files.console()));
+        qemu.args(["-chardev", &console, "-serial", "chardev:console"]);
+        let agent = format!("socket,id=agent,path={}", value(&files.agent()));
+        qemu.args(["-chardev", &agent, "-serial", "chardev:agent"]);
+        let qmp = format!("socket,id=qmp,path={}", value(&files.qmp()));
+        qemu.args(["-chardev", &qmp, "-mon", "chardev=qmp,mode=control"]);
+
+        qemu.arg("-D").arg(files.log());
+        if !self.events.is_empty() {
+            qemu.args(["-msg", "timestamp=on"]);
+        }
+        for events in &self.events {
+            qemu.args(["-trace", events]);
+        }
+        for device in &self.devices {
+            self.add(*device, files, &mut qemu);
+        }
+        if let Some(disk) = &self.disk {
+            let drive = format!("if=none,id=sda,format=raw,snapshot=on,file={}", value(disk));
+            qemu.args(["-drive", &drive, "-device", "ide-hd,drive=sda"]);
+        }
+        qemu
+    }
+
+    fn add(&self, device: Device, files: &Files<'_>, qemu: &mut Command) {
+        let disk = |id: &str| {
+            let file = value(&files.disk(device));
+            format!("if=none,id={id},format=raw,file={file}")
+        };
+        match device {
+            Device::P9 => {
+                let share = value(files.share);
+                let share =
+                    format!("local,id=share,path={share},security_model=none,multidevs=remap");
+                qemu.args(["-fsdev", &share]);
+                self.plug(qemu, "virtio-9p-pci,fsdev=share,mount_tag=share");
+            }
+            Device::Blk => {
+                qemu.args(["-drive", &disk("vda")]);
+                self.plug(qemu, "virtio-blk-pci,drive=vda");
+            }
+            Device::Net => {
+                // Restricted: nothing of the host's network is there.
+                let network = "user,id=eth0,restrict=on,guestfwd=tcp:10.0.2.100:7-cmd:cat";
+                qemu.args(["-netdev", network]);
+                self.plug(qemu, "virtio-net-pci,netdev=eth0");
+            }
+            Device::Console => {
+                qemu.args(["-chardev", "null,id=hvc0"]);
+                self.plug(qemu, "virtio-serial-pci");
+                qemu.args(["-device", "virtconsole,chardev=hvc0"]);
+            }
+            Device::Rng => self.plug(qemu, "virtio-rng-pci"),
+            Device::Balloon => self.plug(qemu, "virtio-balloon-pci"),
+            Device::Scsi => {
+                qemu.args(["-drive", &disk("scsi")]);
+                self.plug(qemu, "virtio-scsi-pci");
+                qemu.args(["-device", "scsi-hd,drive=scsi"]);
+            }
+            Device::Input => self.plug(qemu, "virtio-keyboard-pci"),
+        }
+    }
+
+    fn plug(&self, qemu: &mut Command, device: &str) {
+        let on_off = |on: bool| if on { "on" } else { "off" };
+        let kind = device.split(',').next().unwrap_or_default();
+        let mut options = format!("{device},packed={}", on_off(self.packed));
+        // A keyboard is no older than virtio 1.0, and has no choice.
+        if kind != "virtio-keyboard-pci" {
+            options.push_str(",disable-legacy=on");
+        }
+        // These two take their notifications on the vCPU in any case.
+        if !["virtio-keyboard-pci", "virtio-rng-pci"].contains(&kind) {
+            options.push_str(",ioeventfd=");
+            options.push_str(on_off(self.ioeventfd));
+        }
+        qemu.args(["-device", &options]);
+    }
+}
+
+/// A path as the value of an option: a comma in it is doubled.
+fn value(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_in_a_path_stays_in_the_path() {
+        assert_eq!(value(Path::new("/a,b/c")), "/a,,b/c");
+    }
+
+    #[test]
+    fn every_device_is_offered_packed_where_that_is_wanted() {
+        let machine = Machine {
+            devices: Device::value_variants().to_vec(),
+            packed: true,
+            ioeventfd: false,
+            ..Machine::default()
+        };
+        let nowhere = Path::new("/nowhere");
+        let command = machine.command(&Files {
+            kernel: nowhere,
+            initramfs: nowhere,
+            share: nowhere,
+            folder: nowhere,
+        });
+        let virtio: Vec<_> = command
+            .get_args()
+            .filter_map(|argument| argument.to_str())
+            .filter(|argument| argument.starts_with("virtio-"))
+            .collect();
+        assert_eq!(virtio.len(), machine.devices.len());
+        for device in virtio {
+            assert!(device.contains(",packed=on"), "{device}");
+            assert!(!device.contains("ioeventfd=on"), "{device}");
+        }
+    }
+}

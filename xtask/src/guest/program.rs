@@ -1,0 +1,49 @@
+//! Our program as guests run it: statically linked against musl.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::limit::Deadline;
+use crate::steps::Failure;
+use crate::tools::is_there;
+
+const TARGET: &str = "x86_64-unknown-linux-musl";
+/// Optimised, because emulation is slow; without what takes long to build.
+const PROFILE: &str = "guest";
+
+/// Builds it.
+pub(crate) fn build(root: &Path, deadline: Deadline) -> Result<PathBuf, Failure> {
+    target(deadline)?;
+    let folder = root.join("target");
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["build", "--locked", "--package", "virtscope"])
+        .args(["--target", TARGET, "--profile", PROFILE, "--target-dir"])
+        .arg(&folder)
+        .current_dir(root);
+    deadline.run(&mut cargo)?;
+    Ok(folder.join(TARGET).join(PROFILE).join("virtscope"))
+}
+
+/// Makes sure that there is a standard library for it.
+fn target(deadline: Deadline) -> Result<(), Failure> {
+    let is_there_now = || {
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--print", "target-libdir", "--target", TARGET]);
+        deadline
+            .text_of(&mut rustc)
+            .is_ok_and(|folder| Path::new(folder.trim()).exists())
+    };
+    if is_there_now() {
+        return Ok(());
+    }
+    let ask = format!("the standard library of {TARGET} (rustup target add {TARGET})");
+    if !is_there("rustup") {
+        return Err(Failure::Missing(ask));
+    }
+    match deadline.run(Command::new("rustup").args(["target", "add", TARGET])) {
+        Ok(()) if is_there_now() => Ok(()),
+        Ok(()) => Err(Failure::Missing(ask)),
+        Err(error) => Err(Failure::Missing(format!("{ask}: {error:#}"))),
+    }
+}
