@@ -5,7 +5,7 @@ use nom::number::complete::{le_u16, le_u64, u8};
 use nom::{IResult, Parser};
 
 use super::Qid;
-use super::message::qid;
+use super::wire::qid;
 
 /// One name in a directory: `qid[13] offset[8] type[1] name[s]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -21,7 +21,7 @@ pub enum End {
         /// What is wrong.
         problem: Problem,
     },
-    /// The message's type is none that is decoded; its header is all there is.
+    /// The message's type is none that 9P has; its header is all there is.
     NotDecoded,
 }
 
@@ -35,6 +35,15 @@ pub enum Problem {
     Trailing {
         /// How many.
         bytes: usize,
+    },
+    /// The bytes here are no whole directory entry.
+    NotAnEntry,
+    /// The size that stands here is not what follows.
+    Size {
+        /// What it says.
+        says: u64,
+        /// Bytes that follow.
+        follow: u64,
     },
     /// The message is longer than the buffer it stands in.
     LargerThanBuffer {
@@ -58,6 +67,10 @@ impl fmt::Display for End {
                 match problem {
                     Problem::BeyondEnd => f.write_str("the message ends before it does"),
                     Problem::Trailing { bytes } => write!(f, "{bytes} bytes too many"),
+                    Problem::NotAnEntry => f.write_str("no whole directory entry stands there"),
+                    Problem::Size { says, follow } => {
+                        write!(f, "it says {says} bytes, and {follow} follow")
+                    }
                     Problem::LargerThanBuffer { buffer } => {
                         write!(f, "larger than the buffer's {buffer} bytes")
                     }

@@ -9,9 +9,10 @@ use nom::multi::length_data;
 use nom::number::streaming::{le_u16, le_u32, le_u64, u8};
 use nom::{Err, IResult, Needed, Parser};
 
+use super::body::{self, Body, fields_of};
 use super::end::{End, Problem};
-use super::layout::{Shape, Spec, fields_of};
-use super::{Fid, Field, MessageType, Qid, Tag, Value};
+use super::layout::{Shape, Spec};
+use super::{Dialect, DirectoryEntries, Fid, Field, MessageType, Qid, Tag, Text, Value};
 use crate::errno::Errno;
 
 /// Bytes of size, type and tag.
@@ -33,6 +34,8 @@ pub struct Message<'a> {
     bytes: &'a [u8],
     /// Bytes of the buffer it stands in.
     full_length: u32,
+    /// How it is to be read.
+    dialect: Dialect,
 }
 
 /// Bytes without a 9P header.
@@ -62,7 +65,8 @@ pub enum HeaderError {
 
 impl<'a> Message<'a> {
     /// The message at the start of `bytes`, which are what was captured of a
-    /// buffer of `full_length` bytes.
+    /// buffer of `full_length` bytes. It is read as 9P2000.L; see
+    /// [`in_dialect`](Self::in_dialect).
     ///
     /// # Errors
     /// Bytes that hold no header.
@@ -88,7 +92,72 @@ impl<'a> Message<'a> {
             tag: Tag(tag),
             bytes: bytes.get(..size as usize).unwrap_or(bytes),
             full_length: full_length.max(u32::try_from(bytes.len()).unwrap_or(u32::MAX)),
+            dialect: Dialect::Linux,
         })
+    }
+
+    /// The same message, to be read as one of this dialect.
+    #[must_use]
+    pub const fn in_dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// How it is read.
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// All it says, if it is whole. Of data at its end (of a read, a write, a
+    /// directory) some or all may have been cut by the capture.
+    ///
+    /// # Errors
+    /// How far the fields go, and why no further.
+    pub fn body(&self) -> Result<Body<'a>, End> {
+        self.whole_body().ok_or_else(|| self.end_by_fields())
+    }
+
+    #[inline]
+    fn whole_body(&self) -> Option<Body<'a>> {
+        let input = self.bytes.get(HEADER_LEN..)?;
+        let (rest, body) = body::parse(self.kind, input, self.dialect)?.ok()?;
+        let missing = match body.data() {
+            Some(data) => u64::from(data.declared) - data.bytes.len() as u64,
+            None => 0,
+        };
+        let end = (self.bytes.len() - rest.len()) as u64 + missing;
+        (rest.is_empty() && end == u64::from(self.size) && self.size <= self.full_length)
+            .then_some(body)
+    }
+
+    /// Everything that can be said of its soundness: all its fields, the entries of a
+    /// directory, and whether its strings are what the protocol wants.
+    pub fn check(&self) -> Check {
+        let body = match self.body() {
+            Ok(body) => body,
+            Err(end) => {
+                return Check {
+                    end,
+                    unsound_text: None,
+                };
+            }
+        };
+        let mut unsound_text = None;
+        let mut look = |name, text: Text<'_>| {
+            if unsound_text.is_none() && !text.is_sound() {
+                unsound_text = Some(name);
+            }
+        };
+        body.each_text(&mut look);
+        if let Body::Rreaddir(readdir) = body {
+            for entry in DirectoryEntries::new(readdir.data.bytes) {
+                look("name", Text(entry.name));
+            }
+        }
+        Check {
+            end: self.end_of(&body),
+            unsound_text,
+        }
     }
 
     /// Size, type and tag as fields, for a detailed view.
@@ -114,9 +183,62 @@ impl<'a> Message<'a> {
 
     /// How decoding ends.
     pub fn end(&self) -> End {
+        match self.whole_body() {
+            Some(body) => self.end_of(&body),
+            None => self.end_by_fields(),
+        }
+    }
+
+    /// How decoding ends where the fields themselves are sound.
+    fn end_of(&self, body: &Body<'_>) -> End {
+        let Some(data) = body.data() else {
+            return End::Whole;
+        };
+        if data.bytes.len() < data.declared as usize {
+            return End::Truncated { field: "data" };
+        }
+        if let Body::Rreaddir(_) = body {
+            let mut entries = DirectoryEntries::new(data.bytes);
+            entries.by_ref().for_each(drop);
+            let rest = entries.rest().len();
+            if rest > 0 {
+                return End::Malformed {
+                    field: "data",
+                    offset: self.bytes.len() - rest,
+                    problem: Problem::NotAnEntry,
+                };
+            }
+        }
+        End::Whole
+    }
+
+    fn end_by_fields(&self) -> End {
         let mut fields = self.fields();
         fields.by_ref().for_each(drop);
-        fields.end()
+        match fields.end() {
+            // Every field is there: what is wrong is how they fit together.
+            End::Whole if fields_of(self.kind).is_some() => self.end_of_stat(),
+            end => end,
+        }
+    }
+
+    /// What is wrong with a message whose `stat` structure does not fill the bytes
+    /// that its sizes say.
+    fn end_of_stat(&self) -> End {
+        for name in ["nstat", "size"] {
+            if let Some(field) = self.fields().find(|field| field.name == name)
+                && let Value::Number(says) = field.value
+                && let follow = u64::from(self.size) - field.range.end as u64
+                && says != follow
+            {
+                return End::Malformed {
+                    field: name,
+                    offset: field.range.start,
+                    problem: Problem::Size { says, follow },
+                };
+            }
+        }
+        End::Whole
     }
 
     /// The value of the first field called `name`, if it was captured.
@@ -134,12 +256,20 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// The error of an `Rlerror`.
+    /// The error of an `Rlerror`, or of an `Rerror` of 9P2000.u.
     pub fn errno(&self) -> Option<Errno> {
-        match (self.kind, self.value("ecode")) {
-            (MessageType::Rlerror, Some(Value::Errno(errno))) => Some(errno),
-            _ => None,
+        if !matches!(self.kind, MessageType::Rlerror | MessageType::Rerror) {
+            return None;
         }
+        self.fields().find_map(|field| match field.value {
+            Value::Errno(errno) => Some(errno),
+            _ => None,
+        })
+    }
+
+    /// Whether it answers any request, by saying that it failed.
+    pub const fn is_error(&self) -> bool {
+        matches!(self.kind, MessageType::Rlerror | MessageType::Rerror)
     }
 
     /// The `count` field: bytes asked for, moved or that follow.
@@ -181,6 +311,7 @@ pub struct Fields<'a> {
     buffer: u32,
     bytes: &'a [u8],
     offset: usize,
+    dialect: Dialect,
     specs: &'static [Spec],
     /// The number just read: how much of the next field there is.
     count: u64,
@@ -197,6 +328,7 @@ impl<'a> Fields<'a> {
             buffer: message.full_length,
             bytes: message.bytes,
             offset: HEADER_LEN,
+            dialect: message.dialect,
             specs: specs.unwrap_or_default(),
             count: 0,
             index: 0,
@@ -218,6 +350,10 @@ impl<'a> Fields<'a> {
                 self.end = Some(self.end_behind_last());
                 return None;
             };
+            if !spec.when.is_in(self.dialect) {
+                self.specs = later;
+                continue;
+            }
             let repeats = matches!(spec.shape, Shape::Texts | Shape::Qids);
             if repeats && self.index >= self.count {
                 self.specs = later;
@@ -322,6 +458,7 @@ fn parse(shape: Shape, count: u64, input: &[u8]) -> IResult<&[u8], Value<'_>> {
         Shape::Tag => map(le_u16, |n| Value::Tag(Tag(n))).parse(input),
         Shape::Fid => map(le_u32, |n| Value::Fid(Fid(n))).parse(input),
         Shape::Octal => map(le_u32, Value::Octal).parse(input),
+        Shape::Mask8 => map(u8, |n| Value::Mask(n.into())).parse(input),
         Shape::Mask32 => map(le_u32, |n| Value::Mask(n.into())).parse(input),
         Shape::Mask64 => map(le_u64, Value::Mask).parse(input),
         Shape::Errno => map(le_u32, |n| Value::Errno(Errno(n))).parse(input),
@@ -340,12 +477,22 @@ fn parse(shape: Shape, count: u64, input: &[u8]) -> IResult<&[u8], Value<'_>> {
     }
 }
 
+/// What can be said of a message's soundness.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Check {
+    /// How the decoding of its fields ended.
+    pub end: End,
+    /// The first field with a string that is not UTF-8 or has a zero byte in it. Linux
+    /// allows both but the zero byte in names, the protocol neither.
+    pub unsound_text: Option<&'static str>,
+}
+
 /// The length of data that was captured whole; its count has four bytes.
 fn declared(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
-pub(super) fn qid(input: &[u8]) -> IResult<&[u8], Qid> {
+fn qid(input: &[u8]) -> IResult<&[u8], Qid> {
     map((u8, le_u32, le_u64), |(kind, version, path)| Qid {
         kind,
         version,

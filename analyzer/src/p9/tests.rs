@@ -1,11 +1,13 @@
 //! Messages written by hand, cut everywhere, and bytes of any kind.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use rstest::rstest;
 
 use super::{
-    DirectoryEntries, DirectoryEntry, End, Fid, HeaderError, Message, MessageType, Problem, Qid,
-    Tag, Value,
+    Body, Dialect, DirectoryEntries, DirectoryEntry, End, Extended, Fid, HeaderError, Message,
+    MessageType, Problem, Qid, Stats, Tag, Tattach, Text, Twalk, UnixOnly, Value,
 };
 use crate::Errno;
 use crate::testing::{message, rlerror, rread, tread};
@@ -42,9 +44,9 @@ fn entry(path: u64, offset: u64, kind: u8, name: &str) -> Vec<u8> {
     body(&[&qid_bytes(0, 1, path), &u64le(offset), &[kind], &text(name)])
 }
 
-/// One of every message that the client and server exchange, with how it
+/// The messages that the reference driver and its device exchange, with how each
 /// reads.
-fn examples() -> Vec<(Vec<u8>, &'static str)> {
+fn common_examples() -> Vec<(Vec<u8>, &'static str)> {
     let nofid = u32::MAX;
     let qid = qid_bytes(0x80, 2, 0x10);
     let names = body(&[&u32le(1), &u32le(2), &u16le(2), &text("a"), &text("b c")]);
@@ -174,12 +176,242 @@ fn examples() -> Vec<(Vec<u8>, &'static str)> {
     ]
 }
 
+/// The others of 9P2000.L.
+fn linux_examples() -> Vec<(Vec<u8>, &'static str)> {
+    let qid = qid_bytes(2, 2, 0x10);
+    let lock = |flags: Option<u32>| {
+        let flags = flags.map(u32::to_le_bytes);
+        body(&[
+            &u32le(3),
+            &[1],
+            flags.as_ref().map_or(&[][..], |flags| flags),
+            &u64le(10),
+            &u64le(20),
+            &u32le(77),
+            &text("host"),
+        ])
+    };
+    vec![
+        (
+            message(
+                16,
+                1,
+                &body(&[&u32le(3), &text("l"), &text("to"), &u32le(0)]),
+            ),
+            "Tsymlink tag 1 fid 3 name \"l\" symtgt \"to\"",
+        ),
+        (message(17, 1, &qid), "Rsymlink tag 1 qid 02.2.10"),
+        (
+            message(
+                18,
+                1,
+                &body(&[
+                    &u32le(3),
+                    &text("null"),
+                    &u32le(0o20666),
+                    &u32le(1),
+                    &u32le(3),
+                    &u32le(0),
+                ]),
+            ),
+            "Tmknod tag 1 dfid 3 name \"null\" mode 020666 major 1 minor 3",
+        ),
+        (message(19, 1, &qid), "Rmknod tag 1 qid 02.2.10"),
+        (
+            message(20, 1, &body(&[&u32le(3), &u32le(4), &text("new")])),
+            "Trename tag 1 fid 3 dfid 4 name \"new\"",
+        ),
+        (message(21, 1, &[]), "Rrename tag 1"),
+        (
+            message(
+                26,
+                1,
+                &body(&[&u32le(3), &u32le(8), &[0; 12], &u64le(5), &[0; 32]]),
+            ),
+            "Tsetattr tag 1 fid 3 valid 0x8",
+        ),
+        (message(27, 1, &[]), "Rsetattr tag 1"),
+        (
+            message(30, 1, &body(&[&u32le(3), &u32le(9), &text("user.x")])),
+            "Txattrwalk tag 1 fid 3 newfid 9 name \"user.x\"",
+        ),
+        (message(31, 1, &u64le(12)), "Rxattrwalk tag 1 size 12"),
+        (
+            message(
+                32,
+                1,
+                &body(&[&u32le(3), &text("user.x"), &u64le(12), &u32le(1)]),
+            ),
+            "Txattrcreate tag 1 fid 3 name \"user.x\" attr_size 12 flags 0x1",
+        ),
+        (message(33, 1, &[]), "Rxattrcreate tag 1"),
+        (message(51, 1, &[]), "Rfsync tag 1"),
+        (
+            message(52, 1, &lock(Some(1))),
+            "Tlock tag 1 fid 3 type 1 flags 0x1 start 10 length 20",
+        ),
+        (message(53, 1, &[2]), "Rlock tag 1 status 2"),
+        (
+            message(54, 1, &lock(None)),
+            "Tgetlock tag 1 fid 3 type 1 start 10 length 20",
+        ),
+        (
+            message(55, 1, &lock(None)[4..]),
+            "Rgetlock tag 1 type 1 start 10 length 20",
+        ),
+        (
+            message(70, 1, &body(&[&u32le(3), &u32le(4), &text("n")])),
+            "Tlink tag 1 dfid 3 fid 4 name \"n\"",
+        ),
+        (message(71, 1, &[]), "Rlink tag 1"),
+        (
+            message(
+                74,
+                1,
+                &body(&[&u32le(3), &text("a"), &u32le(4), &text("b")]),
+            ),
+            "Trenameat tag 1 olddirfid 3 oldname \"a\" newdirfid 4 newname \"b\"",
+        ),
+        (message(75, 1, &[]), "Rrenameat tag 1"),
+        (
+            message(
+                102,
+                1,
+                &body(&[&u32le(9), &text("me"), &text("/"), &u32le(7)]),
+            ),
+            "Tauth tag 1 afid 9 uname \"me\" aname \"/\" n_uname 7",
+        ),
+        (message(103, 1, &qid), "Rauth tag 1 aqid 02.2.10"),
+        (message(123, 1, &[]), "Rremove tag 1"),
+    ]
+}
+
+/// A `stat` structure with its two lengths in front.
+fn stat_bytes(name: &str, unix: bool) -> Vec<u8> {
+    let mut stat = body(&[
+        &u16le(0),
+        &u32le(0),
+        &qid_bytes(0, 1, 7),
+        &u32le(0o644),
+        &u32le(11),
+        &u32le(12),
+        &u64le(99),
+        &text(name),
+        &text("glenda"),
+        &text("sys"),
+        &text("glenda"),
+    ]);
+    if unix {
+        stat.extend(body(&[&text("to"), &u32le(1), &u32le(2), &u32le(3)]));
+    }
+    let inner = body(&[&u16le(stat.len() as u16), &stat]);
+    body(&[&u16le(inner.len() as u16), &inner])
+}
+
+/// What only 9P2000 and 9P2000.u have, in the dialect given.
+fn old_examples() -> Vec<(Dialect, Vec<u8>, &'static str)> {
+    let (plain, unix) = (Dialect::Plain, Dialect::Unix);
+    let qid = qid_bytes(0, 2, 0x10);
+    let names = body(&[&text("me"), &text("/")]);
+    let create = body(&[&u32le(3), &text("new"), &u32le(0o644), &[1]]);
+    vec![
+        (
+            plain,
+            message(107, 1, &text("no such file")),
+            "Rerror tag 1 ename \"no such file\"",
+        ),
+        (
+            unix,
+            message(107, 1, &body(&[&text("no such file"), &u32le(2)])),
+            "Rerror tag 1 ename \"no such file\" ENOENT (2)",
+        ),
+        (
+            plain,
+            message(102, 1, &body(&[&u32le(9), &names])),
+            "Tauth tag 1 afid 9 uname \"me\" aname \"/\"",
+        ),
+        (
+            plain,
+            message(104, 1, &body(&[&u32le(0), &u32le(9), &names])),
+            "Tattach tag 1 fid 0 afid 9 uname \"me\" aname \"/\"",
+        ),
+        (
+            unix,
+            message(104, 1, &body(&[&u32le(0), &u32le(9), &names, &u32le(5)])),
+            "Tattach tag 1 fid 0 afid 9 uname \"me\" aname \"/\" n_uname 5",
+        ),
+        (
+            plain,
+            message(112, 1, &body(&[&u32le(3), &[0x11]])),
+            "Topen tag 1 fid 3 mode 0x11",
+        ),
+        (
+            plain,
+            message(113, 1, &body(&[&qid, &u32le(0)])),
+            "Ropen tag 1 qid 00.2.10 iounit 0",
+        ),
+        (
+            plain,
+            message(114, 1, &create),
+            "Tcreate tag 1 fid 3 name \"new\" perm 0644 mode 0x1",
+        ),
+        (
+            unix,
+            message(114, 1, &body(&[&create, &text("to")])),
+            "Tcreate tag 1 fid 3 name \"new\" perm 0644 mode 0x1 extension \"to\"",
+        ),
+        (
+            plain,
+            message(115, 1, &body(&[&qid, &u32le(0)])),
+            "Rcreate tag 1 qid 00.2.10 iounit 0",
+        ),
+        (plain, message(124, 1, &u32le(3)), "Tstat tag 1 fid 3"),
+        (
+            plain,
+            message(125, 1, &stat_bytes("f", false)),
+            "Rstat tag 1 qid 00.1.7 mode 0644 length 99 name \"f\" uid \"glenda\"",
+        ),
+        (
+            unix,
+            message(125, 1, &stat_bytes("f", true)),
+            "Rstat tag 1 qid 00.1.7 mode 0644 length 99 name \"f\" uid \"glenda\" extension \"to\"",
+        ),
+        (
+            unix,
+            message(126, 1, &body(&[&u32le(3), &stat_bytes("g", true)])),
+            "Twstat tag 1 fid 3 qid 00.1.7 mode 0644 length 99 name \"g\" uid \"glenda\" extension \"to\"",
+        ),
+        (plain, message(127, 1, &[]), "Rwstat tag 1"),
+    ]
+}
+
+/// All of them, each in its dialect.
+fn examples() -> Vec<(Dialect, Vec<u8>, &'static str)> {
+    let linux = common_examples().into_iter().chain(linux_examples());
+    let linux = linux.map(|(bytes, reads)| (Dialect::Linux, bytes, reads));
+    linux.chain(old_examples()).collect()
+}
+
+/// Every request that 9P has and every reply is among the examples, but for the two
+/// that nobody may send.
+#[test]
+fn there_is_an_example_of_every_message() {
+    let shown: BTreeSet<u8> = examples().iter().map(|(_, bytes, _)| bytes[4]).collect();
+    for kind in MessageType::REQUESTS {
+        let forbidden = matches!(*kind, MessageType::Tlerror | MessageType::Terror);
+        assert_eq!(shown.contains(&kind.0), !forbidden, "{kind}");
+        assert!(shown.contains(&kind.reply().0), "{}", kind.reply());
+    }
+}
+
 #[test]
 fn every_message_reads_as_it_should() {
-    for (bytes, reads) in examples() {
-        let message = decode(&bytes);
+    for (dialect, bytes, reads) in examples() {
+        let message = decode(&bytes).in_dialect(dialect);
         assert_eq!(message.to_string(), reads);
         assert_eq!(message.end(), End::Whole, "{reads}");
+        assert_eq!(message.body().unwrap().kind(), message.kind, "{reads}");
+        assert_eq!(message.check().unsound_text, None, "{reads}");
         assert_eq!(message.size as usize, bytes.len());
     }
 }
@@ -187,8 +419,8 @@ fn every_message_reads_as_it_should() {
 /// The fields of a message cover it without gaps or overlap.
 #[test]
 fn fields_stand_side_by_side() {
-    for (bytes, reads) in examples() {
-        let message = decode(&bytes);
+    for (dialect, bytes, reads) in examples() {
+        let message = decode(&bytes).in_dialect(dialect);
         let mut at = 0;
         for field in message.header_fields().into_iter().chain(message.fields()) {
             assert_eq!(field.range.start, at, "{reads}: {}", field.name);
@@ -202,8 +434,8 @@ fn fields_stand_side_by_side() {
 /// the message is called truncated, never malformed.
 #[test]
 fn every_cut_keeps_what_stands_before_it() {
-    for (bytes, reads) in examples() {
-        let whole: Vec<_> = decode(&bytes).fields().collect();
+    for (dialect, bytes, reads) in examples() {
+        let whole: Vec<_> = decode(&bytes).in_dialect(dialect).fields().collect();
         for cut in 0..bytes.len() {
             let decoded = Message::decode(&bytes[..cut], bytes.len() as u32);
             if cut < 7 {
@@ -213,7 +445,7 @@ fn every_cut_keeps_what_stands_before_it() {
                 );
                 continue;
             }
-            let message = decoded.unwrap();
+            let message = decoded.unwrap().in_dialect(dialect);
             assert!(
                 matches!(message.end(), End::Truncated { .. }),
                 "{reads} cut at {cut}: {:?}",
@@ -245,11 +477,11 @@ fn every_cut_keeps_what_stands_before_it() {
 /// too many in front: either way the field is named.
 #[test]
 fn every_shorter_size_is_malformed() {
-    for (bytes, reads) in examples() {
+    for (dialect, bytes, reads) in examples() {
         for size in 7..bytes.len() as u32 {
             let mut bytes = bytes.clone();
             bytes[..4].copy_from_slice(&size.to_le_bytes());
-            let end = decode(&bytes).end();
+            let end = decode(&bytes).in_dialect(dialect).end();
             let End::Malformed {
                 offset, problem, ..
             } = end
@@ -314,8 +546,13 @@ fn a_message_larger_than_its_buffer_is_malformed() {
 
 #[test]
 fn other_types_have_a_name_and_are_not_decoded() {
-    let bytes = message(112, 1, &[0; 9]);
-    assert_eq!(decode(&bytes).to_string(), "Topen tag 1 (not decoded)");
+    for (kind, reads) in [(6, "Tlerror"), (106, "Terror")] {
+        let bytes = message(kind, 1, &[0; 9]);
+        assert_eq!(
+            decode(&bytes).to_string(),
+            format!("{reads} tag 1 (not decoded)")
+        );
+    }
     let bytes = message(200, 1, &[]);
     assert_eq!(decode(&bytes).to_string(), "type 200 tag 1 (not decoded)");
     assert_eq!(decode(&bytes).end(), End::NotDecoded);
@@ -355,6 +592,125 @@ fn directory_entries_stop_before_a_cut() {
     }
 }
 
+/// What a message says by its type is what it says field by field.
+#[test]
+fn bodies_borrow_what_they_hold() {
+    let names = body(&[&u32le(1), &u32le(2), &u16le(2), &text("a"), &text("b c")]);
+    let bytes = message(110, 1, &names);
+    let Ok(Body::Twalk(Twalk { fid, newfid, wname })) = decode(&bytes).body() else {
+        panic!("a walk");
+    };
+    assert_eq!((fid, newfid, wname.len()), (Fid(1), Fid(2), 2));
+    let names: Vec<_> = wname.iter().map(Text::as_str).collect();
+    assert_eq!(names, [Some("a"), Some("b c")]);
+
+    let attach = body(&[&u32le(0), &u32le(9), &text("me"), &text("/")]);
+    let bytes = message(104, 1, &attach);
+    let Ok(Body::Tattach(attach)) = decode(&bytes).in_dialect(Dialect::Plain).body() else {
+        panic!("an attach");
+    };
+    assert_eq!(
+        attach,
+        Tattach {
+            fid: Fid(0),
+            afid: Fid(9),
+            uname: Text(b"me"),
+            aname: Text(b"/"),
+            n_uname: Extended(None),
+        }
+    );
+}
+
+/// Data may be cut by the capture; what is asked for and how long it is are known.
+#[test]
+fn the_body_of_cut_data_is_known() {
+    let bytes = rread(1, &[7; 1000]);
+    let message = Message::decode(&bytes[..20], bytes.len() as u32).unwrap();
+    let data = message.body().unwrap().data().unwrap();
+    assert_eq!((data.declared, data.bytes), (1000, &[7; 9][..]));
+    let cut = Message::decode(&bytes[..9], bytes.len() as u32).unwrap();
+    assert_eq!(cut.body(), Err(End::Truncated { field: "count" }));
+}
+
+#[test]
+fn a_directory_of_stats_is_read() {
+    let inner = |name| stat_bytes(name, true)[2..].to_vec();
+    let data = body(&[&inner("a"), &inner("bb")]);
+    let mut stats = Stats::new(&data, Dialect::Unix);
+    let names: Vec<_> = stats.by_ref().map(|stat| stat.name).collect();
+    assert_eq!(names, [Text(b"a"), Text(b"bb")]);
+    assert!(stats.rest().is_empty());
+    let mut cut = Stats::new(&data[..data.len() - 1], Dialect::Unix);
+    let first = cut.next().unwrap();
+    assert_eq!(
+        (first.extension, first.n_gid, first.length),
+        (UnixOnly(Some(Text(b"to"))), UnixOnly(Some(2)), 99)
+    );
+    assert!(cut.next().is_none());
+    assert_eq!(cut.rest().len(), inner("bb").len() - 1);
+    // Read in the other dialect, nothing fits.
+    assert_eq!(Stats::new(&data, Dialect::Plain).count(), 0);
+}
+
+#[rstest]
+#[case(
+    7,
+    5,
+    "malformed: field `nstat` at offset 7: it says 5 bytes, and 65 follow"
+)]
+#[case(
+    9,
+    4,
+    "malformed: field `size` at offset 9: it says 4 bytes, and 63 follow"
+)]
+fn a_stat_that_does_not_fill_its_bytes_is_malformed(
+    #[case] at: usize,
+    #[case] says: u8,
+    #[case] reads: &str,
+) {
+    let mut bytes = message(125, 1, &stat_bytes("f", false));
+    bytes[at] = says;
+    let message = decode(&bytes).in_dialect(Dialect::Plain);
+    assert_eq!(message.end().to_string(), reads);
+    assert_eq!(message.body(), Err(message.end()));
+}
+
+#[test]
+fn a_malformed_directory_entry_is_named() {
+    let mut data = body(&[&entry(7, 1, 4, "."), &entry(8, 2, 8, "file")]);
+    data[25 + 22] = 200;
+    let bytes = message(41, 1, &body(&[&u32le(data.len() as u32), &data]));
+    let end = decode(&bytes).end();
+    assert_eq!(
+        end.to_string(),
+        "malformed: field `data` at offset 36: no whole directory entry stands there"
+    );
+    assert_eq!(decode(&bytes).check().end, end);
+}
+
+#[test]
+fn strings_that_are_none_are_named() {
+    let bytes = message(72, 1, &body(&[&u32le(3), &[2, 0, 0xff, 0xfe], &[0; 8]]));
+    let check = decode(&bytes).check();
+    assert_eq!((check.end, check.unsound_text), (End::Whole, Some("name")));
+    let bytes = message(23, 1, &text("a\0b"));
+    assert_eq!(decode(&bytes).check().unsound_text, Some("target"));
+}
+
+#[rstest]
+#[case("9P2000", Some(Dialect::Plain))]
+#[case("9P2000.L", Some(Dialect::Linux))]
+#[case("9P2000.u", Some(Dialect::Unix))]
+#[case("9P2000.L.x", Some(Dialect::Plain))]
+#[case("9P2001", Some(Dialect::Plain))]
+#[case("9P1999", None)]
+#[case("9P", None)]
+#[case("unknown", None)]
+#[case("", None)]
+fn versions_name_dialects(#[case] version: &str, #[case] dialect: Option<Dialect>) {
+    assert_eq!(Dialect::of_version(version.as_bytes()), dialect);
+}
+
 #[test]
 fn types_fit_their_replies() {
     for kind in MessageType::REQUESTS {
@@ -378,6 +734,35 @@ fn what_a_message_is_about_is_found() {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The parser of whole messages and the one that goes field by field say the same.
+    #[test]
+    fn both_parsers_agree(
+        (at, cut) in any::<(prop::sample::Index, prop::sample::Index)>(),
+        changes in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 0..4),
+        in_dialect in prop::sample::select(vec![Dialect::Plain, Dialect::Unix, Dialect::Linux]),
+    ) {
+        let examples = examples();
+        let (_, mut bytes, _) = at.get(&examples).clone();
+        let size = bytes.len() as u32;
+        for (place, value) in changes {
+            // The header stays.
+            let place = 7 + place.index(bytes.len());
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte = value;
+            }
+        }
+        let bytes = &bytes[..7 + cut.index(bytes.len() - 6)];
+        let message = Message::decode(bytes, size).unwrap().in_dialect(in_dialect);
+        let mut fields = message.fields();
+        fields.by_ref().for_each(drop);
+        match (fields.end(), message.body()) {
+            (End::Whole | End::Truncated { field: "data" }, Ok(_)) => {}
+            (End::Whole, Err(End::Malformed { problem: Problem::Size { .. }, .. })) => {}
+            (by_fields, Err(end)) => prop_assert_eq!(by_fields, end),
+            (by_fields, Ok(body)) => prop_assert!(false, "{by_fields:?} and {body:?}"),
+        }
+    }
 
     /// Any bytes, any claimed length: no panic, and fields within the bytes.
     #[test]

@@ -126,7 +126,7 @@ impl fmt::Display for Fid {
 }
 
 /// The server's identity of a file: 13 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct Qid {
     /// What it is: 0x80 directory, 0x02 symbolic link, 0 file.
     pub kind: u8,
@@ -134,6 +134,11 @@ pub struct Qid {
     pub version: u32,
     /// Unique on the server.
     pub path: u64,
+}
+
+impl Qid {
+    /// Bytes of one in a message.
+    pub const LEN: usize = 13;
 }
 
 impl fmt::Display for Qid {
