@@ -44,7 +44,18 @@ impl PagePool {
     /// # Errors
     /// There are not so many.
     pub fn allocate(self: &Arc<Self>, len: usize) -> Result<PageBuffer, NoPages> {
-        let count = len.div_ceil(PAGE_SIZE);
+        self.allocate_at(0, len)
+    }
+
+    /// Pages that hold `len` bytes of which the first stands at `start` in its page, as
+    /// a program's buffer does that begins anywhere. Whole pages in `start` are left
+    /// out.
+    ///
+    /// # Errors
+    /// There are not so many.
+    pub fn allocate_at(self: &Arc<Self>, start: usize, len: usize) -> Result<PageBuffer, NoPages> {
+        let start = if len == 0 { 0 } else { start % PAGE_SIZE };
+        let count = (start + len).div_ceil(PAGE_SIZE);
         let mut free = self.lock();
         let keep = free
             .len()
@@ -54,6 +65,7 @@ impl PagePool {
         Ok(PageBuffer {
             pool: Arc::clone(self),
             pages,
+            start,
             len,
         })
     }
@@ -150,19 +162,39 @@ impl Drop for PageArea {
 pub struct PageBuffer {
     pool: Arc<PagePool>,
     pages: Vec<GuestAddress>,
+    /// Where in the first page it begins.
+    start: usize,
     len: usize,
 }
 
 impl PageBuffer {
-    /// Linux `pack_sg_list`: the buffer as a scatter-gather list, cut at page
-    /// boundaries.
+    /// Its bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many pages it lies in.
+    pub fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// The buffer as a scatter-gather list, cut at page boundaries: Linux
+    /// `pack_sg_list`, and where it begins within a page, `pack_sg_list_p`.
     pub fn segments(&self) -> impl Iterator<Item = Segment> + '_ {
+        let mut start = self.start;
         let mut rest = self.len;
         self.pages.iter().map(move |page| {
-            let len = rest.min(PAGE_SIZE);
+            let len = rest.min(PAGE_SIZE - start);
+            let address = GuestAddress(page.0 + start as u64);
             rest -= len;
+            start = 0;
             Segment {
-                address: *page,
+                address,
                 len: len as u32,
             }
         })
@@ -170,19 +202,24 @@ impl PageBuffer {
 
     /// Copies `bytes` to the start of the buffer; what does not fit is left out.
     pub fn write(&mut self, bytes: &[u8]) {
-        let bytes = &bytes[..bytes.len().min(self.len)];
-        for (page, chunk) in self.pages.iter().zip(bytes.chunks(PAGE_SIZE)) {
-            let written = self.pool.memory.write(*page, chunk);
+        let mut rest = bytes;
+        for segment in self.segments() {
+            let (now, later) = rest.split_at(rest.len().min(segment.len as usize));
+            let written = self.pool.memory.write(segment.address, now);
             debug_assert!(written.is_ok(), "a page of the pool lies in guest memory");
+            rest = later;
         }
     }
 
     /// Copies the first `len` bytes out, or as many as the buffer has.
     pub fn read(&self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len.min(self.len)];
-        for (page, chunk) in self.pages.iter().zip(bytes.chunks_mut(PAGE_SIZE)) {
-            let read = self.pool.memory.read(*page, chunk);
+        let mut rest = &mut bytes[..];
+        for segment in self.segments() {
+            let (now, later) = rest.split_at_mut(rest.len().min(segment.len as usize));
+            let read = self.pool.memory.read(segment.address, now);
             debug_assert!(read.is_ok(), "a page of the pool lies in guest memory");
+            rest = later;
         }
         bytes
     }
@@ -215,6 +252,35 @@ mod tests {
         );
         drop(buffer);
         assert_eq!(pool.available(), 3);
+    }
+
+    /// Linux `pack_sg_list_p`: what stands before the buffer in its first page is not
+    /// packed, and the last page is packed as far as the buffer goes.
+    #[test]
+    fn a_buffer_may_begin_anywhere_in_a_page() {
+        let memory = Arc::new(GuestMemory::new(8));
+        let pool = PagePool::new(memory, GuestAddress(0));
+        for (start, len, expected) in [
+            (4000, 96, vec![(4000, 96)]),
+            (4000, 97, vec![(4000, 96), (0, 1)]),
+            (1, 8192, vec![(1, 4095), (0, 4096), (0, 1)]),
+            (4096, 10, vec![(0, 10)]),
+            (5000, 4096, vec![(904, 3192), (0, 904)]),
+            (77, 0, vec![]),
+        ] {
+            let mut buffer = pool.allocate_at(start, len).unwrap();
+            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            buffer.write(&bytes);
+            assert_eq!(buffer.read(usize::MAX), bytes, "{start} {len}");
+            assert_eq!(buffer.read(3), bytes[..len.min(3)], "{start} {len}");
+            let packed: Vec<(usize, usize)> = buffer
+                .segments()
+                .map(|s| (s.address.0 as usize % PAGE_SIZE, s.len as usize))
+                .collect();
+            assert_eq!(packed, expected, "{start} {len}");
+            assert_eq!(buffer.pages(), expected.len(), "{start} {len}");
+        }
+        assert_eq!(pool.available(), 8);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use virtscope_record::{FeatureBits, QueueId};
 
-use super::channel::{Channel, ChannelError, Claim, REQUEST_QUEUE};
+use super::channel::{Channel, ChannelError, Claim, Pinned, REQUEST_QUEUE};
 use crate::bus::{Bound, Device, DeviceMatch, Driver, DriverFeatures, InitError};
 use crate::instrument::Instrument;
 use crate::transport::DEVICE_TYPE_9P;
@@ -16,6 +16,7 @@ pub struct P9Driver<I: Instrument> {
     instruments: Instruments<I>,
     /// Linux `virtio_chan_list`.
     channels: Arc<Channels<I>>,
+    pinned: Arc<Pinned>,
 }
 
 type Channels<I> = Mutex<Vec<Arc<Channel<I>>>>;
@@ -46,6 +47,7 @@ impl<I: Instrument> P9Driver<I> {
                 made: Mutex::default(),
             },
             channels: Arc::default(),
+            pinned: Arc::default(),
         })
     }
 
@@ -89,7 +91,11 @@ impl<I: Instrument> Driver for P9Driver<I> {
 
     fn probe(&self, device: &Device) -> Result<Box<dyn Bound>, InitError> {
         let instrument = self.instruments.of(device.queue_id(REQUEST_QUEUE));
-        let channel = Arc::new(Channel::probe(device, instrument)?);
+        let channel = Arc::new(Channel::probe(
+            device,
+            instrument,
+            Arc::clone(&self.pinned),
+        )?);
         lock(&self.channels).push(Arc::clone(&channel));
         Ok(Box::new(BoundChannel {
             channel,

@@ -9,5 +9,6 @@ pub mod channel;
 pub mod client;
 mod completion;
 pub mod driver;
+pub mod interrupt;
 pub mod message;
 mod numbers;

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
+use super::name::AttributeName;
 use super::tree::{Node, OpenFile};
 use super::wire::Fid;
 
@@ -17,7 +19,8 @@ const MAX_FIDS: usize = 65_536;
 #[derive(Debug)]
 pub(super) struct Handle {
     node: Arc<Node>,
-    open: Open,
+    /// Shared with the handle that takes this one's place when the file is moved.
+    open: Arc<Open>,
 }
 
 /// Whether and as what a fid is open.
@@ -30,17 +33,40 @@ pub(super) enum Open {
     /// A directory. Reading it moves its descriptor's position, so one reader
     /// at a time.
     Directory(Mutex<OpenFile>),
+    /// The value of an extended attribute, or the names of all, as they were when they
+    /// were walked to.
+    Attribute(Vec<u8>),
+    /// An extended attribute that is being written, to be set when the fid goes.
+    NewAttribute(NewAttribute),
+}
+
+/// See [`Open::NewAttribute`].
+#[derive(Debug)]
+pub(super) struct NewAttribute {
+    pub(super) name: AttributeName,
+    /// Bytes that it shall have.
+    pub(super) size: usize,
+    pub(super) flags: XattrFlags,
+    /// What was written so far.
+    pub(super) value: Mutex<Vec<u8>>,
 }
 
 impl Handle {
     pub(super) fn walked(node: Arc<Node>) -> Self {
         Self {
             node,
-            open: Open::No,
+            open: Arc::new(Open::No),
         }
     }
 
     pub(super) fn opened(node: Arc<Node>, open: Open) -> Self {
+        let open = Arc::new(open);
+        Self { node, open }
+    }
+
+    /// The same, and the file found somewhere else.
+    pub(super) fn moved(&self, node: Arc<Node>) -> Self {
+        let open = Arc::clone(&self.open);
         Self { node, open }
     }
 
@@ -55,9 +81,9 @@ impl Handle {
     /// # Errors
     /// `EINVAL` if the fid is open: what was asked for needs one that is not.
     pub(super) fn not_open(&self) -> Result<&Arc<Node>, Errno> {
-        match self.open {
+        match *self.open {
             Open::No => Ok(&self.node),
-            Open::File(_) | Open::Directory(_) => Err(Errno::INVAL),
+            _ => Err(Errno::INVAL),
         }
     }
 }

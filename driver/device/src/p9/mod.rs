@@ -6,10 +6,9 @@
 //! on worker threads, so that a slow request holds up no other, and takes back
 //! what a client flushes.
 //!
-//! **Answered**: version, attach, flush, walk, lopen, lcreate, read, write,
-//! readdir, getattr, statfs, readlink, mkdir, unlinkat, clunk, remove, fsync.
-//! Anything else gets `EOPNOTSUPP`, auth included. Before a version is agreed
-//! on everything gets `EPROTO`.
+//! **Answered**: every message of 9P2000.L. Auth gets `EOPNOTSUPP`, because nobody is
+//! asked who they are, and so does what is no message of 9P2000.L. Before a version is
+//! agreed on everything gets `EPROTO`.
 //!
 //! **Contained**: nothing outside the directory can be reached, whatever names
 //! are sent and whatever links are, or are put, inside. A file is held by a
@@ -29,6 +28,7 @@ mod budget;
 mod error;
 mod fids;
 mod flags;
+mod locks;
 mod name;
 mod pool;
 mod server;

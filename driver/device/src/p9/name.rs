@@ -50,6 +50,33 @@ impl<'a> Step<'a> {
     }
 }
 
+/// The name of an extended attribute that clients may see and set: one of the users'.
+/// The others (`security.`, `system.`, `trusted.`) mean something to the host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct AttributeName(Vec<u8>);
+
+impl AttributeName {
+    /// What the users' names begin with (xattr(7)).
+    pub(super) const PREFIX: &'static [u8] = b"user.";
+
+    /// Checks a name that a client sent.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a name of another kind, `EINVAL` for one that no file can have.
+    pub(super) fn new(name: &[u8]) -> Result<Self, Errno> {
+        let rest = name.strip_prefix(Self::PREFIX).ok_or(Errno::OPNOTSUPP)?;
+        if rest.is_empty() || rest.contains(&0) {
+            return Err(Errno::INVAL);
+        }
+        Ok(Self(name.to_vec()))
+    }
+
+    /// The name as the kernel takes it.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +97,21 @@ mod tests {
         for name in good {
             assert_eq!(ChildName::new(name).map(ChildName::bytes), Ok(name));
             assert_eq!(Step::new(name), Ok(Step::Down(ChildName(name))));
+        }
+    }
+
+    #[test]
+    fn only_the_users_attributes_have_names() {
+        for (name, expected) in [
+            (&b"user.a"[..], Ok(())),
+            (b"user.", Err(Errno::INVAL)),
+            (b"user.a\0b", Err(Errno::INVAL)),
+            (b"", Err(Errno::OPNOTSUPP)),
+            (b"User.a", Err(Errno::OPNOTSUPP)),
+            (b"security.selinux", Err(Errno::OPNOTSUPP)),
+            (b"trusted.overlay.opaque", Err(Errno::OPNOTSUPP)),
+        ] {
+            assert_eq!(AttributeName::new(name).map(drop), expected, "{name:?}");
         }
     }
 

@@ -52,6 +52,13 @@ pub(super) struct Device {
     minor: u32,
 }
 
+#[cfg(test)]
+impl Device {
+    pub(super) const fn for_tests() -> Self {
+        Self { major: 0, minor: 1 }
+    }
+}
+
 /// statx(2)'s answer about one file.
 #[derive(Debug)]
 pub(super) struct Stat(Statx);
@@ -90,6 +97,11 @@ impl Stat {
             },
             inode: self.0.stx_ino,
         }
+    }
+
+    /// Owner and group.
+    pub(super) fn owner(&self) -> (u32, u32) {
+        (self.0.stx_uid, self.0.stx_gid)
     }
 
     /// Changes with every change of the content that the clock can tell apart.

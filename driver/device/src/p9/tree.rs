@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC};
+use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, Timestamps};
 use rustix::io::Errno;
 
 use super::budget::{Budget, Permit};
@@ -96,6 +96,19 @@ impl Node {
             return Err(Errno::NAMETOOLONG);
         }
         Ok(())
+    }
+
+    /// The directory and the name by which this node was found, if it still is.
+    ///
+    /// # Errors
+    /// `EBUSY` for the root, `ENOENT` if the name is by now that of another file.
+    fn named(&self) -> Result<(&OwnedFd, &[u8]), Errno> {
+        let place = self.place.as_ref().ok_or(Errno::BUSY)?;
+        let directory = place.parent.directory()?;
+        if Stat::at(directory, &place.name)?.identity() != self.identity {
+            return Err(Errno::NOENT);
+        }
+        Ok((directory, &place.name))
     }
 
     /// `ENOTDIR` unless names can be looked up in this node.
@@ -245,8 +258,7 @@ impl Tree {
     /// `/proc/self/fd` lead to the open file itself and not to a path, so this
     /// is the one link that is followed.
     fn reopen(&self, fd: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let number = fd.as_raw_fd().to_string();
-        fs::openat(&self.proc_self_fd, number, flags, Mode::empty())
+        fs::openat(&self.proc_self_fd, number(fd), flags, Mode::empty())
     }
 
     /// Makes a regular file that was not there, and opens it.
@@ -287,6 +299,89 @@ impl Tree {
         Stat::at(directory, name.bytes()).map(|stat| self.devices.qid(&stat))
     }
 
+    /// Makes a symbolic link.
+    pub(super) fn make_symlink(
+        &self,
+        parent: &Node,
+        name: ChildName<'_>,
+        target: &[u8],
+    ) -> Result<Qid, Errno> {
+        let directory = parent.directory()?;
+        fs::symlinkat(target, directory, name.bytes())?;
+        Stat::at(directory, name.bytes()).map(|stat| self.devices.qid(&stat))
+    }
+
+    /// Makes a FIFO, a socket or an empty file.
+    pub(super) fn make_node(
+        &self,
+        parent: &Node,
+        name: ChildName<'_>,
+        kind: FileType,
+        mode: Mode,
+    ) -> Result<Qid, Errno> {
+        let directory = parent.directory()?;
+        fs::mknodat(directory, name.bytes(), kind, mode, 0)?;
+        Stat::at(directory, name.bytes()).map(|stat| self.devices.qid(&stat))
+    }
+
+    /// Gives the very file that a node holds one more name.
+    ///
+    /// # Errors
+    /// `EPERM` for a directory, `ENOENT` for a file that has no name any more.
+    pub(super) fn link(
+        &self,
+        node: &Node,
+        parent: &Node,
+        name: ChildName<'_>,
+    ) -> Result<(), Errno> {
+        let directory = parent.directory()?;
+        let (from, flags) = (&self.proc_self_fd, AtFlags::SYMLINK_FOLLOW);
+        fs::linkat(from, number(&node.handle), directory, name.bytes(), flags)
+    }
+
+    /// Moves a name.
+    pub(super) fn rename(
+        &self,
+        (from, old): (&Node, ChildName<'_>),
+        (to, new): (&Node, ChildName<'_>),
+    ) -> Result<(), Errno> {
+        fs::renameat(from.directory()?, old.bytes(), to.directory()?, new.bytes())
+    }
+
+    /// Moves the name by which a node was found, and returns the node found by its new
+    /// one; `None` if that was taken by another file at once.
+    ///
+    /// # Errors
+    /// As of [`remove`](Self::remove).
+    pub(super) fn rename_node(
+        &self,
+        node: &Node,
+        to: &Arc<Node>,
+        name: ChildName<'_>,
+    ) -> Result<Option<Arc<Node>>, Errno> {
+        let (directory, old) = node.named()?;
+        fs::renameat(directory, old, to.directory()?, name.bytes())?;
+        let found = self.child(to, name).ok().map(|(node, _)| node);
+        Ok(found.filter(|found| found.identity == node.identity))
+    }
+
+    /// chmod(2) of the very file that a node holds.
+    pub(super) fn set_mode(&self, node: &Node, mode: Mode) -> Result<(), Errno> {
+        let follow = AtFlags::empty();
+        fs::chmodat(&self.proc_self_fd, number(&node.handle), mode, follow)
+    }
+
+    /// utimensat(2), likewise.
+    pub(super) fn set_times(&self, node: &Node, times: &Timestamps) -> Result<(), Errno> {
+        let follow = AtFlags::empty();
+        fs::utimensat(&self.proc_self_fd, number(&node.handle), times, follow)
+    }
+
+    /// Has the kernel write down that attributes changed now, and changes none.
+    pub(super) fn touch(&self, node: &Node) -> Result<(), Errno> {
+        fs::chownat(&node.handle, c"", None, None, AtFlags::EMPTY_PATH)
+    }
+
     /// Removes a name: of a directory with `AT_REMOVEDIR`, else of anything but.
     pub(super) fn unlink(
         &self,
@@ -304,17 +399,18 @@ impl Tree {
     /// file. (That can change once more between the look and the removal; what
     /// is removed is then still a name in the directory walked through.)
     pub(super) fn remove(&self, node: &Node) -> Result<(), Errno> {
-        let place = node.place.as_ref().ok_or(Errno::BUSY)?;
-        let directory = place.parent.directory()?;
-        if Stat::at(directory, &place.name)?.identity() != node.identity {
-            return Err(Errno::NOENT);
-        }
+        let (directory, name) = node.named()?;
         let flags = match node.kind {
             Kind::Directory => AtFlags::REMOVEDIR,
             Kind::File | Kind::Symlink | Kind::Special => AtFlags::empty(),
         };
-        fs::unlinkat(directory, &*place.name, flags)
+        fs::unlinkat(directory, name, flags)
     }
+}
+
+/// A descriptor's name in `/proc/self/fd`.
+fn number(fd: &OwnedFd) -> String {
+    fd.as_raw_fd().to_string()
 }
 
 /// `/proc/self/fd`, if it is what it seems to be: over anything but procfs the

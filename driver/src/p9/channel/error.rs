@@ -30,6 +30,9 @@ pub enum ChannelError {
     /// The queue can't be reset, or does not come back.
     #[error(transparent)]
     Init(#[from] InitError),
+    /// It was interrupted before the device was told of it (Linux `-ERESTARTSYS`).
+    #[error("interrupted before the request was sent")]
+    Interrupted,
     /// The channel was closed meanwhile.
     #[error("the channel is closed")]
     Closed,

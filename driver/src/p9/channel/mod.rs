@@ -8,6 +8,9 @@
 
 mod error;
 mod inner;
+mod pending;
+mod pinned;
+mod scatter;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,18 +18,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use virtscope_record::{FeatureBits, Layout};
 
-use super::completion::Completion;
+use super::interrupt::Interrupt;
 use crate::bus::{Device, InitError, InterruptThread, QueuePlan};
 use crate::instrument::Instrument;
+use crate::memory::{NoPages, PAGE_SIZE, PageBuffer};
 use crate::ring::QueueSize;
-use inner::{Inner, Outcome};
+use inner::{Inner, Packed};
 
 pub use error::ChannelError;
+pub use pending::{Answered, Interrupted, Message, Payload, Pending, Unsent};
+pub(super) use pinned::Pinned;
 
 /// The only queue of a 9P device.
 pub const REQUEST_QUEUE: u16 = 0;
-/// `VIRTQUEUE_NUM`: Linux asks for 128 descriptors, and so do we at most.
-pub const MAX_QUEUE_SIZE: QueueSize = match QueueSize::new(128) {
+/// Linux `VIRTQUEUE_NUM`: the descriptors that a channel uses of its ring at most.
+pub const VIRTQUEUE_NUM: u16 = 128;
+/// The longest message a channel carries (Linux `p9_virtio_trans.maxsize`): all
+/// descriptors but one for the request, one for the reply's first bytes, and one more
+/// where data do not begin with a page.
+pub const MAX_MESSAGE: u32 = PAGE_SIZE as u32 * (VIRTQUEUE_NUM as u32 - 3);
+/// Linux asks for [`VIRTQUEUE_NUM`] descriptors, and so do we at most.
+pub const MAX_QUEUE_SIZE: QueueSize = match QueueSize::new(VIRTQUEUE_NUM) {
     Ok(size) => size,
     Err(_) => QueueSize::MAX,
 };
@@ -39,32 +51,6 @@ pub struct Channel<I: Instrument> {
     inner: Arc<Inner<I>>,
     interrupts: Mutex<Option<InterruptThread>>,
     in_use: AtomicBool,
-}
-
-/// A message to send: the request's bytes and the longest reply it may have.
-#[derive(Clone, Copy, Debug)]
-pub struct Message<'a> {
-    /// The whole T-message.
-    pub request: &'a [u8],
-    /// Bytes its reply may have.
-    pub reply_capacity: usize,
-}
-
-/// A request on its way.
-#[derive(Debug)]
-#[must_use = "the reply is lost unless it is waited for"]
-pub struct Pending {
-    done: Arc<Completion<Outcome>>,
-}
-
-impl Pending {
-    /// Waits for the reply's bytes: as many as the device says it wrote.
-    ///
-    /// # Errors
-    /// The queue broke or was reset, or the channel was closed.
-    pub fn wait(self) -> Result<Vec<u8>, ChannelError> {
-        self.done.wait()
-    }
 }
 
 /// A channel that belongs to one mount. Dropping it gives the channel back (Linux
@@ -91,7 +77,11 @@ impl<I: Instrument> Channel<I> {
     ///
     /// # Errors
     /// See [`InitError`].
-    pub(super) fn probe(device: &Device, instrument: I) -> Result<Self, InitError> {
+    pub(super) fn probe(
+        device: &Device,
+        instrument: I,
+        pinned: Arc<Pinned>,
+    ) -> Result<Self, InitError> {
         let tag = read_tag(device)?;
         let plan = QueuePlan {
             index: REQUEST_QUEUE,
@@ -100,7 +90,7 @@ impl<I: Instrument> Channel<I> {
         };
         let queue = device.queue(plan, instrument)?;
         let interrupt = Arc::clone(&queue.interrupt);
-        let inner = Arc::new(Inner::new(device.clone(), tag, queue));
+        let inner = Arc::new(Inner::new(device.clone(), tag, queue, pinned));
         let interrupts = InterruptThread::start(format!("{}-irq", device.name()), interrupt, {
             let inner = Arc::clone(&inner);
             move || inner.take_interrupt()
@@ -157,9 +147,89 @@ impl<I: Instrument> Channel<I> {
     /// # Errors
     /// See [`ChannelError`].
     pub fn request(&self, message: Message<'_>) -> Result<Pending, ChannelError> {
-        let (state, pending) = self.inner.add(self.inner.lock(), message)?;
+        self.send(message, None)
+    }
+
+    /// [`request`](Self::request), which stops waiting for room when `interrupt` is
+    /// raised.
+    ///
+    /// # Errors
+    /// [`ChannelError::Interrupted`]: it was not sent. Else see [`ChannelError`].
+    pub fn request_or(
+        &self,
+        message: Message<'_>,
+        interrupt: &Interrupt,
+    ) -> Result<Pending, ChannelError> {
+        self.send(message, Some(interrupt))
+    }
+
+    fn send(
+        &self,
+        message: Message<'_>,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Pending, ChannelError> {
+        let packed = self.inner.pack(message)?;
+        let (state, pending) = self
+            .inner
+            .add(self.inner.lock(), packed, interrupt)
+            .map_err(|(error, _)| error)?;
         self.inner.kick(state)?;
         Ok(pending)
+    }
+
+    /// Memory that a zero-copy request may carry: `len` bytes, the first of which stands
+    /// at `start` in its page.
+    ///
+    /// # Errors
+    /// There are not so many free pages.
+    pub fn allocate(&self, start: usize, len: usize) -> Result<PageBuffer, NoPages> {
+        self.inner.device.pages().allocate_at(start, len)
+    }
+
+    /// Linux `p9_virtio_zc_request`: sends one request whose data, or whose reply's data,
+    /// are the caller's own pages. They are pinned until the reply is there, of all
+    /// channels together about a quarter of the free memory
+    /// ([`max_pages`](Self::max_pages)); who wants more waits. Waits too while the ring
+    /// is full.
+    ///
+    /// # Errors
+    /// See [`ChannelError`]; the pages come back with it.
+    pub fn zero_copy_request(
+        &self,
+        message: Message<'_>,
+        payload: Payload,
+    ) -> Result<Pending, Unsent> {
+        let packed = match self.inner.pack(message) {
+            Ok(packed) => packed,
+            Err(error) => return Err(Unsent { error, payload }),
+        };
+        let packed = self.inner.carry(packed, payload)?;
+        let (state, pending) = match self.inner.add(self.inner.lock(), packed, None) {
+            Ok(added) => added,
+            Err((error, unsent)) => return Err(unsent.give_back(error)),
+        };
+        // It was added: whoever waits for it hears if the device can't be told.
+        let _ = self.inner.kick(state);
+        Ok(pending)
+    }
+
+    /// Linux `p9_virtio_cancel`: a buffer that the device has can't be taken back. So
+    /// this does nothing but say whether the server must be asked, by a Tflush, to give
+    /// the request up: `true`, unless its reply is there.
+    pub fn cancel(&self, pending: &Pending) -> bool {
+        !pending.done.is_filled()
+    }
+
+    /// How many pages zero-copy requests may have pinned before the next one has to wait
+    /// (Linux `virtio_chan::p9_max_pages`).
+    pub fn max_pages(&self) -> usize {
+        self.inner.p9_max_pages
+    }
+
+    /// Pages that zero-copy requests of all channels of the driver have pinned now (Linux
+    /// `vp_pinned`).
+    pub fn pinned_pages(&self) -> usize {
+        self.inner.pinned.pages()
     }
 
     /// Sends several requests with one kick, as a driver that batches does.
@@ -174,7 +244,11 @@ impl<I: Instrument> Channel<I> {
         let mut sent = Vec::with_capacity(messages.len());
         let mut result = Ok(());
         for message in messages {
-            match self.inner.add(self.inner.lock(), *message) {
+            let added = self.inner.pack(*message).and_then(|packed: Packed| {
+                let added = self.inner.add(self.inner.lock(), packed, None);
+                added.map_err(|(error, _)| error)
+            });
+            match added {
                 Ok((_, pending)) => sent.push(pending),
                 Err(error) => {
                     result = Err(error);

@@ -3,13 +3,21 @@
 //! Numbers are little-endian, strings are a 16-bit length and bytes; every
 //! message begins with `size[4] type[1] tag[2]`.
 
+mod attributes;
+mod decode;
+mod encode;
+mod lock;
 mod reply;
 mod request;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use reply::{Answer, Attributes, DecodeError, DirectoryEntry, Reply};
-pub use request::{EncodeError, Request};
+pub use attributes::{Attributes, FileSystem, SetAttributes, SetTime};
+pub use decode::DecodeError;
+pub use encode::EncodeError;
+pub use lock::{LOCK_BLOCK, Lock, LockKind, LockStatus};
+pub use reply::{Answer, DirectoryEntry, HeldLock, Reply};
+pub use request::Request;
 
 /// Bytes of `size[4] type[1] tag[2]`.
 pub const HEADER_LEN: usize = 7;
@@ -50,40 +58,52 @@ impl Qid {
     }
 }
 
-/// The message types of 9P2000.L that the client speaks (Linux `enum
-/// p9_msg_t`); a reply's number is its request's plus one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "the names are the protocol's own")]
-pub enum Type {
+/// Declares the requests of 9P2000.L with their numbers, once for all uses.
+macro_rules! types {
+    ($($name:ident = $number:literal),* $(,)?) => {
+        /// The requests of 9P2000.L (Linux `enum p9_msg_t`); a reply's number is its
+        /// request's plus one.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u8)]
+        #[expect(missing_docs, reason = "the names are the protocol's own")]
+        pub enum Type {
+            $($name = $number,)*
+        }
+
+        impl Type {
+            /// Every request there is, in the order of their numbers.
+            pub const ALL: [Self; [$($number),*].len()] = [$(Self::$name),*];
+        }
+    };
+}
+
+types! {
+    Statfs = 8,
     Lopen = 12,
     Lcreate = 14,
+    Symlink = 16,
+    Mknod = 18,
+    Rename = 20,
+    Readlink = 22,
     Getattr = 24,
+    Setattr = 26,
+    Xattrwalk = 30,
+    Xattrcreate = 32,
     Readdir = 40,
+    Fsync = 50,
+    Lock = 52,
+    Getlock = 54,
+    Link = 70,
     Mkdir = 72,
+    Renameat = 74,
     Unlinkat = 76,
     Version = 100,
+    Auth = 102,
     Attach = 104,
+    Flush = 108,
     Walk = 110,
     Read = 116,
     Write = 118,
     Clunk = 120,
-}
-
-impl Type {
-    /// Every type the client speaks.
-    pub const ALL: [Self; 12] = [
-        Self::Lopen,
-        Self::Lcreate,
-        Self::Getattr,
-        Self::Readdir,
-        Self::Mkdir,
-        Self::Unlinkat,
-        Self::Version,
-        Self::Attach,
-        Self::Walk,
-        Self::Read,
-        Self::Write,
-        Self::Clunk,
-    ];
+    Remove = 122,
 }

@@ -1,6 +1,6 @@
-//! Requests, and how they are encoded.
+//! Requests.
 
-use super::{Fid, MAX_WALK, NOFID, READ_OVERHEAD, Type};
+use super::{Fid, Lock, READ_OVERHEAD, SetAttributes, Type};
 
 /// A request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -10,11 +10,22 @@ pub enum Request<'a> {
         msize: u32,
         version: &'a str,
     },
-    Attach {
-        fid: Fid,
+    Auth {
+        afid: Fid,
         uname: &'a str,
         aname: &'a str,
         n_uname: u32,
+    },
+    Attach {
+        fid: Fid,
+        /// What an Auth has made known, if the server asks for that.
+        afid: Option<Fid>,
+        uname: &'a str,
+        aname: &'a str,
+        n_uname: u32,
+    },
+    Flush {
+        oldtag: u16,
     },
     Walk {
         fid: Fid,
@@ -42,6 +53,13 @@ pub enum Request<'a> {
         offset: u64,
         data: &'a [u8],
     },
+    /// A Twrite whose data stand elsewhere and go to the device from there: only what
+    /// stands before them is encoded.
+    WriteFrom {
+        fid: Fid,
+        offset: u64,
+        count: u32,
+    },
     Readdir {
         fid: Fid,
         offset: u64,
@@ -62,55 +80,76 @@ pub enum Request<'a> {
         name: &'a [u8],
         flags: u32,
     },
+    Statfs {
+        fid: Fid,
+    },
+    Symlink {
+        dfid: Fid,
+        name: &'a [u8],
+        target: &'a [u8],
+        gid: u32,
+    },
+    Mknod {
+        dfid: Fid,
+        name: &'a [u8],
+        mode: u32,
+        major: u32,
+        minor: u32,
+        gid: u32,
+    },
+    Rename {
+        fid: Fid,
+        dfid: Fid,
+        name: &'a [u8],
+    },
+    Readlink {
+        fid: Fid,
+    },
+    Setattr {
+        fid: Fid,
+        attributes: SetAttributes,
+    },
+    Xattrwalk {
+        fid: Fid,
+        newfid: Fid,
+        name: &'a [u8],
+    },
+    Xattrcreate {
+        fid: Fid,
+        name: &'a [u8],
+        size: u64,
+        flags: u32,
+    },
+    Fsync {
+        fid: Fid,
+        datasync: bool,
+    },
+    Lock {
+        fid: Fid,
+        lock: Lock<'a>,
+        flags: u32,
+    },
+    Getlock {
+        fid: Fid,
+        lock: Lock<'a>,
+    },
+    Link {
+        dfid: Fid,
+        fid: Fid,
+        name: &'a [u8],
+    },
+    Renameat {
+        olddirfid: Fid,
+        oldname: &'a [u8],
+        newdirfid: Fid,
+        newname: &'a [u8],
+    },
     Clunk {
         fid: Fid,
     },
-}
-
-/// A request that cannot be put into a message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// A string longer than its 16-bit length can say.
-    #[error("a name of {len} bytes is longer than the 65535 that 9P can say")]
-    NameTooLong {
-        /// Its length.
-        len: usize,
+    Remove {
+        fid: Fid,
     },
-    /// More names than one walk may hold.
-    #[error("{names} names in one walk; 9P allows 16")]
-    TooManyNames {
-        /// How many.
-        names: usize,
-    },
-    /// Longer than the msize agreed on.
-    #[error("a message of {len} bytes is longer than the msize of {msize}")]
-    TooLong {
-        /// Its length.
-        len: usize,
-        /// The msize.
-        msize: u32,
-    },
-}
-
-struct Encoder<'a>(&'a mut Vec<u8>);
-
-impl Encoder<'_> {
-    fn u16(&mut self, value: u16) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-    fn u32(&mut self, value: u32) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-    fn u64(&mut self, value: u64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-    fn string(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        let len = bytes.len();
-        self.u16(u16::try_from(len).map_err(|_| EncodeError::NameTooLong { len })?);
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
 }
 
 impl Request<'_> {
@@ -118,17 +157,33 @@ impl Request<'_> {
     pub const fn kind(&self) -> Type {
         match self {
             Self::Version { .. } => Type::Version,
+            Self::Auth { .. } => Type::Auth,
             Self::Attach { .. } => Type::Attach,
+            Self::Flush { .. } => Type::Flush,
             Self::Walk { .. } => Type::Walk,
             Self::Lopen { .. } => Type::Lopen,
             Self::Lcreate { .. } => Type::Lcreate,
             Self::Read { .. } => Type::Read,
-            Self::Write { .. } => Type::Write,
             Self::Readdir { .. } => Type::Readdir,
             Self::Getattr { .. } => Type::Getattr,
             Self::Mkdir { .. } => Type::Mkdir,
             Self::Unlinkat { .. } => Type::Unlinkat,
+            Self::Statfs { .. } => Type::Statfs,
+            Self::Symlink { .. } => Type::Symlink,
+            Self::Mknod { .. } => Type::Mknod,
+            Self::Rename { .. } => Type::Rename,
+            Self::Readlink { .. } => Type::Readlink,
+            Self::Setattr { .. } => Type::Setattr,
+            Self::Xattrwalk { .. } => Type::Xattrwalk,
+            Self::Xattrcreate { .. } => Type::Xattrcreate,
+            Self::Fsync { .. } => Type::Fsync,
+            Self::Lock { .. } => Type::Lock,
+            Self::Getlock { .. } => Type::Getlock,
+            Self::Link { .. } => Type::Link,
+            Self::Renameat { .. } => Type::Renameat,
             Self::Clunk { .. } => Type::Clunk,
+            Self::Remove { .. } => Type::Remove,
+            Self::Write { .. } | Self::WriteFrom { .. } => Type::Write,
         }
     }
 
@@ -139,109 +194,12 @@ impl Request<'_> {
             Self::Read { count, .. } | Self::Readdir { count, .. } => {
                 count.saturating_add(READ_OVERHEAD)
             }
+            // A target may be as long as a path (`PATH_MAX`), and a machine's name is
+            // what it is called.
+            Self::Readlink { .. } | Self::Getlock { .. } => 4096,
             // The longest other reply is Rgetattr with 160 bytes, or an Rwalk of
             // 16 qids with 217; a version string may be anything short.
             _ => 1024,
         }
-    }
-
-    /// Writes the whole message with `tag` into `into`, replacing what is there.
-    ///
-    /// # Errors
-    /// A name too long, too many names, or a message longer than `msize`.
-    pub fn encode(&self, tag: u16, msize: u32, into: &mut Vec<u8>) -> Result<(), EncodeError> {
-        into.clear();
-        let mut to = Encoder(into);
-        to.u32(0);
-        to.0.push(self.kind() as u8);
-        to.u16(tag);
-        match *self {
-            Self::Version { msize, version } => {
-                to.u32(msize);
-                to.string(version.as_bytes())?;
-            }
-            Self::Attach {
-                fid,
-                uname,
-                aname,
-                n_uname,
-            } => {
-                to.u32(fid.0);
-                to.u32(NOFID);
-                to.string(uname.as_bytes())?;
-                to.string(aname.as_bytes())?;
-                to.u32(n_uname);
-            }
-            Self::Walk { fid, newfid, names } => {
-                if names.len() > MAX_WALK {
-                    return Err(EncodeError::TooManyNames { names: names.len() });
-                }
-                to.u32(fid.0);
-                to.u32(newfid.0);
-                to.u16(names.len() as u16);
-                for name in names {
-                    to.string(name)?;
-                }
-            }
-            Self::Lopen { fid, flags } => {
-                to.u32(fid.0);
-                to.u32(flags);
-            }
-            Self::Lcreate {
-                fid,
-                name,
-                flags,
-                mode,
-                gid,
-            } => {
-                to.u32(fid.0);
-                to.string(name)?;
-                to.u32(flags);
-                to.u32(mode);
-                to.u32(gid);
-            }
-            Self::Read { fid, offset, count } | Self::Readdir { fid, offset, count } => {
-                to.u32(fid.0);
-                to.u64(offset);
-                to.u32(count);
-            }
-            Self::Write { fid, offset, data } => {
-                to.u32(fid.0);
-                to.u64(offset);
-                to.u32(data.len() as u32);
-                to.0.extend_from_slice(data);
-            }
-            Self::Getattr { fid, request_mask } => {
-                to.u32(fid.0);
-                to.u64(request_mask);
-            }
-            Self::Mkdir {
-                dfid,
-                name,
-                mode,
-                gid,
-            } => {
-                to.u32(dfid.0);
-                to.string(name)?;
-                to.u32(mode);
-                to.u32(gid);
-            }
-            Self::Unlinkat {
-                dirfid,
-                name,
-                flags,
-            } => {
-                to.u32(dirfid.0);
-                to.string(name)?;
-                to.u32(flags);
-            }
-            Self::Clunk { fid } => to.u32(fid.0),
-        }
-        let len = into.len();
-        if len > msize as usize {
-            return Err(EncodeError::TooLong { len, msize });
-        }
-        into[..4].copy_from_slice(&(len as u32).to_le_bytes());
-        Ok(())
     }
 }

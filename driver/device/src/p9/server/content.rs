@@ -117,6 +117,15 @@ impl FileServer {
         reply: &mut Reply<'_>,
     ) -> Result<(), Errno> {
         let handle = session.fids.get(fid)?;
+        if let Open::Attribute(value) = handle.open() {
+            let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+            let rest = value.get(offset..).unwrap_or_default();
+            return reply.data(count, |space| {
+                let len = rest.len().min(space.len());
+                space[..len].copy_from_slice(&rest[..len]);
+                Ok(len)
+            });
+        }
         let file = open_file(&handle)?;
         reply.data(count, |space| {
             io::retry_on_intr(|| io::pread(file, &mut *space, offset))
@@ -134,6 +143,10 @@ impl FileServer {
     ) -> Result<(), Errno> {
         self.may_write()?;
         let handle = session.fids.get(fid)?;
+        if let Open::NewAttribute(draft) = handle.open() {
+            let written = draft.write(offset, data)?;
+            return reply.count(u32::try_from(written).map_err(|_| Errno::OVERFLOW)?);
+        }
         let file = open_file(&handle)?;
         let written = io::retry_on_intr(|| io::pwrite(file, data, offset))?;
         reply.count(u32::try_from(written).map_err(|_| Errno::OVERFLOW)?)
@@ -149,7 +162,7 @@ impl FileServer {
     ) -> Result<(), Errno> {
         let handle = session.fids.get(fid)?;
         match handle.open() {
-            Open::No => return Err(Errno::BADF),
+            Open::No | Open::Attribute(_) | Open::NewAttribute(_) => return Err(Errno::BADF),
             Open::File(file) => sync(file, data_only)?,
             Open::Directory(directory) => {
                 let directory = directory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,6 +188,6 @@ fn open_file(handle: &Handle) -> Result<&OpenFile, Errno> {
     match handle.open() {
         Open::File(file) => Ok(file),
         Open::Directory(_) => Err(Errno::ISDIR),
-        Open::No => Err(Errno::BADF),
+        Open::No | Open::Attribute(_) | Open::NewAttribute(_) => Err(Errno::BADF),
     }
 }

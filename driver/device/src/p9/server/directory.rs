@@ -46,7 +46,7 @@ impl FileServer {
         let Open::Directory(directory) = handle.open() else {
             return Err(match handle.open() {
                 Open::No => Errno::BADF,
-                Open::File(_) | Open::Directory(_) => Errno::NOTDIR,
+                _ => Errno::NOTDIR,
             });
         };
         if i64::try_from(offset).is_err() {

@@ -1,19 +1,22 @@
 //! The file server: one request in, one answer out.
 
+mod attributes;
 mod content;
 mod directory;
+mod locking;
 mod naming;
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::io::Errno;
 
 use super::budget::Budget;
 use super::error::ServeError;
-use super::fids::Fids;
+use super::fids::{Fids, Open};
+use super::locks::Locks;
 use super::tree::Tree;
-use super::wire::reply::{FileSystem, Reply};
+use super::wire::reply::Reply;
 use super::wire::request::Request;
 use super::wire::{Fid, Header, IO_HEADER_LEN, RLERROR_LEN, UNKNOWN_VERSION, VERSION};
 use super::{Access, MAX_MSIZE, MIN_MSIZE};
@@ -34,6 +37,7 @@ pub struct FileServer {
 struct Session {
     msize: u32,
     fids: Fids,
+    locks: Mutex<Locks>,
 }
 
 impl FileServer {
@@ -118,7 +122,7 @@ impl FileServer {
             Request::Attach { fid, afid } => self.attach(session, fid, afid, reply),
             Request::Flush { .. } => reply.empty(),
             Request::Walk { fid, newfid, names } => self.walk(session, fid, newfid, names, reply),
-            Request::Clunk { fid } => session.fids.remove(fid).and_then(|_| reply.empty()),
+            Request::Clunk { fid } => self.clunk(session, fid, reply),
             Request::Lopen { fid, flags } => self.lopen(session, fid, flags, reply),
             Request::Lcreate {
                 fid,
@@ -140,6 +144,30 @@ impl FileServer {
             Request::Getattr { fid, .. } => self.getattr(session, fid, reply),
             Request::Statfs { fid } => Self::statfs(session, fid, reply),
             Request::Readlink { fid } => Self::readlink(session, fid, reply),
+            Request::Symlink { fid, name, target } => {
+                self.symlink(session, fid, name, target, reply)
+            }
+            Request::Mknod { fid, name, mode } => self.mknod(session, fid, name, mode, reply),
+            Request::Link { dfid, fid, name } => self.link(session, (dfid, fid), name, reply),
+            Request::Rename { fid, dfid, name } => self.rename(session, (fid, dfid), name, reply),
+            Request::Renameat {
+                from,
+                old_name,
+                to,
+                new_name,
+            } => self.renameat(session, (from, old_name), (to, new_name), reply),
+            Request::Setattr { fid, change } => self.setattr(session, fid, &change, reply),
+            Request::Xattrwalk { fid, newfid, name } => {
+                self.xattrwalk(session, (fid, newfid), name, reply)
+            }
+            Request::Xattrcreate {
+                fid,
+                name,
+                size,
+                flags,
+            } => self.xattrcreate(session, fid, name, (size, flags), reply),
+            Request::Lock { fid, lock } => Self::lock(session, fid, lock, reply),
+            Request::Getlock { fid, lock } => Self::getlock(session, fid, lock, reply),
             // Nobody is asked who they are: all are served as the user that
             // the server runs as.
             Request::Auth { .. } | Request::Unsupported(_) | Request::Version { .. } => {
@@ -157,8 +185,7 @@ impl FileServer {
         }
         let msize = msize.min(MAX_MSIZE);
         let (session, version) = if version == VERSION {
-            let fids = Fids::default();
-            (Some(Arc::new(Session { msize, fids })), VERSION)
+            (Some(Arc::new(Session::new(msize))), VERSION)
         } else {
             (None, UNKNOWN_VERSION)
         };
@@ -171,31 +198,14 @@ impl FileServer {
         reply.version(msize, version)
     }
 
-    fn getattr(&self, session: &Session, fid: Fid, reply: &mut Reply<'_>) -> Result<(), Errno> {
-        let handle = session.fids.get(fid)?;
-        let stat = handle.node().stat()?;
-        reply.getattr(&stat.attributes(self.tree.devices().qid(&stat)))
-    }
-
-    fn statfs(session: &Session, fid: Fid, reply: &mut Reply<'_>) -> Result<(), Errno> {
-        let handle = session.fids.get(fid)?;
-        // Only statfs knows the type, and only statvfs is the same everywhere.
-        let kind = rustix::fs::fstatfs(handle.node())?.f_type;
-        let numbers = rustix::fs::fstatvfs(handle.node())?;
-        let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
-        reply.statfs(&FileSystem {
-            // Magic numbers are 32 bits; the field is wider on some machines
-            // and must not be sign-extended.
-            kind: kind as u32,
-            block_size: narrow(numbers.f_bsize),
-            blocks: numbers.f_blocks,
-            blocks_free: numbers.f_bfree,
-            blocks_available: numbers.f_bavail,
-            files: numbers.f_files,
-            files_free: numbers.f_ffree,
-            id: numbers.f_fsid,
-            name_max: narrow(numbers.f_namemax),
-        })
+    /// clunk(5): the fid is gone, and what was only waiting for that happens.
+    fn clunk(&self, session: &Session, fid: Fid, reply: &mut Reply<'_>) -> Result<(), Errno> {
+        let handle = session.fids.remove(fid)?;
+        session.locks().forget(fid);
+        if let Open::NewAttribute(draft) = handle.open() {
+            self.set_attribute(handle.node(), draft)?;
+        }
+        reply.empty()
     }
 
     /// `EROFS` from a server that only reads.
@@ -215,6 +225,19 @@ impl FileServer {
 }
 
 impl Session {
+    fn new(msize: u32) -> Self {
+        Self {
+            msize,
+            fids: Fids::default(),
+            locks: Mutex::default(),
+        }
+    }
+
+    fn locks(&self) -> MutexGuard<'_, Locks> {
+        // Nothing that can panic runs under the lock.
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The most that one read or write can carry, as `iounit` tells it.
     fn iounit(&self) -> u32 {
         self.msize.saturating_sub(IO_HEADER_LEN)

@@ -1,8 +1,9 @@
-//! Going places and changing names: attach, walk, mkdir, unlinkat, remove.
+//! Going places and changing names: attach, walk, mkdir, symlink, mknod, link, rename,
+//! renameat, unlinkat, remove.
 
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
 use super::{FileServer, Session};
@@ -102,6 +103,101 @@ impl FileServer {
         reply.qid(qid)
     }
 
+    /// symlink(2). The text may be any: nothing here goes where it leads.
+    pub(super) fn symlink(
+        &self,
+        session: &Session,
+        fid: Fid,
+        name: &[u8],
+        target: &[u8],
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Errno> {
+        self.may_write()?;
+        let name = ChildName::new(name)?;
+        if target.contains(&0) {
+            return Err(Errno::INVAL);
+        }
+        let parent = session.fids.get(fid)?;
+        reply.qid(self.tree.make_symlink(parent.node(), name, target)?)
+    }
+
+    /// mknod(2) of a FIFO, a socket or an empty file.
+    ///
+    /// # Errors
+    /// `EPERM` for a device node: it would be one of the host's devices.
+    pub(super) fn mknod(
+        &self,
+        session: &Session,
+        fid: Fid,
+        name: &[u8],
+        mode: u32,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Errno> {
+        self.may_write()?;
+        let name = ChildName::new(name)?;
+        let kind = match FileType::from_raw_mode(mode) {
+            kind @ (FileType::Fifo | FileType::Socket | FileType::RegularFile) => kind,
+            FileType::CharacterDevice | FileType::BlockDevice => return Err(Errno::PERM),
+            _ => return Err(Errno::INVAL),
+        };
+        let parent = session.fids.get(fid)?;
+        let qid = self
+            .tree
+            .make_node(parent.node(), name, kind, permissions(mode))?;
+        reply.qid(qid)
+    }
+
+    /// link(2).
+    pub(super) fn link(
+        &self,
+        session: &Session,
+        (dfid, fid): (Fid, Fid),
+        name: &[u8],
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Errno> {
+        self.may_write()?;
+        let name = ChildName::new(name)?;
+        let (parent, file) = (session.fids.get(dfid)?, session.fids.get(fid)?);
+        self.tree.link(file.node(), parent.node(), name)?;
+        reply.empty()
+    }
+
+    /// rename(2) of what a fid was walked to; the fid goes with it. Other fids of the
+    /// file remember the name that it had.
+    pub(super) fn rename(
+        &self,
+        session: &Session,
+        (fid, dfid): (Fid, Fid),
+        name: &[u8],
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Errno> {
+        self.may_write()?;
+        let name = ChildName::new(name)?;
+        let (file, parent) = (session.fids.get(fid)?, session.fids.get(dfid)?);
+        let moved = self.tree.rename_node(file.node(), parent.node(), name)?;
+        if let Some(node) = moved {
+            // Clunked meanwhile: then nobody asks where it is.
+            let _ = session.fids.replace(fid, &file, file.moved(node));
+        }
+        reply.empty()
+    }
+
+    /// renameat(2).
+    pub(super) fn renameat(
+        &self,
+        session: &Session,
+        (from, old_name): (Fid, &[u8]),
+        (to, new_name): (Fid, &[u8]),
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Errno> {
+        self.may_write()?;
+        let (old_name, new_name) = (ChildName::new(old_name)?, ChildName::new(new_name)?);
+        let (from, to) = (session.fids.get(from)?, session.fids.get(to)?);
+        self.tree
+            .rename((from.node(), old_name), (to.node(), new_name))?;
+        reply.empty()
+    }
+
     /// unlinkat(2). Fids of the file keep working, as descriptors do.
     pub(super) fn unlinkat(
         &self,
@@ -131,6 +227,7 @@ impl FileServer {
         reply: &mut Reply<'_>,
     ) -> Result<(), Errno> {
         let handle = session.fids.remove(fid)?;
+        session.locks().forget(fid);
         self.may_write()?;
         self.tree.remove(handle.node())?;
         reply.empty()

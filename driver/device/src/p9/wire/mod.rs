@@ -9,6 +9,7 @@
 //! analyzer's decoder, so that each of the three checks the other two.
 //! Numbers and layouts are those of 9P2000.L and of Linux `include/net/9p/9p.h`.
 
+mod fields;
 pub mod reply;
 pub mod request;
 
@@ -38,6 +39,35 @@ pub const MAX_WALK_NAMES: usize = 16;
 
 /// `unlinkat` flag: remove a directory. Linux `P9_DOTL_AT_REMOVEDIR`.
 pub const AT_REMOVEDIR: u32 = 0x200;
+
+/// What a Tsetattr changes: Linux `P9_ATTR_*`.
+pub mod setattr {
+    #![expect(missing_docs, reason = "the names are the protocol's own")]
+    pub const MODE: u32 = 0x001;
+    pub const UID: u32 = 0x002;
+    pub const GID: u32 = 0x004;
+    pub const SIZE: u32 = 0x008;
+    pub const ATIME: u32 = 0x010;
+    pub const MTIME: u32 = 0x020;
+    pub const CTIME: u32 = 0x040;
+    pub const ATIME_SET: u32 = 0x080;
+    pub const MTIME_SET: u32 = 0x100;
+}
+
+/// Kinds of record locks: Linux `P9_LOCK_TYPE_*`.
+pub mod lock_kind {
+    #![expect(missing_docs, reason = "the names are the protocol's own")]
+    pub const READ: u8 = 0;
+    pub const WRITE: u8 = 1;
+    pub const UNLOCK: u8 = 2;
+}
+
+/// What became of a lock: Linux `P9_LOCK_*`.
+pub mod lock_status {
+    #![expect(missing_docs, reason = "the names are the protocol's own")]
+    pub const SUCCESS: u8 = 0;
+    pub const BLOCKED: u8 = 1;
+}
 
 /// The tag of a message: what a reply is matched to its request by.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -108,16 +138,36 @@ message_types! {
     TLOPEN = 12,
     /// Create a regular file and open it.
     TLCREATE = 14,
+    /// Create a symbolic link.
+    TSYMLINK = 16,
+    /// Create a FIFO, a socket or a device node.
+    TMKNOD = 18,
+    /// Move what a fid stands for.
+    TRENAME = 20,
     /// Read where a symbolic link points.
     TREADLINK = 22,
     /// Attributes of a file.
     TGETATTR = 24,
+    /// Change attributes of a file.
+    TSETATTR = 26,
+    /// Go to an extended attribute, or to the list of all.
+    TXATTRWALK = 30,
+    /// Write an extended attribute.
+    TXATTRCREATE = 32,
     /// Entries of a directory.
     TREADDIR = 40,
     /// Write a file's data to its disk.
     TFSYNC = 50,
+    /// Take or give up a record lock.
+    TLOCK = 52,
+    /// Ask for the lock in the way.
+    TGETLOCK = 54,
+    /// Give a file one more name.
+    TLINK = 70,
     /// Create a directory.
     TMKDIR = 72,
+    /// Move a name.
+    TRENAMEAT = 74,
     /// Remove a name from a directory.
     TUNLINKAT = 76,
     /// Begin a session.

@@ -2,6 +2,7 @@
 
 use rustix::io::Errno;
 
+use super::request::Lock;
 use super::{HEADER_LEN, Header, MessageType, Qid, READ_HEADER_LEN, RLERROR_LEN, Tag};
 
 /// Bytes of an `Rgetattr` behind its header.
@@ -9,6 +10,10 @@ pub const GETATTR_BODY_LEN: usize = 8 + Qid::LEN + 3 * 4 + 15 * 8;
 
 /// Bytes of an `Rstatfs` behind its header.
 pub const STATFS_BODY_LEN: usize = 2 * 4 + 6 * 8 + 4;
+
+/// Bytes of an `Rgetlock` behind its header that says there is no lock in the way and
+/// names nobody.
+pub const GETLOCK_BODY_LEN: usize = 1 + 2 * 8 + 4 + 2;
 
 /// A moment as 9P2000.L writes it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -129,7 +134,7 @@ impl<'a> Reply<'a> {
         })
     }
 
-    /// `Rattach qid[13]`, and `Rmkdir`, which looks the same.
+    /// `Rattach qid[13]`, and `Rmkdir`, `Rsymlink` and `Rmknod`, which look the same.
     ///
     /// # Errors
     /// `EMSGSIZE`.
@@ -148,6 +153,36 @@ impl<'a> Reply<'a> {
             for qid in qids {
                 body.qid(*qid);
             }
+        })
+    }
+
+    /// `Rxattrwalk size[8]`
+    ///
+    /// # Errors
+    /// `EMSGSIZE`.
+    pub fn xattrwalk(&mut self, size: u64) -> Result<(), Errno> {
+        self.answer(|body| body.u64(size))
+    }
+
+    /// `Rlock status[1]`
+    ///
+    /// # Errors
+    /// `EMSGSIZE`.
+    pub fn lock(&mut self, status: u8) -> Result<(), Errno> {
+        self.answer(|body| body.0.push(status))
+    }
+
+    /// `Rgetlock type[1] start[8] length[8] proc_id[4] client_id[s]`
+    ///
+    /// # Errors
+    /// `EMSGSIZE`.
+    pub fn getlock(&mut self, lock: Lock<'_>) -> Result<(), Errno> {
+        self.answer(|body| {
+            body.0.push(lock.kind);
+            body.u64(lock.start);
+            body.u64(lock.length);
+            body.u32(lock.proc_id);
+            body.string(lock.client_id);
         })
     }
 

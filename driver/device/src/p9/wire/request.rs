@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::fields::Fields;
+use super::reply::Time;
 use super::{Fid, HEADER_LEN, Header, MAX_WALK_NAMES, MessageType, Tag};
 
 /// One request, borrowed from the bytes it was read from. Names are the bytes
@@ -140,16 +142,141 @@ pub enum Request<'a> {
         /// Whether attributes may be left behind, as fdatasync(2) does.
         data_only: bool,
     },
+    /// `Tsymlink dfid[4] name[s] symtgt[s] gid[4]`; `gid` is not used.
+    Symlink {
+        /// Where.
+        fid: Fid,
+        /// The new link's name.
+        name: &'a [u8],
+        /// Its text.
+        target: &'a [u8],
+    },
+    /// `Tmknod dfid[4] name[s] mode[4] major[4] minor[4] gid[4]`; `gid` is not used, nor
+    /// are the device's numbers.
+    Mknod {
+        /// Where.
+        fid: Fid,
+        /// The new file's name.
+        name: &'a [u8],
+        /// Its type and permission bits.
+        mode: u32,
+    },
+    /// `Trename fid[4] dfid[4] name[s]`
+    Rename {
+        /// What to move.
+        fid: Fid,
+        /// Where to.
+        dfid: Fid,
+        /// Its name there.
+        name: &'a [u8],
+    },
+    /// `Tsetattr fid[4] valid[4] mode[4] uid[4] gid[4] size[8]` and access and
+    /// modification time
+    Setattr {
+        /// The file.
+        fid: Fid,
+        /// What to change.
+        change: Change,
+    },
+    /// `Txattrwalk fid[4] newfid[4] name[s]`
+    Xattrwalk {
+        /// The file.
+        fid: Fid,
+        /// The fid for the attribute's value.
+        newfid: Fid,
+        /// Which attribute; empty for the list of all.
+        name: &'a [u8],
+    },
+    /// `Txattrcreate fid[4] name[s] attr_size[8] flags[4]`
+    Xattrcreate {
+        /// The file; becomes the attribute.
+        fid: Fid,
+        /// Which attribute.
+        name: &'a [u8],
+        /// Bytes that will be written.
+        size: u64,
+        /// Linux `XATTR_CREATE`, `XATTR_REPLACE`.
+        flags: u32,
+    },
+    /// `Tlock fid[4] type[1] flags[4] start[8] length[8] proc_id[4] client_id[s]`; no
+    /// request waits for a lock, so `flags` change nothing.
+    Lock {
+        /// An open file.
+        fid: Fid,
+        /// What is wanted.
+        lock: Lock<'a>,
+    },
+    /// `Tgetlock fid[4] type[1] start[8] length[8] proc_id[4] client_id[s]`
+    Getlock {
+        /// An open file.
+        fid: Fid,
+        /// What would be wanted.
+        lock: Lock<'a>,
+    },
+    /// `Tlink dfid[4] fid[4] name[s]`
+    Link {
+        /// Where.
+        dfid: Fid,
+        /// The file that gets a name.
+        fid: Fid,
+        /// The name.
+        name: &'a [u8],
+    },
+    /// `Trenameat olddirfid[4] oldname[s] newdirfid[4] newname[s]`
+    Renameat {
+        /// From where.
+        from: Fid,
+        /// Its name there.
+        old_name: &'a [u8],
+        /// Where to.
+        to: Fid,
+        /// Its name there.
+        new_name: &'a [u8],
+    },
     /// Any other type: its body is not looked at.
     Unsupported(MessageType),
+}
+
+/// What a `Tsetattr` changes, as it was sent: only what `valid` names is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Which of the fields below are meant: [`super::setattr`].
+    pub valid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes of content.
+    pub size: u64,
+    /// Last access.
+    pub atime: Time,
+    /// Last change of the content.
+    pub mtime: Time,
+}
+
+/// A range of a file, and who wants a lock on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lock<'a> {
+    /// [`super::lock_kind`].
+    pub kind: u8,
+    /// Its first byte.
+    pub start: u64,
+    /// Its bytes; 0 for all that follow.
+    pub length: u64,
+    /// The process.
+    pub proc_id: u32,
+    /// Its machine.
+    pub client_id: &'a [u8],
 }
 
 /// The names of a `Twalk`: at most [`MAX_WALK_NAMES`], still as they were sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WalkNames<'a> {
     /// `nwname*(wname[s])`, known to hold `count` whole strings.
-    encoded: &'a [u8],
-    count: usize,
+    pub(super) encoded: &'a [u8],
+    pub(super) count: usize,
 }
 
 impl<'a> WalkNames<'a> {
@@ -230,170 +357,31 @@ impl<'a> Request<'a> {
         HEADER_LEN
             + match self {
                 Self::Version { .. } => 4 + 2 + super::VERSION.len(),
-                Self::Attach { .. } | Self::Mkdir { .. } => super::Qid::LEN,
+                Self::Attach { .. }
+                | Self::Mkdir { .. }
+                | Self::Symlink { .. }
+                | Self::Mknod { .. } => super::Qid::LEN,
                 Self::Walk { names, .. } => 2 + names.count() * super::Qid::LEN,
                 Self::Lopen { .. } | Self::Lcreate { .. } => super::Qid::LEN + 4,
                 Self::Getattr { .. } => super::reply::GETATTR_BODY_LEN,
                 Self::Statfs { .. } => super::reply::STATFS_BODY_LEN,
                 Self::Read { .. } | Self::Write { .. } | Self::Readdir { .. } => 4,
                 Self::Readlink { .. } => 2,
+                Self::Xattrwalk { .. } => 8,
+                Self::Lock { .. } => 1,
+                Self::Getlock { .. } => super::reply::GETLOCK_BODY_LEN,
                 Self::Auth { .. }
                 | Self::Flush { .. }
                 | Self::Unlinkat { .. }
                 | Self::Clunk { .. }
                 | Self::Remove { .. }
                 | Self::Fsync { .. }
+                | Self::Rename { .. }
+                | Self::Setattr { .. }
+                | Self::Xattrcreate { .. }
+                | Self::Link { .. }
+                | Self::Renameat { .. }
                 | Self::Unsupported(_) => 0,
             }
-    }
-}
-
-/// What of the body is still unread.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn request(&mut self, kind: MessageType) -> Result<Option<Request<'a>>, Malformed> {
-        Ok(Some(match kind {
-            MessageType::TVERSION => Request::Version {
-                msize: self.u32()?,
-                version: self.string()?,
-            },
-            MessageType::TAUTH => {
-                let afid = self.fid()?;
-                self.user()?;
-                Request::Auth { afid }
-            }
-            MessageType::TATTACH => {
-                let (fid, afid) = (self.fid()?, self.fid()?);
-                self.user()?;
-                Request::Attach { fid, afid }
-            }
-            MessageType::TFLUSH => Request::Flush {
-                oldtag: Tag(self.u16()?),
-            },
-            MessageType::TWALK => Request::Walk {
-                fid: self.fid()?,
-                newfid: self.fid()?,
-                names: self.walk_names()?,
-            },
-            MessageType::TLOPEN => Request::Lopen {
-                fid: self.fid()?,
-                flags: self.u32()?,
-            },
-            MessageType::TLCREATE => {
-                let fid = self.fid()?;
-                let name = self.string()?;
-                let (flags, mode) = (self.u32()?, self.u32()?);
-                self.u32()?;
-                Request::Lcreate {
-                    fid,
-                    name,
-                    flags,
-                    mode,
-                }
-            }
-            MessageType::TREAD => Request::Read {
-                fid: self.fid()?,
-                offset: self.u64()?,
-                count: self.u32()?,
-            },
-            MessageType::TWRITE => {
-                let (fid, offset) = (self.fid()?, self.u64()?);
-                let count = self.u32()?;
-                let data = self.take(usize::try_from(count).unwrap_or(usize::MAX))?;
-                Request::Write { fid, offset, data }
-            }
-            MessageType::TREADDIR => Request::Readdir {
-                fid: self.fid()?,
-                offset: self.u64()?,
-                count: self.u32()?,
-            },
-            MessageType::TGETATTR => Request::Getattr {
-                fid: self.fid()?,
-                mask: self.u64()?,
-            },
-            MessageType::TSTATFS => Request::Statfs { fid: self.fid()? },
-            MessageType::TREADLINK => Request::Readlink { fid: self.fid()? },
-            MessageType::TMKDIR => {
-                let fid = self.fid()?;
-                let name = self.string()?;
-                let mode = self.u32()?;
-                self.u32()?;
-                Request::Mkdir { fid, name, mode }
-            }
-            MessageType::TUNLINKAT => Request::Unlinkat {
-                fid: self.fid()?,
-                name: self.string()?,
-                flags: self.u32()?,
-            },
-            MessageType::TCLUNK => Request::Clunk { fid: self.fid()? },
-            MessageType::TREMOVE => Request::Remove { fid: self.fid()? },
-            MessageType::TFSYNC => Request::Fsync {
-                fid: self.fid()?,
-                data_only: self.u32()? != 0,
-            },
-            _ => return Ok(None),
-        }))
-    }
-
-    /// `uname[s] aname[s] n_uname[4]`
-    fn user(&mut self) -> Result<(), Malformed> {
-        self.string()?;
-        self.string()?;
-        self.u32()?;
-        Ok(())
-    }
-
-    fn walk_names(&mut self) -> Result<WalkNames<'a>, Malformed> {
-        let count = self.u16()?;
-        if usize::from(count) > MAX_WALK_NAMES {
-            return Err(Malformed::TooManyNames { count });
-        }
-        let all = self.0;
-        for _ in 0..count {
-            self.string()?;
-        }
-        let len = all.len() - self.0.len();
-        Ok(WalkNames {
-            encoded: all.get(..len).unwrap_or_default(),
-            count: usize::from(count),
-        })
-    }
-
-    fn string(&mut self) -> Result<&'a [u8], Malformed> {
-        let len = self.u16()?;
-        self.take(usize::from(len))
-    }
-
-    fn fid(&mut self) -> Result<Fid, Malformed> {
-        self.u32().map(Fid)
-    }
-
-    fn u16(&mut self) -> Result<u16, Malformed> {
-        self.chunk().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, Malformed> {
-        self.chunk().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, Malformed> {
-        self.chunk().map(u64::from_le_bytes)
-    }
-
-    fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (chunk, rest) = self.0.split_first_chunk().ok_or(Malformed::Truncated {
-            missing: N.saturating_sub(self.0.len()),
-        })?;
-        self.0 = rest;
-        Ok(*chunk)
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed::Truncated {
-            missing: len.saturating_sub(self.0.len()),
-        })?;
-        self.0 = rest;
-        Ok(taken)
     }
 }

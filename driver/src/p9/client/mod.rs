@@ -2,18 +2,29 @@
 //!
 //! All calls block until the reply is there and may be made from many threads
 //! at once; each has its own tag, and replies find their way by it.
+//!
+//! What can be asked for stands by subject: names in `names.rs`, content in
+//! `files.rs`, attributes in `attributes.rs`, locks in `locks.rs`; `zero_copy.rs` has the
+//! caller's own pages carried, and `flush.rs` gives requests up.
+
+mod attributes;
+mod files;
+mod flush;
+mod locks;
+mod names;
+mod zero_copy;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
-use super::channel::{Channel, ChannelError, Claim, Message};
-use super::message::{
-    Answer, Attributes, DecodeError, DirectoryEntry, EncodeError, Fid, GETATTR_BASIC, NOTAG, Qid,
-    READ_OVERHEAD, Reply, Request, Type, WRITE_OVERHEAD,
-};
+use super::channel::{Channel, ChannelError, Claim, MAX_MESSAGE, Message};
+use super::message::{Answer, DecodeError, EncodeError, Fid, NOTAG, Reply, Request, Type};
 use super::numbers::Numbers;
 use crate::instrument::Instrument;
+
+pub use files::ReadAt;
+pub use zero_copy::{ZeroCopied, ZeroCopyError};
 
 /// The dialect we speak.
 const DIALECT: &str = "9P2000.L";
@@ -36,6 +47,10 @@ pub enum ClientError {
     /// It did not reach the server, or no reply came.
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    /// It was interrupted: before it was sent, or the server was asked to give it up
+    /// and no reply had come by then (Linux `EINTR`).
+    #[error("interrupted (EINTR)")]
+    Interrupted,
     /// The server speaks another dialect.
     #[error("the file server does not speak 9P2000.L")]
     Dialect,
@@ -58,6 +73,7 @@ impl ClientError {
             Self::Encode(_) => Errno::INVAL,
             Self::Channel(ChannelError::Busy) => Errno::BUSY,
             Self::Channel(ChannelError::NoPages(_)) => Errno::NOMEM,
+            Self::Interrupted | Self::Channel(ChannelError::Interrupted) => Errno::INTR,
             _ => Errno::IO,
         }
     }
@@ -85,17 +101,9 @@ impl IssuedCounts {
     }
 }
 
-/// One read of a batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ReadAt {
-    /// Where it begins.
-    pub offset: u64,
-    /// Bytes wanted.
-    pub count: u32,
-}
-
 impl<I: Instrument> Client<I> {
-    /// Mounts a channel: agrees on dialect and msize, attaches to the root as `uname`.
+    /// Mounts a channel: agrees on dialect and msize, which is at most what a channel can
+    /// carry ([`MAX_MESSAGE`]), and attaches to the root as `uname`.
     ///
     /// # Errors
     /// The server refuses, or the channel does not work.
@@ -108,8 +116,8 @@ impl<I: Instrument> Client<I> {
             fids: Numbers::below(u32::MAX),
             issued: IssuedCounts::default(),
         };
-        client.msize = client.version(msize)?;
-        client.root = client.attach(uname)?;
+        client.msize = client.version(msize.min(MAX_MESSAGE))?;
+        client.root = client.attach(None, uname, NONUNAME)?;
         Ok(client)
     }
 
@@ -153,193 +161,6 @@ impl<I: Instrument> Client<I> {
             return Err(ClientError::Msize { msize, asked });
         }
         Ok(msize)
-    }
-
-    fn attach(&self, uname: &str) -> Result<Fid, ClientError> {
-        let fid = self.new_fid();
-        let request = Request::Attach {
-            fid,
-            uname,
-            aname: "",
-            n_uname: NONUNAME,
-        };
-        self.keep_fid(fid, self.call(&request)).map(|_| fid)
-    }
-
-    /// Walks from `fid` along `names` to a new fid; no names clone it. Also
-    /// returns the qid of each step.
-    ///
-    /// # Errors
-    /// `ENOENT` when a later name does not exist, as Linux turns a short walk
-    /// into; else what the server says.
-    pub fn walk(&self, fid: Fid, names: &[&[u8]]) -> Result<(Fid, Vec<Qid>), ClientError> {
-        let newfid = self.new_fid();
-        let request = Request::Walk { fid, newfid, names };
-        match self.call(&request) {
-            Ok(Reply::Walk { qids }) if qids.len() == names.len() => Ok((newfid, qids)),
-            // A short walk makes no fid (walk(5)).
-            Ok(_) => {
-                self.drop_fid(newfid);
-                Err(ClientError::Server(Errno::NOENT))
-            }
-            Err(error) => {
-                self.drop_fid(newfid);
-                Err(error)
-            }
-        }
-    }
-
-    /// Opens `fid` with the flags of open(2).
-    ///
-    /// # Errors
-    /// What the server says.
-    pub fn open(&self, fid: Fid, flags: u32) -> Result<Qid, ClientError> {
-        match self.call(&Request::Lopen { fid, flags })? {
-            Reply::Open { qid, .. } => Ok(qid),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Creates and opens `name` in the directory `fid`, which stands for the new
-    /// file from then on.
-    ///
-    /// # Errors
-    /// What the server says.
-    pub fn create(&self, fid: Fid, name: &[u8], flags: u32, mode: u32) -> Result<Qid, ClientError> {
-        let request = Request::Lcreate {
-            fid,
-            name,
-            flags,
-            mode,
-            gid: 0,
-        };
-        match self.call(&request)? {
-            Reply::Open { qid, .. } => Ok(qid),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Reads up to `count` bytes, or what one message holds; none at the end of
-    /// the file.
-    ///
-    /// # Errors
-    /// What the server says.
-    pub fn read(&self, fid: Fid, offset: u64, count: u32) -> Result<Vec<u8>, ClientError> {
-        let count = count.min(self.msize - READ_OVERHEAD);
-        match self.call(&Request::Read { fid, offset, count })? {
-            Reply::Read { data } => Ok(data),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Several reads with one kick. The answers are in the order of `reads`,
-    /// whatever order the server finished in.
-    ///
-    /// # Errors
-    /// The first error among them, after all have finished.
-    pub fn read_batch(&self, fid: Fid, reads: &[ReadAt]) -> Result<Vec<Vec<u8>>, ClientError> {
-        let limit = self.msize - READ_OVERHEAD;
-        let requests: Vec<Request<'_>> = reads
-            .iter()
-            .map(|read| Request::Read {
-                fid,
-                offset: read.offset,
-                count: read.count.min(limit),
-            })
-            .collect();
-        self.call_batch(&requests)?
-            .into_iter()
-            .map(|reply| match reply? {
-                Reply::Read { data } => Ok(data),
-                _ => Err(unexpected()),
-            })
-            .collect()
-    }
-
-    /// Writes as much of `data` as one message holds; returns how much that was.
-    ///
-    /// # Errors
-    /// What the server says.
-    pub fn write(&self, fid: Fid, offset: u64, data: &[u8]) -> Result<u32, ClientError> {
-        let room = (self.msize - WRITE_OVERHEAD) as usize;
-        let data = &data[..data.len().min(room)];
-        match self.call(&Request::Write { fid, offset, data })? {
-            Reply::Write { count } => Ok(count),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Entries of an open directory from `offset` on (0, or the offset of the
-    /// last entry seen); none at its end.
-    ///
-    /// # Errors
-    /// What the server says.
-    pub fn readdir(
-        &self,
-        fid: Fid,
-        offset: u64,
-        count: u32,
-    ) -> Result<Vec<DirectoryEntry>, ClientError> {
-        let count = count.min(self.msize - READ_OVERHEAD);
-        match self.call(&Request::Readdir { fid, offset, count })? {
-            Reply::Readdir { entries } => Ok(entries),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// What stat(2) would tell of the file.
-    ///
-    /// # Errors
-    /// What the server says.
-    pub fn getattr(&self, fid: Fid) -> Result<Attributes, ClientError> {
-        let request = Request::Getattr {
-            fid,
-            request_mask: GETATTR_BASIC,
-        };
-        match self.call(&request)? {
-            Reply::Getattr(attributes) => Ok(*attributes),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Makes a directory.
-    ///
-    /// # Errors
-    /// What the server says.
-    pub fn mkdir(&self, dfid: Fid, name: &[u8], mode: u32) -> Result<Qid, ClientError> {
-        let request = Request::Mkdir {
-            dfid,
-            name,
-            mode,
-            gid: 0,
-        };
-        match self.call(&request)? {
-            Reply::Mkdir { qid } => Ok(qid),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Removes a name; a directory with [`UNLINK_DIRECTORY`](super::message::UNLINK_DIRECTORY).
-    ///
-    /// # Errors
-    /// What the server says.
-    pub fn unlink(&self, dirfid: Fid, name: &[u8], flags: u32) -> Result<(), ClientError> {
-        self.call(&Request::Unlinkat {
-            dirfid,
-            name,
-            flags,
-        })
-        .map(|_| ())
-    }
-
-    /// Gives the fid up. It is gone whatever the answer (clunk(5)).
-    ///
-    /// # Errors
-    /// What the server says.
-    pub fn clunk(&self, fid: Fid) -> Result<(), ClientError> {
-        let answer = self.call(&Request::Clunk { fid });
-        self.drop_fid(fid);
-        answer.map(|_| ())
     }
 
     /// Unmounts: gives the root up, and with the client the channel.
