@@ -54,14 +54,16 @@ impl<I: Instrument> Client<I> {
 
     /// Linux `p9_client_flush`.
     fn flush(&self, oldtag: u16, pending: Pending) -> Result<Answered, ClientError> {
-        if self.channel.cancel(&pending) {
-            self.call(&Request::Flush { oldtag })?;
-        }
+        let flushed = match self.channel.cancel(&pending) {
+            true => self.call(&Request::Flush { oldtag }).map(drop),
+            false => Ok(()),
+        };
         match pending.try_wait() {
+            // Whatever became of the flush.
             Ok(answered) => Ok(answered?),
             // A server may keep the buffer of what it gave up (flush(5)). The queue
             // holds it for as long.
-            Err(_still_there) => Err(ClientError::Interrupted),
+            Err(_still_there) => Err(flushed.err().unwrap_or(ClientError::Interrupted)),
         }
     }
 }
