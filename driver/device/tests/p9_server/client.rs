@@ -30,6 +30,10 @@ impl Message {
         Self(bytes)
     }
 
+    pub(crate) fn u8(self, value: u8) -> Self {
+        self.raw(&[value])
+    }
+
     pub(crate) fn u16(mut self, value: u16) -> Self {
         self.0.extend(value.to_le_bytes());
         self

@@ -1,6 +1,7 @@
 //! The 9P file server, message by message, from a client's side: what it
 //! answers, what it keeps to itself, and how it bears what makes no sense.
 
+mod changes;
 mod client;
 mod containment;
 mod content;

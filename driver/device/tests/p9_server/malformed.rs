@@ -6,12 +6,13 @@ use std::fs;
 use proptest::prelude::*;
 use virtscope_device::p9::{Access, Delay, FileServer, Job, Pool};
 
+use crate::changes::changes;
 use crate::client::{Client, Errno, Message, NO_FID, NO_TAG, RDONLY, ROOM, open_answer, version};
 
 /// One good message of each type. What they do does not matter here.
 fn samples() -> Vec<Vec<u8>> {
     let m = |kind| Message::new(kind, 0x1234);
-    vec![
+    let mut samples = vec![
         version(NO_TAG, 8192),
         m(102).u32(9).text("u").text("a").u32(0).finish(),
         m(104)
@@ -36,7 +37,17 @@ fn samples() -> Vec<Vec<u8>> {
         m(120).u32(6).finish(),
         m(122).u32(7).finish(),
         m(50).u32(1).u32(0).finish(),
-    ]
+        m(30).u32(0).u32(8).text("user.x").finish(),
+        lock(m(52).u32(1).u8(0).u32(1)),
+        lock(m(54).u32(1).u8(0)),
+    ];
+    samples.extend(changes(m));
+    samples
+}
+
+/// Of a lock or a look for one, what follows its kind.
+fn lock(message: Message) -> Vec<u8> {
+    message.u64(0).u64(0).u32(1).text("here").finish()
 }
 
 fn client() -> (tempfile::TempDir, Client) {
