@@ -136,7 +136,8 @@ impl<I: Instrument> Inner<I> {
     /// comes back.
     #[expect(
         clippy::type_complexity,
-        reason = "the guard and the buffer, each with what belongs to it"
+        clippy::result_large_err,
+        reason = "what was moved in is moved back, as it was"
     )]
     pub(super) fn add<'a>(
         self: &'a Arc<Self>,
@@ -366,6 +367,10 @@ impl<I: Instrument> State<I> {
 
     /// Packs the request's memory into the channel's list, and adds that. Without an
     /// error in what comes back there is no room now.
+    #[expect(
+        clippy::result_large_err,
+        reason = "what was moved in is moved back, as it was"
+    )]
     fn pack_and_add(
         &mut self,
         token: Token,
