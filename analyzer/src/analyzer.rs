@@ -144,6 +144,27 @@ impl Analyzer {
         self.collect(at);
     }
 
+    /// So many records of `queue` were lost up to here, by the word of the capture
+    /// (`epb_dropcount`, or the statistics at its end). A stream from which
+    /// something was left out on purpose cannot tell by its holes; what is in
+    /// flight may be touched. A whole stream does not need this, and it does
+    /// nothing.
+    pub fn tell_lost(&mut self, queue: QueueId, lost: u64) {
+        let before = self.losses.settled(queue);
+        self.losses.tell_lost(queue, lost);
+        if self.losses.settled(queue) > before
+            && let Some(at) = self.queue_numbers.get(&queue)
+            && let Some(queue) = self.queues.get_mut(*at)
+        {
+            queue.lost();
+        }
+    }
+
+    /// What the stream was made of had no known end.
+    pub fn tell_tail_unknown(&mut self) {
+        self.losses.tell_tail_unknown();
+    }
+
     /// The stream has ended: what still waits for a late piece is settled. Call it
     /// once, before [`report`](Self::report).
     pub fn finish(&mut self) {
@@ -325,7 +346,9 @@ impl Analyzer {
             None if self.queues.len() == QUEUE_LIMIT => return None,
             None => {
                 let at = self.queues.len();
-                self.queues.push(Queue::new(id, self.options.keep_bytes));
+                let is_part = !self.options.selection.is_whole();
+                self.queues
+                    .push(Queue::new(id, self.options.keep_bytes, is_part));
                 self.queue_numbers.insert(id, at);
                 at
             }

@@ -28,6 +28,7 @@ pub mod p9;
 mod positions;
 mod queue;
 mod rates;
+mod redact;
 mod report;
 mod ring;
 mod snapshot;
@@ -44,6 +45,7 @@ pub use life::{
     Operation, Outcome, Phases, Piece,
 };
 pub use occupancy::{History, HistoryBucket, Level, OccupancyView};
+pub use redact::Redactor;
 pub use report::{
     CaptureEnd, CaptureReport, ErrnoCount, OccupancyReport, OperationReport, QueueReport,
     REPORT_SCHEMA_VERSION, ReasonCount, Report, TimeSpan,

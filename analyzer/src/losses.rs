@@ -30,6 +30,19 @@ impl Losses {
         self.ledger.observe(record);
     }
 
+    pub(crate) fn tell_lost(&mut self, queue: QueueId, lost: u64) {
+        self.ledger.tell_lost(queue, lost);
+    }
+
+    pub(crate) fn tell_tail_unknown(&mut self) {
+        self.ledger.tell_tail_unknown();
+    }
+
+    /// Losses of `queue` that are believed.
+    pub(crate) fn settled(&self, queue: QueueId) -> u64 {
+        self.ledger.settled_losses(queue)
+    }
+
     pub(crate) fn totals(&self) -> RecordTotals {
         self.ledger.totals().into()
     }

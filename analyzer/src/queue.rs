@@ -5,7 +5,7 @@ use virtscope_record::{Body, Flags, Layout, QueueFacts, QueueId, Record, Timesta
 use crate::findings::Detectors;
 use crate::life::Life;
 use crate::lives::Lives;
-use crate::losses::Continuity;
+use crate::losses::{Continuity, Step};
 use crate::occupancy::Occupancy;
 use crate::positions::Positions;
 use crate::rates::RateWindow;
@@ -40,10 +40,12 @@ pub(crate) struct Queue {
     lives: Lives,
     ring: RingTracker,
     rates: RateWindow,
+    /// Records were left out of the stream on purpose: a hole is no loss.
+    is_part: bool,
 }
 
 impl Queue {
-    pub(crate) fn new(id: QueueId, keep_bytes: usize) -> Self {
+    pub(crate) fn new(id: QueueId, keep_bytes: usize, is_part: bool) -> Self {
         Self {
             id,
             name: id.to_string(),
@@ -58,6 +60,7 @@ impl Queue {
             lives: Lives::new(id, keep_bytes),
             ring: RingTracker::default(),
             rates: RateWindow::default(),
+            is_part,
         }
     }
 
@@ -80,7 +83,7 @@ impl Queue {
         if let Body::QueueFacts(facts) = body {
             self.facts(record, facts, payload);
         }
-        if self.positions.observe(body, self.layout()) {
+        if self.positions.observe(body, self.layout()) && !self.is_part {
             self.lives.gap();
         }
         self.counts.record(record.flags(), body);
@@ -92,6 +95,11 @@ impl Queue {
         self.detectors.record(record, body);
     }
 
+    /// Records were lost, of a stream whose holes do not say so.
+    pub(crate) fn lost(&mut self) {
+        self.lives.gap();
+    }
+
     /// Takes in a record that cannot be read: only its place in the sequence.
     pub(crate) fn skip(&mut self, record: &Record) {
         self.follow(record);
@@ -99,6 +107,7 @@ impl Queue {
 
     fn follow(&mut self, record: &Record) {
         if let Some(step) = self.continuity.observe(record) {
+            let step = if self.is_part { Step::Next } else { step };
             self.lives.follow(record, step);
         }
     }
@@ -244,7 +253,7 @@ impl Queue {
 
     /// The stream has ended.
     pub(crate) fn finish(&mut self) {
-        if self.continuity.driver_tail_lost() {
+        if self.continuity.driver_tail_lost() && !self.is_part {
             self.lives.gap();
         }
         self.lives.finish();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use virtscope_record::FORMAT_VERSION;
+use virtscope_record::{FORMAT_VERSION, Record};
 
 use crate::ClockOffset;
 
@@ -74,6 +74,9 @@ pub struct CaptureInfo {
     pub clock: ClockOffset,
     /// What was left out on purpose.
     pub selection: Selection,
+    /// In a part of another capture: which recording it is a part of, so that its
+    /// parts find together again. See [`recording_of`](Self::recording_of).
+    pub recording: Option<u64>,
 }
 
 impl CaptureInfo {
@@ -85,7 +88,19 @@ impl CaptureInfo {
             snaplen,
             clock,
             selection: Selection::WHOLE,
+            recording: None,
         }
+    }
+
+    /// What tells this recording from others: it is remembered from a part's
+    /// whole, or made of the clock and of the first record with its time.
+    pub fn recording_of(&self, first: &Record) -> u64 {
+        let clock = self.clock.offset_ns().to_le_bytes();
+        let bytes = clock.iter().chain(first.as_bytes());
+        // FNV-1a: nobody has an interest in two recordings that look alike.
+        let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        self.recording
+            .unwrap_or_else(|| bytes.fold(0xcbf2_9ce4_8422_2325, hash))
     }
 
     /// The comment's text.
@@ -95,9 +110,11 @@ impl CaptureInfo {
             snaplen,
             clock,
             selection,
+            recording,
         } = self;
+        let recording = recording.map_or_else(String::new, |id| format!("\nrecording={id:016x}"));
         format!(
-            "{HEADING}\nformat={format}\nsnaplen={snaplen}\nclock_offset_ns={}\nclock_error_ns={}\nselection={selection}",
+            "{HEADING}\nformat={format}\nsnaplen={snaplen}\nclock_offset_ns={}\nclock_error_ns={}\nselection={selection}{recording}",
             clock.offset_ns(),
             clock.error_ns(),
         )
@@ -117,7 +134,52 @@ impl CaptureInfo {
                 or_zero("clock_error_ns").parse().ok()?,
             ),
             selection: Selection::from_words(value("selection").unwrap_or("")),
+            recording: value("recording").and_then(|id| u64::from_str_radix(id, 16).ok()),
         })
+    }
+}
+
+/// The first line of the comment that says what a capture was made of.
+const ORIGIN: &str = "virtscope origin";
+/// Lines of it that are kept, and bytes of each.
+const ORIGIN_LINES: usize = 64;
+const ORIGIN_TEXT: usize = 512;
+
+/// What a capture was made of and how, in sentences for its readers; empty for
+/// one that a recorder wrote.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Origin {
+    lines: Vec<String>,
+}
+
+impl Origin {
+    /// Adds a sentence. Control characters are replaced, and what is too long or
+    /// too much is left out.
+    pub fn add(&mut self, sentence: &str) {
+        if self.lines.len() < ORIGIN_LINES {
+            let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+            let mut line: String = sentence.chars().map(printable).collect();
+            line.truncate(line.floor_char_boundary(ORIGIN_TEXT));
+            self.lines.push(line);
+        }
+    }
+
+    /// The sentences, oldest first.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    pub(crate) fn to_comment(&self) -> Option<String> {
+        (!self.lines.is_empty()).then(|| format!("{ORIGIN}\n{}", self.lines.join("\n")))
+    }
+
+    pub(crate) fn from_comment(comment: &str) -> Option<Self> {
+        let text = comment.strip_prefix(ORIGIN)?.strip_prefix('\n')?;
+        let mut origin = Self::default();
+        for line in text.lines() {
+            origin.add(line);
+        }
+        Some(origin)
     }
 }
 
@@ -150,16 +212,18 @@ mod tests {
     proptest! {
         #[test]
         fn round_trips(
-            format in any::<u16>(),
-            snaplen in any::<u32>(),
+            format: u16,
+            snaplen: u32,
             (offset, error) in any::<(i64, u64)>(),
             (filtered, sampled, cut) in any::<(bool, bool, bool)>(),
+            recording: Option<u64>,
         ) {
             let info = CaptureInfo {
                 format,
                 snaplen,
                 clock: ClockOffset::new(offset, error),
                 selection: Selection { filtered, sampled, cut },
+                recording,
             };
             prop_assert_eq!(CaptureInfo::from_comment(&info.to_comment()), Some(info));
         }

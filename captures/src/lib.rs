@@ -44,6 +44,7 @@
 mod accounting;
 mod clock;
 mod description;
+pub mod edit;
 mod info;
 mod merge;
 mod output;
@@ -54,9 +55,9 @@ mod writer;
 pub use accounting::{Inconsistencies, Ledger, Totals};
 pub use clock::{ClockOffset, monotonic_now};
 pub use description::QueueDescription;
-pub use info::{CaptureInfo, Selection};
+pub use info::{CaptureInfo, Origin, Selection};
 pub use merge::{Merge, MergeConfig, StreamKey};
-pub use output::{CreateError, create_file};
+pub use output::{CreateError, NewFile, create_file};
 pub use reader::{
     CaptureReader, Damage, End, Follow, Interface, InterfaceStatistics, Item, LooksLike, Packet,
     PacketProblem, ReadError, SectionStart,

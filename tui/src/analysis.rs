@@ -1,9 +1,11 @@
 //! A capture on its way into the analyzer, and what reading it showed beside its
 //! records.
 
+use std::collections::BTreeMap;
+
 use virtscope_analyzer::{Analyzer, CaptureEnd, Options};
 use virtscope_captures::{CaptureReader, End, Item};
-use virtscope_record::Timestamp;
+use virtscope_record::{QueueId, Timestamp};
 
 use crate::input::Input;
 
@@ -14,6 +16,8 @@ pub(crate) struct Analysis {
     any_record: bool,
     first_corrupt: Option<String>,
     end: Option<End>,
+    /// Losses that packets told of, of a capture that is a part of another.
+    dropped: BTreeMap<QueueId, u64>,
 }
 
 /// What an item amounted to.
@@ -36,6 +40,7 @@ impl Analysis {
             any_record: false,
             first_corrupt: None,
             end: None,
+            dropped: BTreeMap::new(),
         }
     }
 
@@ -44,6 +49,14 @@ impl Analysis {
         match item {
             Item::Record(packet) => {
                 self.any_record = true;
+                if let Some(lost) = packet.dropcount
+                    && !self.options.selection.is_whole()
+                {
+                    let queue = packet.record.queue();
+                    let dropped = self.dropped.entry(queue).or_default();
+                    *dropped = dropped.saturating_add(lost);
+                    self.analyzer.tell_lost(queue, *dropped);
+                }
                 self.analyzer.push(&packet.record, packet.payload);
                 return Progress::Record(packet.record.time());
             }
@@ -67,6 +80,14 @@ impl Analysis {
                     self.analyzer.finish();
                 }
                 return Progress::End;
+            }
+            Item::Statistics(statistics) if !self.options.selection.is_whole() => {
+                if let (Some(queue), Some(totals)) = (statistics.queue, statistics.totals) {
+                    self.analyzer.tell_lost(queue, totals.lost);
+                }
+                if !statistics.tail_known {
+                    self.analyzer.tell_tail_unknown();
+                }
             }
             Item::Section(_) | Item::Interface(_) | Item::Statistics(_) => {}
         }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use virtscope_captures::MAX_SNAPLEN;
 use virtscope_driver::ring::QueueSize;
+use virtscope_record::QueueId;
 
 /// Bytes of payload a record carries unless told otherwise: enough for every 9P
 /// message's fields, little of a file's content.
@@ -29,6 +31,9 @@ pub(crate) enum Command {
     View(ViewArgs),
     Report(ReportArgs),
     Print(PrintArgs),
+    Merge(MergeArgs),
+    Slice(SliceArgs),
+    Redact(RedactArgs),
 }
 
 /// Mount a directory through a real virtqueue and watch the requests cross it.
@@ -152,6 +157,119 @@ pub(crate) struct PrintArgs {
     pub(crate) follow: bool,
 }
 
+/// Make one capture of several, on one clock.
+///
+/// Captures of different machines, or of different boots, are brought together by
+/// Unix time; which clock the result is on, and by how much the others were moved,
+/// is said on standard error and in the capture. Devices with the same number
+/// stay apart: the later capture's get the next free numbers. Parts of one
+/// recording (see `virtscope slice`) find together again instead.
+#[derive(Args, Debug)]
+pub(crate) struct MergeArgs {
+    /// The captures.
+    #[arg(value_name = "FILE|-", required = true, num_args = 1..)]
+    pub(crate) captures: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Copy a part of a capture: a stretch of time, some queues, some requests.
+///
+/// A part is never half a request: those that begin in the stretch of time are
+/// copied to their end, the others are left out. What is left out counts as
+/// filtered and not as lost, and the part says that it is one.
+#[derive(Args, Debug)]
+pub(crate) struct SliceArgs {
+    /// The capture.
+    #[arg(value_name = "FILE|-")]
+    pub(crate) capture: PathBuf,
+
+    /// From so long after the first record on: `1.5s`, `200ms`. Times are those
+    /// that `virtscope print` shows.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) from: Option<Duration>,
+
+    /// Up to so long after the first record.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) to: Option<Duration>,
+
+    /// A queue, like `virtio0.1`; may be given several times.
+    #[arg(long, value_name = "QUEUE")]
+    pub(crate) queue: Vec<QueueId>,
+
+    /// A request or several, by the numbers that `virtscope print` shows: `17`,
+    /// `17-20`; may be given several times.
+    #[arg(long, value_name = "N[-M]", value_parser = request_range)]
+    pub(crate) request: Vec<RangeInclusive<u64>>,
+
+    /// Keep what is in the stretch of time of requests that begin before it, too.
+    #[arg(long)]
+    pub(crate) halves: bool,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Copy a capture without names and contents, to share it.
+///
+/// Names of files become other names of the same length, the same one always the
+/// same; what was read or written becomes zeros. Sizes, times, offsets, errors and
+/// everything else that a report is made of stay as they are, and so do process
+/// numbers and tokens, which may be addresses in a kernel.
+#[derive(Args, Debug)]
+pub(crate) struct RedactArgs {
+    /// The capture.
+    #[arg(value_name = "FILE|-")]
+    pub(crate) capture: PathBuf,
+
+    /// Choose the pseudonyms by this number, so that several captures have the
+    /// same. Keep it to yourself: with it, names can be guessed.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Where a capture goes that is made of others.
+#[derive(Args, Debug)]
+pub(crate) struct OutputArgs {
+    /// The capture to write; it appears when it is whole, readable by you alone.
+    #[arg(short, long, value_name = "FILE|-")]
+    pub(crate) output: PathBuf,
+
+    /// Replace the file that is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Say nothing on standard error of what was written.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// A moment after the first record, which may be that one.
+fn moment(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" | "0s" => Ok(Duration::ZERO),
+        _ => duration(text),
+    }
+}
+
+fn request_range(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let number = |text: &str| {
+        text.trim()
+            .parse::<u64>()
+            .map_err(|_| format!("`{text}` is no number: write 17, or 17-20"))
+    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last {
+        return Err(format!("{first} comes after {last}"));
+    }
+    Ok(first..=last)
+}
+
 /// A time like `10s`, `500ms`, `1m30s`, or bare seconds like `10` or `2.5`.
 fn duration(text: &str) -> Result<Duration, String> {
     let help = || format!("`{text}` is no time: write it like 10s, 500ms or 2m");
@@ -184,6 +302,7 @@ impl Cli {
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
         match &self.command {
             Some(Command::Demo(demo)) => demo.check(),
+            Some(Command::Slice(slice)) => slice.check(),
             _ => Ok(()),
         }
     }
@@ -196,6 +315,21 @@ impl DemoArgs {
             return Ok(());
         }
         let message = format!("invalid value '{size}' for '--queue-size <N>': {QUEUE_SIZES}");
+        Err(Cli::command().error(ErrorKind::ValueValidation, message))
+    }
+}
+
+impl SliceArgs {
+    fn check(&self) -> Result<(), clap::Error> {
+        let message = match (self.from, self.to) {
+            (Some(from), Some(to)) if from >= to => {
+                format!("--from {from:?} is not before --to {to:?}")
+            }
+            (None, None) if self.queue.is_empty() && self.request.is_empty() => {
+                "say which part: --from, --to, --queue or --request".to_owned()
+            }
+            _ => return Ok(()),
+        };
         Err(Cli::command().error(ErrorKind::ValueValidation, message))
     }
 }
@@ -247,6 +381,12 @@ mod tests {
         for bad in ["262073", "-1", "99999999999", "x"] {
             assert!(snaplen(bad).is_err(), "{bad}");
         }
+        assert_eq!(request_range("7"), Ok(7..=7));
+        assert_eq!(request_range("7-9"), Ok(7..=9));
+        for bad in ["", "-", "9-7", "x", "1-2-3"] {
+            assert!(request_range(bad).is_err(), "{bad}");
+        }
+        assert_eq!(moment("0"), Ok(Duration::ZERO));
         assert_eq!(speed("0.5"), Ok(0.5));
         for bad in ["0", "-1", "inf", "nan", "x"] {
             assert!(speed(bad).is_err(), "{bad}");

@@ -53,6 +53,9 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::View(args)) => commands::view::view(&args, &stop),
         Some(Command::Report(args)) => commands::report::report(&args, &stop),
         Some(Command::Print(args)) => commands::print::print(&args, &stop),
+        Some(Command::Merge(args)) => commands::merge::merge(&args, &stop),
+        Some(Command::Slice(args)) => commands::slice::slice(&args, &stop),
+        Some(Command::Redact(args)) => commands::redact::redact(&args, &stop),
     }
 }
 

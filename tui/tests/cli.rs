@@ -24,6 +24,9 @@ use virtscope_record::Kind;
 #[case("view", &["view", "--help"])]
 #[case("report", &["report", "--help"])]
 #[case("print", &["print", "--help"])]
+#[case("merge", &["merge", "--help"])]
+#[case("slice", &["slice", "--help"])]
+#[case("redact", &["redact", "--help"])]
 fn help(#[case] name: &str, #[case] arguments: &[&str]) {
     let ended = run(&mut virtscope(arguments));
     let text = ended.assert_clean().text();

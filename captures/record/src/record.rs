@@ -215,6 +215,22 @@ impl Record {
         ProducerId(self.producer.get()).into()
     }
 
+    /// The same record at another time: what a capture needs that is brought onto
+    /// another clock.
+    #[must_use]
+    pub fn at(mut self, time: Timestamp) -> Self {
+        self.time = U64::new(time.as_nanos());
+        self
+    }
+
+    /// The same record of another queue: what a capture needs whose queues are
+    /// numbered anew.
+    #[must_use]
+    pub fn of_queue(mut self, queue: QueueId) -> Self {
+        self.queue = U32::new(queue.to_raw());
+        self
+    }
+
     /// Its number among those of its queue and producer.
     #[inline]
     pub fn sequence(&self) -> Sequence {

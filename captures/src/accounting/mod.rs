@@ -12,8 +12,9 @@
 //! - What was emitted and not stored is missing. In a whole capture as many of
 //!   the missing were *filtered* as the producer says; all others are *lost*, on
 //!   whatever leg of the way. In a capture that was filtered, sampled or cut on
-//!   purpose it is the other way round: as many are lost as the producer says,
-//!   all others were left out on purpose.
+//!   purpose it is the other way round: as many are lost as the producer says, or
+//!   as the capture it was made of knew to be lost ([`Ledger::tell_lost`]), and all
+//!   others were left out on purpose.
 //! - Statistics written on the way tell what the producer lost and filtered, but
 //!   not where the tail is, because records may still be under way. Only the
 //!   final ones do; without them the tail is unknown, and [`Ledger::tail_known`]
@@ -109,6 +110,8 @@ impl fmt::Display for Inconsistencies {
 struct QueueSums {
     loss_epoch: u64,
     settled_losses: u64,
+    /// What was told of losses beside the statistics.
+    told_lost: u64,
 }
 
 /// Where the accounts of one queue and of one of its producers stand.
@@ -166,6 +169,7 @@ pub struct Ledger {
     streams: Vec<Stream>,
     untracked: u64,
     refused_statistics: u64,
+    tail_missing: bool,
 }
 
 impl Ledger {
@@ -180,16 +184,19 @@ impl Ledger {
             streams: Vec::new(),
             untracked: 0,
             refused_statistics: 0,
+            tail_missing: false,
         }
     }
 
-    /// Counts `record` as stored and learns what it says of others.
-    pub fn observe(&mut self, record: &Record) {
+    /// Counts `record` as stored and learns what it says of others. `false` if
+    /// its number was seen before: then it is a duplicate.
+    pub fn observe(&mut self, record: &Record) -> bool {
         let whole = self.selection.is_whole();
         let Some((queue, stream)) = self.stream(record.queue(), record.producer().id()) else {
             self.untracked += 1;
-            return;
+            return true;
         };
+        let mut is_new = true;
         if stream.place_next(record.sequence()) {
             // In its order and with no gap behind it: no loss is believed or
             // doubted because of it.
@@ -198,6 +205,7 @@ impl Ledger {
             let placed = stream.place(record.sequence());
             let settled = stream.settled_losses(whole);
             queue.move_settled(settled_before, settled);
+            is_new = placed != Placed::Duplicate;
             match placed {
                 Placed::BehindGap if whole => queue.loss_epoch += 1,
                 Placed::Impossible => self.untracked += 1,
@@ -209,6 +217,32 @@ impl Ledger {
         {
             self.learn(record.queue(), &statistics);
         }
+        is_new
+    }
+
+    /// So many records of `queue` are known to be lost, by the capture of which
+    /// this one is a part. In a whole capture the holes say so themselves.
+    pub fn tell_lost(&mut self, queue: QueueId, lost: u64) {
+        if self.selection.is_whole() {
+            return;
+        }
+        let at = self.queue_place(queue);
+        if let Some(queue) = self.queues.get_mut(at)
+            && lost > queue.told_lost
+        {
+            queue.told_lost = lost;
+            queue.loss_epoch += 1;
+        }
+    }
+
+    /// What [`tell_lost`](Self::tell_lost) told of `queue`.
+    pub fn told_lost(&self, queue: QueueId) -> u64 {
+        self.sums(queue).map_or(0, |queue| queue.told_lost)
+    }
+
+    /// The capture of which this one is a part has no known tail.
+    pub fn tell_tail_unknown(&mut self) {
+        self.tail_missing = true;
     }
 
     fn learn(&mut self, queue: QueueId, statistics: &Statistics) {
@@ -256,13 +290,8 @@ impl Ledger {
             Some(place) => *place,
             None if self.streams.len() == MAX_STREAMS => return None,
             None => {
-                let next = self.queues.len();
-                let of_queue = *self.queue_places.entry(queue).or_insert(next);
-                if of_queue == next {
-                    self.queues.push(QueueSums::default());
-                }
                 let place = Place {
-                    queue: of_queue,
+                    queue: self.queue_place(queue),
                     stream: self.streams.len(),
                 };
                 self.streams.push(Stream::default());
@@ -272,6 +301,16 @@ impl Ledger {
         };
         *self.recent.slot(queue, producer) = Some((queue, producer, place));
         Some(place)
+    }
+
+    /// Where the sums of `queue` are, made if they are not there yet.
+    fn queue_place(&mut self, queue: QueueId) -> usize {
+        let next = self.queues.len();
+        let at = *self.queue_places.entry(queue).or_insert(next);
+        if at == next {
+            self.queues.push(QueueSums::default());
+        }
+        at
     }
 
     fn sums(&self, queue: QueueId) -> Option<&QueueSums> {
@@ -287,7 +326,8 @@ impl Ledger {
 
     /// What became of all records.
     pub fn totals(&self) -> Totals {
-        let mut totals: Totals = self.per_producer().map(|(_, _, totals)| totals).sum();
+        let queues = self.queue_places.keys();
+        let mut totals: Totals = queues.map(|queue| self.queue_totals(*queue)).sum();
         totals.emitted += self.untracked;
         totals.stored += self.untracked;
         totals
@@ -296,11 +336,17 @@ impl Ledger {
     /// What became of the records of `queue`; all zero for an unknown one.
     pub fn queue_totals(&self, queue: QueueId) -> Totals {
         let producers = (queue, ProducerId(0))..=(queue, ProducerId(u16::MAX));
-        self.places
+        let mut totals: Totals = self
+            .places
             .range(producers)
             .filter_map(|(_, place)| self.streams.get(place.stream))
             .map(|stream| stream.totals(self.selection))
-            .sum()
+            .sum();
+        let more = self.told_lost(queue).saturating_sub(totals.lost);
+        let more = more.min(totals.filtered);
+        totals.lost += more;
+        totals.filtered -= more;
+        totals
     }
 
     /// What became of the records of every producer of every queue, in order.
@@ -321,13 +367,18 @@ impl Ledger {
     /// Losses of `queue` that are believed: the producer told of them, or so
     /// many records have passed the gap that nothing can be merely late.
     pub fn settled_losses(&self, queue: QueueId) -> u64 {
-        self.sums(queue).map_or(0, |queue| queue.settled_losses)
+        self.sums(queue)
+            .map_or(0, |queue| queue.settled_losses.max(queue.told_lost))
     }
 
     /// Whether every producer's final statistics were seen. If not, records may
     /// have been lost at the end that nobody knows of, and a report must say so.
-    /// A capture that was cut out of another has no tail to know.
+    /// A capture that was cut out of another has no tail to know, unless the other
+    /// one's was unknown.
     pub fn tail_known(&self) -> bool {
+        if self.tail_missing {
+            return false;
+        }
         self.selection.cut
             || self.all_streams().all(|(_, producer, stream)| {
                 producer == Producer::Recorder.id() || stream.has_final()

@@ -17,7 +17,7 @@ use virtscope_record::{FRAME_LEN, PseudoHeader, QueueId, Record};
 
 use super::{Damage, Interface, InterfaceStatistics, PacketProblem, SectionStart};
 use crate::info::pairs;
-use crate::{CaptureInfo, LINK_TYPE, QueueDescription, Totals};
+use crate::{CaptureInfo, LINK_TYPE, Origin, QueueDescription, Totals};
 
 /// The shortest block: type and the two lengths.
 pub(super) const SHORTEST: usize = 12;
@@ -122,12 +122,16 @@ pub(super) fn empty_interface(order: ByteOrder) -> [u8; 20] {
 pub(super) fn section(header: &SectionHeaderBlock<'_>) -> SectionStart {
     let mut start = SectionStart {
         info: None,
+        origin: Origin::default(),
         application: None,
     };
     for option in &header.options {
         match option {
             SectionHeaderOption::Common(CommonOption::Comment(text)) => {
                 start.info = start.info.or_else(|| CaptureInfo::from_comment(text));
+                if let Some(origin) = Origin::from_comment(text) {
+                    start.origin = origin;
+                }
             }
             SectionHeaderOption::UserApplication(name) => {
                 start.application = Some(name.as_ref().to_owned());

@@ -5,7 +5,7 @@ use std::io;
 use virtscope_record::{FORMAT_VERSION, FRAME_LEN, HeaderError, QueueId, Record};
 
 use super::LooksLike;
-use crate::{CaptureInfo, Totals};
+use crate::{CaptureInfo, Origin, Totals};
 
 /// One thing found, in the order of the capture.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct SectionStart {
     /// What is said in our own comment; `None` if another program wrote the
     /// section and kept none.
     pub info: Option<CaptureInfo>,
+    /// What it was made of, if it was made of other captures.
+    pub origin: Origin,
     /// The program that wrote it (`shb_userappl`).
     pub application: Option<String>,
 }

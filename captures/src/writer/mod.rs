@@ -20,7 +20,7 @@ use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
 use pcap_file::{DataLink, Endianness};
 use virtscope_record::{FRAME_LEN, Kind, PseudoHeader, QueueId, Record, Timestamp};
 
-use crate::{CaptureInfo, Ledger, QueueDescription, Totals};
+use crate::{CaptureInfo, Ledger, Origin, QueueDescription, Totals};
 
 pub use error::WriteError;
 
@@ -72,20 +72,32 @@ impl<W: Write> CaptureWriter<W> {
     /// # Errors
     /// A snaplen beyond [`MAX_SNAPLEN`], trouble of the output.
     pub fn new(out: W, info: CaptureInfo) -> Result<Self, WriteError> {
+        Self::with_origin(out, info, &Origin::default())
+    }
+
+    /// The same of a capture that is made of others, and says so.
+    ///
+    /// # Errors
+    /// A snaplen beyond [`MAX_SNAPLEN`], trouble of the output.
+    pub fn with_origin(out: W, info: CaptureInfo, origin: &Origin) -> Result<Self, WriteError> {
         if info.snaplen > MAX_SNAPLEN {
             return Err(WriteError::Snaplen {
                 snaplen: info.snaplen,
             });
         }
+        let comments = [Some(info.to_comment()), origin.to_comment()];
+        let mut options: Vec<_> = comments
+            .into_iter()
+            .flatten()
+            .map(|text| SectionHeaderOption::Common(CommonOption::Comment(text.into())))
+            .collect();
+        options.push(SectionHeaderOption::OS(operating_system().into()));
+        options.push(SectionHeaderOption::UserApplication(
+            concat!("virtscope ", env!("CARGO_PKG_VERSION")).into(),
+        ));
         let section = SectionHeaderBlock {
             endianness: Endianness::Little,
-            options: vec![
-                SectionHeaderOption::Common(CommonOption::Comment(info.to_comment().into())),
-                SectionHeaderOption::OS(operating_system().into()),
-                SectionHeaderOption::UserApplication(
-                    concat!("virtscope ", env!("CARGO_PKG_VERSION")).into(),
-                ),
-            ],
+            options,
             ..SectionHeaderBlock::default()
         };
         let mut writer = Self {
@@ -120,7 +132,8 @@ impl<W: Write> CaptureWriter<W> {
         let queue = record.queue();
         let kind = record.kind().ok();
         if kind == Some(Kind::QueueFacts) && !self.interfaces.contains_key(&queue) {
-            self.open(record, payload)?;
+            let description = QueueDescription::from_payload(payload, queue);
+            self.open(record, &description, payload.len())?;
         }
         let Some(interface) = self.interfaces.get_mut(&queue) else {
             return Err(WriteError::Undeclared { queue });
@@ -172,12 +185,38 @@ impl<W: Write> CaptureWriter<W> {
         Ok(())
     }
 
-    fn open(&mut self, facts: &Record, payload: &[u8]) -> Result<(), WriteError> {
-        let description = QueueDescription::from_payload(payload, facts.queue());
-        let payload_limit = payload
-            .len()
-            .min(MAX_SNAPLEN as usize)
-            .max(self.snaplen as usize);
+    /// Opens the interface of the queue that `record` is of, if it is not open
+    /// yet, by a name and nothing else: for captures whose facts were lost.
+    ///
+    /// # Errors
+    /// Trouble of the output.
+    pub fn declare(&mut self, record: &Record, name: &str) -> Result<(), WriteError> {
+        if self.interfaces.contains_key(&record.queue()) {
+            return Ok(());
+        }
+        let description = QueueDescription::from_payload(name.as_bytes(), record.queue());
+        self.open(record, &description, 0)
+    }
+
+    /// So many records of `queue` are known to be lost: for a capture that is a
+    /// part of another, whose own holes say nothing. The next packet of the queue
+    /// tells of those that none has told of.
+    pub fn tell_lost(&mut self, queue: QueueId, lost: u64) {
+        self.ledger.tell_lost(queue, lost);
+    }
+
+    /// The tail of a capture that goes into this one is not known.
+    pub fn tell_tail_unknown(&mut self) {
+        self.ledger.tell_tail_unknown();
+    }
+
+    fn open(
+        &mut self,
+        facts: &Record,
+        description: &QueueDescription,
+        payload: usize,
+    ) -> Result<(), WriteError> {
+        let payload_limit = payload.min(MAX_SNAPLEN as usize).max(self.snaplen as usize);
         let mut options = vec![
             InterfaceDescriptionOption::IfName(description.name.as_str().into()),
             InterfaceDescriptionOption::IfTsResol(InterfaceTsResolution::NANO),

@@ -1,8 +1,12 @@
 //! One module a command.
 
 pub(crate) mod demo;
+mod edit;
+pub(crate) mod merge;
 pub(crate) mod print;
+pub(crate) mod redact;
 pub(crate) mod report;
+pub(crate) mod slice;
 pub(crate) mod view;
 
 use std::io::{self, Write};
