@@ -9,6 +9,8 @@ use std::fmt;
 pub struct Errno(pub u32);
 
 impl Errno {
+    /// "No such file or directory".
+    pub const ENOENT: Self = Self(2);
     /// "No space": an add found too few free descriptors.
     pub const ENOSPC: Self = Self(28);
 

@@ -1,6 +1,6 @@
 //! Everything known of one queue, record by record.
 
-use virtscope_record::{Body, Flags, Layout, QueueFacts, QueueId, Record, Timestamp};
+use virtscope_record::{Body, Flags, Layout, Producer, QueueFacts, QueueId, Record, Timestamp};
 
 use crate::findings::Detectors;
 use crate::life::Life;
@@ -92,7 +92,8 @@ impl Queue {
         self.join(record, body, payload, number);
         self.occupy(body);
         self.rate(record, body);
-        self.detectors.record(record, body);
+        let size = self.facts.as_ref().map_or(0, |facts| facts.size);
+        self.detectors.record(record, body, size, &self.lives);
     }
 
     /// Records were lost, of a stream whose holes do not say so.
@@ -249,6 +250,7 @@ impl Queue {
             detectors.life(life);
             each(life);
         });
+        detectors.others(lives);
     }
 
     /// The stream has ended.
@@ -263,6 +265,11 @@ impl Queue {
         self.facts
             .as_ref()
             .map_or(Layout::Split, |facts| facts.layout)
+    }
+
+    /// Whether the device's half makes records.
+    pub(crate) fn device_half_known(&self) -> bool {
+        self.continuity.knows(Producer::DeviceHalf)
     }
 
     /// The least number of operations that no record tells of.

@@ -278,6 +278,7 @@ impl Stream {
         let body = Body::Taken(Taken {
             head,
             position: RingIndex(position),
+            avail_index: RingIndex(position.wrapping_add(1)),
             ..Taken::default()
         });
         self.device(Flags::empty(), body)
@@ -306,9 +307,18 @@ impl Stream {
         self.statistics(true)
     }
 
+    /// The last counters of the driver's half, where there is no other.
+    pub(crate) fn driver_statistics(&mut self) -> &mut Self {
+        self.statistics_of(&[Producer::DriverHalf], true)
+    }
+
     /// Counters of both halves.
     pub(crate) fn statistics(&mut self, is_final: bool) -> &mut Self {
-        for producer in [Producer::DriverHalf, Producer::DeviceHalf] {
+        self.statistics_of(&[Producer::DriverHalf, Producer::DeviceHalf], is_final)
+    }
+
+    fn statistics_of(&mut self, producers: &[Producer], is_final: bool) -> &mut Self {
+        for producer in producers {
             let emitted = self.sequences.get(&producer.id()).copied().unwrap_or(0);
             let body = Body::Statistics(Statistics {
                 about: producer.id(),

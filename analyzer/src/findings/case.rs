@@ -1,8 +1,10 @@
 //! What a detector is told and may look at.
 
-use virtscope_record::{Body, Record, Timestamp};
+use virtscope_record::{Body, Flags, Record, RingIndex, Timestamp};
 
+use super::signs::Signs;
 use crate::life::Life;
+use crate::lives::Lives;
 use crate::queue::Queue;
 
 /// A record of the queue's present generation.
@@ -11,12 +13,28 @@ pub(super) struct Seen<'a> {
     pub(super) record: &'a Record,
     pub(super) time: Timestamp,
     pub(super) body: &'a Body,
+    /// Entries of the ring; 0 if it is not known.
+    pub(super) size: u16,
+    /// Those in flight.
+    pub(super) lives: &'a Lives,
+}
+
+impl Seen<'_> {
+    /// Whether `to`, an index of a split ring, is further ahead of `from` than the ring
+    /// has entries.
+    #[inline]
+    pub(super) fn is_jump(&self, from: RingIndex, to: RingIndex) -> bool {
+        to.distance_from(from) > self.size
+            && self.size > 0
+            && !self.record.flags().contains(Flags::PACKED)
+    }
 }
 
 /// A life that has just ended.
 #[derive(Clone, Copy)]
 pub(super) struct Ended<'a> {
     pub(super) life: &'a Life,
+    pub(super) signs: &'a Signs,
 }
 
 /// A queue at the moment of judgement.
@@ -28,12 +46,36 @@ pub(super) struct Case<'a> {
     /// Why on this queue the absence of a record proves nothing, if so: a sentence
     /// without its full stop.
     pub(super) doubt: Option<&'a str>,
+    pub(super) signs: &'a Signs,
 }
 
 impl Case<'_> {
     /// How long ago `time` was, ns.
     pub(super) fn since(&self, time: Timestamp) -> u64 {
         self.now.nanos_since(time)
+    }
+
+    /// Whether the device's half of the queue makes records too, so that it would be
+    /// known if it took a buffer.
+    pub(super) fn device_half_known(&self) -> bool {
+        self.queue.device_half_known()
+    }
+
+    /// The oldest request that is not known to have been taken, if it has been in
+    /// flight for `least` ns.
+    pub(super) fn first_untaken(&self, least: u64) -> Option<Life> {
+        let lives = self.oldest_requests(usize::MAX);
+        lives.into_iter().filter(is_untaken).find(|life| {
+            life.moments
+                .added
+                .is_some_and(|added| self.since(added) >= least)
+        })
+    }
+
+    /// How many requests are not known to have been taken.
+    pub(super) fn untaken(&self) -> u64 {
+        let lives = self.oldest_requests(usize::MAX);
+        lives.iter().filter(|life| is_untaken(life)).count() as u64
     }
 
     /// The oldest lives in flight which are requests: see [`is_request`].
@@ -50,4 +92,8 @@ impl Case<'_> {
 /// §5.1.6.3 and others); it may rightly lie there for ever.
 pub(super) fn is_request(life: &Life) -> bool {
     life.shape.readable_bytes > 0
+}
+
+fn is_untaken(life: &Life) -> bool {
+    life.moments.taken.is_none() && life.moments.returned.is_none()
 }

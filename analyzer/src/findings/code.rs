@@ -57,9 +57,30 @@ macro_rules! codes {
 }
 
 codes! {
+    LostKick "lost-kick" = super::lost_kick::ABOUT;
+    LostInterrupt "lost-interrupt" = super::lost_interrupt::ABOUT;
+    DeviceNotConsuming "device-not-consuming" = super::device_not_consuming::ABOUT;
+    TokenNeverReturned "token-never-returned" = super::token_never_returned::ABOUT;
+    IndexJump "index-jump" = super::index_jump::ABOUT;
+    UnknownOrRepeatedId "unknown-or-repeated-id" = super::unknown_or_repeated_id::ABOUT;
     UsedLength "used-length" = super::used_length::ABOUT;
+    NineTagReuse "9p-tag-reuse" = super::nine::tag_reuse::ABOUT;
     StuckRequest "stuck-request" = super::stuck_request::ABOUT;
+    ResetInFlight "reset-in-flight" = super::reset_in_flight::ABOUT;
     RingFull "ring-full" = super::ring_full::ABOUT;
+    ChainTooLong "chain-too-long" = super::chain_too_long::ABOUT;
+    HeadOfLineBlocking "head-of-line-blocking" = super::head_of_line_blocking::ABOUT;
+    LatencyOutliers "latency-outliers" = super::latency_outliers::ABOUT;
+    InterruptStorm "interrupt-storm" = super::interrupt_storm::ABOUT;
+    NineErrors "9p-errors" = super::nine::errors::ABOUT;
+    NineFlushStorm "9p-flush-storm" = super::nine::flush_storm::ABOUT;
+    NineMsize "9p-msize" = super::nine::msize::ABOUT;
+    NineFidLeak "9p-fid-leak" = super::nine::fid_leak::ABOUT;
+    SpuriousInterrupts "spurious-interrupts" = super::spurious_interrupts::ABOUT;
+    KicksWithoutBatching "kicks-without-batching" = super::kicks_without_batching::ABOUT;
+    UnbalancedQueues "unbalanced-queues" = super::unbalanced_queues::ABOUT;
+    NineMetadataStorm "9p-metadata-storm" = super::nine::metadata_storm::ABOUT;
+    NineSmallReads "9p-small-reads" = super::nine::small_reads::ABOUT;
 }
 
 impl FindingCode {

@@ -11,20 +11,40 @@
 //! wrong; most only look at ended lives, or at counters when they are asked.
 
 mod case;
+mod chain_too_long;
 mod code;
+mod device_not_consuming;
 mod finding;
+mod head_of_line_blocking;
+mod index_jump;
+mod interrupt_storm;
+mod kicks_without_batching;
+mod latency_outliers;
+mod lost_interrupt;
+mod lost_kick;
+mod nine;
+mod reset_in_flight;
 mod ring_full;
+mod signs;
+mod spurious_interrupts;
 mod stuck_request;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod token_never_returned;
+mod unbalanced_queues;
+mod unknown_or_repeated_id;
 mod used_length;
 
 use virtscope_record::{Body, Record, Timestamp};
 
 use crate::life::Life;
+use crate::lives::Lives;
 use crate::queue::Queue;
 use case::{Case, Ended, Seen};
 use finding::Verdict;
+use signs::Signs;
+use tally::Tally;
 
 pub use code::{About, FindingCode};
 pub use finding::{Evidence, Finding, Findings, Severity, Undecided};
@@ -45,6 +65,10 @@ trait Detector: Default {
     #[inline]
     fn life(&mut self, _: &Ended<'_>) {}
 
+    /// Takes note of the lives that are in flight after one has ended.
+    #[inline]
+    fn others(&mut self, _: &Lives) {}
+
     /// What it has found by now.
     fn judge(&self, case: &Case<'_>) -> Verdict;
 }
@@ -55,26 +79,38 @@ macro_rules! detectors {
         /// All detectors of one queue.
         #[derive(Default, Debug)]
         pub(crate) struct Detectors {
+            signs: Signs,
             $($field: $detector,)+
         }
 
         impl Detectors {
-            /// Takes note of a record, after it was joined.
+            /// Takes note of a record of a ring of `size` entries, after it was joined;
+            /// `lives` are in flight.
             #[inline]
-            pub(crate) fn record(&mut self, record: &Record, body: &Body) {
+            pub(crate) fn record(&mut self, record: &Record, body: &Body, size: u16, lives: &Lives) {
                 let seen = Seen {
                     record,
                     time: record.time(),
                     body,
+                    size,
+                    lives,
                 };
+                self.signs.record(seen.time, record.flags(), body);
                 $(self.$field.record(&seen);)+
             }
 
             /// Takes note of a life that has ended.
             #[inline]
             pub(crate) fn life(&mut self, life: &Life) {
-                let ended = Ended { life };
-                $(self.$field.life(&ended);)+
+                let Self { signs, $($field,)+ } = self;
+                let ended = Ended { life, signs };
+                $($field.life(&ended);)+
+            }
+
+            /// Takes note of the lives that are in flight after some have ended.
+            #[inline]
+            pub(crate) fn others(&mut self, lives: &Lives) {
+                $(self.$field.others(lives);)+
             }
 
             fn judge(&self, case: &Case<'_>, into: &mut Findings) {
@@ -85,9 +121,29 @@ macro_rules! detectors {
 }
 
 detectors! {
+    lost_kick: lost_kick::LostKick,
+    lost_interrupt: lost_interrupt::LostInterrupt,
+    device_not_consuming: device_not_consuming::DeviceNotConsuming,
+    token_never_returned: token_never_returned::TokenNeverReturned,
+    index_jump: index_jump::IndexJump,
+    unknown_or_repeated_id: unknown_or_repeated_id::UnknownOrRepeatedId,
     used_length: used_length::UsedLength,
     stuck_request: stuck_request::StuckRequest,
+    reset_in_flight: reset_in_flight::ResetInFlight,
     ring_full: ring_full::RingFull,
+    chain_too_long: chain_too_long::ChainTooLong,
+    head_of_line_blocking: head_of_line_blocking::HeadOfLineBlocking,
+    latency_outliers: latency_outliers::LatencyOutliers,
+    interrupt_storm: interrupt_storm::InterruptStorm,
+    spurious_interrupts: spurious_interrupts::SpuriousInterrupts,
+    kicks_without_batching: kicks_without_batching::KicksWithoutBatching,
+    errors: nine::errors::Errors,
+    flush_storm: nine::flush_storm::FlushStorm,
+    tag_reuse: nine::tag_reuse::TagReuse,
+    msize: nine::msize::Msize,
+    fid_leak: nine::fid_leak::FidLeak,
+    metadata_storm: nine::metadata_storm::MetadataStorm,
+    small_reads: nine::small_reads::SmallReads,
 }
 
 fn add(code: FindingCode, verdict: Verdict, case: &Case<'_>, into: &mut Findings) {
@@ -115,14 +171,18 @@ impl Findings {
         now: Timestamp,
     ) -> Self {
         let mut findings = Self::default();
+        let mut all = Vec::new();
         for (queue, doubt) in queues {
             let case = Case {
                 queue,
                 now,
                 doubt: doubt.as_deref(),
+                signs: &queue.detectors.signs,
             };
             queue.detectors.judge(&case, &mut findings);
+            all.push(queue);
         }
+        unbalanced_queues::judge(&all, now, &mut findings.found);
         findings
             .found
             .sort_by_key(|finding| (finding.severity, finding.code));
@@ -138,6 +198,14 @@ fn times(many: u64) -> String {
         2 => "twice".to_owned(),
         _ => format!("{many} times"),
     }
+}
+
+/// The same with a capital letter.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }
 
 /// `1 request`, `5 requests`.

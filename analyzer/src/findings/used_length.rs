@@ -1,10 +1,10 @@
 //! The device says that it wrote more than it was given room for.
 
-use virtscope_record::Body;
+use virtscope_record::{Body, Used};
 
 use super::case::{Case, Seen};
-use super::finding::{Evidence, Found, Verdict};
-use super::{About, Detector, FindingCode, MOST_EVIDENCE, Severity, times};
+use super::finding::{Evidence, Verdict};
+use super::{About, Detector, FindingCode, Severity, Tally, times};
 
 pub(super) const ABOUT: About = About {
     severity: Severity::Error,
@@ -14,10 +14,11 @@ pub(super) const ABOUT: About = About {
              that is that of another buffer; the bytes behind the buffer may have been overwritten.",
 };
 
-/// Used entries whose length lies.
+/// Used entries whose length lies, whether the driver believed them or gave the queue
+/// up.
 #[derive(Default, Debug)]
 pub(super) struct UsedLength {
-    found: Found,
+    found: Tally,
 }
 
 impl Detector for UsedLength {
@@ -26,38 +27,44 @@ impl Detector for UsedLength {
     #[inline]
     fn record(&mut self, seen: &Seen<'_>) {
         if let Body::Used(used) = seen.body
-            && used.error == 0
-            && used.used_length > used.writable_bytes
+            && (used.used_length > used.writable_bytes || used.error != 0)
         {
-            let text = format!(
-                "used entry {} says {} bytes for id {}, which has {} device-writable",
-                used.position, used.used_length, used.head, used.writable_bytes
-            );
-            note(&mut self.found, seen, text);
+            self.look(seen, used);
         }
     }
 
     fn judge(&self, _: &Case<'_>) -> Verdict {
-        if self.found.count == 0 {
-            return Verdict::Nothing;
-        }
-        Verdict::Found(Found {
-            summary: format!(
+        self.found.verdict(|many| {
+            format!(
                 "The device claimed {} to have written more than a buffer can hold.",
-                times(self.found.count)
-            ),
-            ..self.found.clone()
+                times(many)
+            )
         })
     }
 }
 
-/// Counts one more, and keeps what it was if there are few.
-#[cold]
-pub(super) fn note(found: &mut Found, seen: &Seen<'_>, text: String) {
-    found.count += 1;
-    found.first = found.first.or(Some(seen.time));
-    found.last = Some(seen.time);
-    if found.evidence.len() < MOST_EVIDENCE {
-        found.evidence.push(Evidence::at(seen.time, text));
+impl UsedLength {
+    #[cold]
+    fn look(&mut self, seen: &Seen<'_>, used: &Used) {
+        // An entry that broke the queue does not say what its buffer holds.
+        let writable = match used.error {
+            0 => used.writable_bytes,
+            _ => match seen.lives.in_flight_under(used.head) {
+                Some(life) if !seen.is_jump(used.position, used.used_index) => {
+                    life.shape.writable_bytes
+                }
+                _ => return,
+            },
+        };
+        if used.used_length <= writable {
+            return;
+        }
+        self.found.add(seen.time, || {
+            let text = format!(
+                "used entry {} says {} bytes for id {}, which has {writable} device-writable",
+                used.position, used.used_length, used.head
+            );
+            Evidence::at(seen.time, text)
+        });
     }
 }

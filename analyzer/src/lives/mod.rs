@@ -154,6 +154,11 @@ impl Lives {
         }
     }
 
+    /// The life in flight under this id.
+    pub(crate) fn in_flight_under(&self, head: u16) -> Option<&Life> {
+        self.heads.get(head).map(|id| &self.pool.at(id).life)
+    }
+
     /// The oldest lives in flight, oldest first, as they stand.
     pub(crate) fn open_lives(&self, most: usize) -> Vec<Life> {
         self.pool

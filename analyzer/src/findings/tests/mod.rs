@@ -1,10 +1,14 @@
 //! Each finding on composed streams: what raises it, and what comes near and does
 //! not. The same on a real ring is tested where all crates meet.
 
+mod delays;
+mod hangs;
+mod nine;
 mod rings;
+mod traffic;
 
 use crate::findings::{Finding, FindingCode, Findings};
-use crate::testing::{Stream, analyze};
+use crate::testing::{Stream, analyze, rread, tread};
 
 /// Milliseconds as nanoseconds.
 const fn ms(ms: u64) -> u64 {
@@ -32,4 +36,33 @@ fn only(stream: &mut Stream, code: FindingCode) -> Finding {
 #[track_caller]
 fn none(stream: &mut Stream) {
     assert_eq!(findings(stream), Findings::default());
+}
+
+/// The codes of what is found, the worst first; nothing is undecided.
+#[track_caller]
+fn codes(stream: &mut Stream) -> Vec<FindingCode> {
+    let findings = findings(stream);
+    assert_eq!(findings.undecided, []);
+    findings.found.iter().map(|finding| finding.code).collect()
+}
+
+/// A request and what became of it: `ticks` are when it was added, returned and taken
+/// back.
+fn request(s: &mut Stream, id: u16, position: u16, [added, returned, used]: [u64; 3]) {
+    s.at(added)
+        .add_message(id, position, &tread(1 + id, 2, 0, 100))
+        .kick(position, position.wrapping_add(1))
+        .taken(id, position);
+    give_back(s, id, position, returned, used);
+}
+
+/// The end of a request that the device has.
+fn give_back(s: &mut Stream, id: u16, position: u16, returned: u64, used: u64) {
+    let next = position.wrapping_add(1);
+    s.at(returned)
+        .returned(id, position)
+        .interrupt(position, next, true);
+    s.at(used)
+        .callback(next, position)
+        .used_message(id, position, &rread(1 + id, &[0; 100]));
 }

@@ -11,7 +11,8 @@ fn in_flight_for(end: u64) -> Stream {
     let mut s = Stream::with_facts();
     s.at(ms(1))
         .add_message(0, 0, &tread(1, 2, 0, 100))
-        .kick(0, 1);
+        .kick(0, 1)
+        .taken(0, 0);
     s.at(ms(1 + end));
     s
 }
@@ -21,8 +22,7 @@ fn a_request_in_flight_for_two_seconds_is_stuck() {
     let finding = only(&mut in_flight_for(2000), StuckRequest);
     assert_eq!(
         finding.summary,
-        "1 request is stuck in flight, the oldest for 2.00 s: the device was notified of it and \
-         is not known to have taken it."
+        "1 request is stuck in flight, the oldest for 2.00 s: the device took it and has not returned it."
     );
     assert_eq!(finding.evidence[0].request, Some(0));
     none(&mut in_flight_for(1999));
@@ -65,9 +65,10 @@ fn after_a_loss_a_missing_return_proves_nothing() {
     s.at(ms(5000));
     let findings = findings(&mut s);
     assert_eq!(findings.found, []);
-    assert_eq!(findings.undecided.len(), 1, "{findings:#?}");
-    assert_eq!(findings.undecided[0].code, StuckRequest);
-    let reason = &findings.undecided[0].reason;
+    // Whether its kick was lost is as uncertain.
+    assert_eq!(findings.undecided.len(), 2, "{findings:#?}");
+    assert_eq!(findings.undecided[1].code, StuckRequest);
+    let reason = &findings.undecided[1].reason;
     assert!(
         reason.ends_with("but 1 record of this queue was lost."),
         "{reason}"
