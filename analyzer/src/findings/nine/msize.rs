@@ -47,10 +47,10 @@ impl Detector for Msize {
         let life = ended.life;
         match super::kind(life) {
             Some(MessageType::Tread | MessageType::Twrite) => self.moved(life),
-            Some(MessageType::Tversion) => {
-                if super::reply_type(life) == Some(MessageType::Rversion) {
-                    self.agreed = super::u32_at(&life.reply.bytes, super::MSIZE);
-                }
+            Some(MessageType::Tversion)
+                if super::reply_type(life) == Some(MessageType::Rversion) =>
+            {
+                self.agreed = super::u32_at(&life.reply.bytes, super::MSIZE);
             }
             _ => {}
         }

@@ -49,10 +49,10 @@ impl Detector for SmallReads {
             Some(MessageType::Tread) => {
                 self.read(life);
             }
-            Some(MessageType::Tversion) => {
-                if super::reply_type(life) == Some(MessageType::Rversion) {
-                    self.msize = super::u32_at(&life.reply.bytes, super::MSIZE);
-                }
+            Some(MessageType::Tversion)
+                if super::reply_type(life) == Some(MessageType::Rversion) =>
+            {
+                self.msize = super::u32_at(&life.reply.bytes, super::MSIZE);
             }
             _ => {}
         }
