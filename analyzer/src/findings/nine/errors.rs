@@ -46,7 +46,7 @@ const MOST_KINDS: usize = 256;
 pub(in crate::findings) const ABOUT: About = About {
     severity: Severity::Warning,
     sentence: "The file server answers requests with errors that a program does not ask for.",
-    spec: "9P2000.L (Rlerror), virtio 1.4 §5.11",
+    spec: "9P2000.L (Rlerror), virtio 1.4 §5 (device type 9)",
     advice: "Look the error up on the host: a full or failing disk, too few open files for the \
              server, files that vanished under it, or an identity that may not do what the guest \
              asks.",

@@ -17,7 +17,7 @@ pub(in crate::findings) const ABOUT: About = About {
     severity: Severity::Warning,
     sentence: "The client makes fids and does not give them up, so that the server's open files \
                grow without end.",
-    spec: "9P2000.L (Twalk, Tclunk), virtio 1.4 §5.11",
+    spec: "9P2000.L (Twalk, Tclunk), virtio 1.4 §5 (device type 9)",
     advice: "See which program keeps files open (ls /proc/*/fd in the guest); a client that caches \
              dentries keeps a fid for each, and gives them up under memory pressure.",
 };

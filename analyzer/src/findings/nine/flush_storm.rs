@@ -16,7 +16,7 @@ pub(in crate::findings) const STORM_PERCENT: u64 = 10;
 pub(in crate::findings) const ABOUT: About = About {
     severity: Severity::Warning,
     sentence: "The client gives up many requests before they are answered.",
-    spec: "9P2000.L (Tflush), virtio 1.4 §5.11",
+    spec: "9P2000.L (Tflush), virtio 1.4 §5 (device type 9)",
     advice: "A flush follows a signal to the waiting process: see who is interrupted or killed \
              while it waits (timeouts, Ctrl-C, a profiler's timer), and why the answers take that \
              long.",

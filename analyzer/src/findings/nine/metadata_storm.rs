@@ -18,7 +18,7 @@ pub(in crate::findings) const STORM_PERCENT: u64 = 90;
 pub(in crate::findings) const ABOUT: About = About {
     severity: Severity::Notice,
     sentence: "Nearly all requests look files up or ask for their attributes, again and again.",
-    spec: "9P2000.L (Twalk, Tgetattr), virtio 1.4 §5.11",
+    spec: "9P2000.L (Twalk, Tgetattr), virtio 1.4 §5 (device type 9)",
     advice: "Mount with a cache (cache=mmap or cache=loose, where nobody else changes the files), \
              and see which program looks: build tools, search paths and file watchers do.",
 };

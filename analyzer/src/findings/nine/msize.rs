@@ -23,7 +23,7 @@ pub(in crate::findings) const FULL_PERCENT: u64 = 50;
 pub(in crate::findings) const ABOUT: About = About {
     severity: Severity::Warning,
     sentence: "Most reads and writes fill the longest message agreed on, and that is short.",
-    spec: "9P2000.L (Tversion), virtio 1.4 §5.11",
+    spec: "9P2000.L (Tversion), virtio 1.4 §5 (device type 9)",
     advice: "Mount with a larger msize, like -o msize=131072; the server may offer less than is \
              asked for.",
 };

@@ -23,7 +23,7 @@ const PLACES: usize = 64;
 pub(in crate::findings) const ABOUT: About = About {
     severity: Severity::Notice,
     sentence: "Files are read in pieces much smaller than a message holds, one after the other.",
-    spec: "9P2000.L (Tread), virtio 1.4 §5.11",
+    spec: "9P2000.L (Tread), virtio 1.4 §5 (device type 9)",
     advice: "Read with larger buffers (stdio and BufReader do), or mount with a cache that reads \
              ahead: cache=readahead, cache=mmap or cache=loose.",
 };

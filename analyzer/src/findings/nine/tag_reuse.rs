@@ -20,7 +20,7 @@ const OLD_TAG: usize = 7;
 pub(in crate::findings) const ABOUT: About = About {
     severity: Severity::Error,
     sentence: "The client gave a tag to a request while another request of that tag was in flight.",
-    spec: "9P2000.L (tags), virtio 1.4 §5.11",
+    spec: "9P2000.L (tags), virtio 1.4 §5 (device type 9)",
     advice: "Look in the client at when a tag becomes free: with the reply, or with the Rflush of \
              its request, and not before; two clients on one channel do this too.",
 };
