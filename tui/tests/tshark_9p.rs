@@ -17,6 +17,7 @@ use tree::{Comparison, assert_sound, generate, options, until};
 use virtscope::demo::run;
 use virtscope_analyzer::p9::{Message, MessageType};
 use virtscope_captures::{CaptureReader, Item, create_file};
+use virtscope_driver::p9::message::Type;
 use virtscope_record::Kind;
 
 /// `LINKTYPE_WIRESHARK_UPPER_PDU`.
@@ -137,8 +138,21 @@ fn wiresharks(pcap: &Path) -> Vec<Seen> {
             let [kind, tag, fid, dfid, malformed] = fields[..] else {
                 panic!("tshark printed {line:?}");
             };
-            assert!(malformed.is_empty(), "Wireshark calls {line:?} malformed");
-            let fid = Some(fid).filter(|fid| !fid.is_empty()).or(Some(dfid));
+            // Wireshark 4.0 looks for Tlock's flags in Tgetlock and its reply, which have
+            // none, and so misses their ends.
+            let getlock = Type::Getlock as u8;
+            let misread = [getlock, getlock + 1].map(|kind| kind.to_string());
+            let misread = misread.iter().any(|each| each == kind);
+            assert!(
+                malformed.is_empty() || misread,
+                "Wireshark calls {line:?} malformed"
+            );
+            // The first of the two that the message has; in Tlink that is the directory.
+            let (first, second) = match kind == (Type::Link as u8).to_string() {
+                true => (dfid, fid),
+                false => (fid, dfid),
+            };
+            let fid = Some(first).filter(|fid| !fid.is_empty()).or(Some(second));
             (
                 kind.parse().unwrap(),
                 number(tag) as u16,
@@ -195,7 +209,11 @@ fn every_message_is_what_wireshark_says() {
         assert_eq!(ours, theirs, "message {number}, {:?}", MessageType(ours.0));
     }
     // Every request that the client knows, its reply, and an Rlerror.
-    for kind in virtscope_driver::p9::message::Type::ALL {
+    for kind in Type::ALL {
+        // Nobody is asked who they are, so the demo does not begin to tell.
+        if kind == Type::Auth {
+            continue;
+        }
         assert!(kinds.contains(&(kind as u8)), "no {kind:?} among them");
         assert!(kinds.contains(&(kind as u8 + 1)), "no reply to {kind:?}");
     }

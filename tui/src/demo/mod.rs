@@ -1,6 +1,7 @@
 //! The demo: the reference driver mounts a real directory through an in-process
 //! virtio-9p device and works on it, and every ring operation is recorded.
 
+mod housekeeping;
 mod mounts;
 mod scratch;
 mod tempo;

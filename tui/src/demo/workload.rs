@@ -9,6 +9,7 @@ use virtscope_driver::instrument::Instrument;
 use virtscope_driver::p9::client::{Client, ClientError, ReadAt};
 use virtscope_driver::p9::message::{DirectoryEntry, Fid, READ_OVERHEAD, UNLINK_DIRECTORY};
 
+use super::housekeeping::keep_house;
 use super::tempo::Tempo;
 
 const O_RDONLY: u32 = 0;
@@ -30,6 +31,8 @@ const READ_BATCH: usize = 16;
 const LARGE_FILE: usize = 600_000;
 /// It is written every so many rounds.
 const LARGE_EVERY: u64 = 8;
+/// House is kept every so many rounds.
+const HOUSE_EVERY: u64 = 4;
 /// Bytes asked for by one Treaddir.
 const READDIR_BYTES: u32 = 8192;
 /// How deep a tree is followed.
@@ -64,7 +67,7 @@ pub(super) struct Conditions<'a> {
 
 impl Conditions<'_> {
     /// Waits for the next burst if need be; `false` when it is time to end.
-    fn go_on(&self) -> bool {
+    pub(super) fn go_on(&self) -> bool {
         self.tempo.wait(self.issued, self.stop);
         !self.stop.load(Ordering::Relaxed)
     }
@@ -336,6 +339,9 @@ fn scribble_once<I: Instrument>(
         write_file(client, &name, file, &content, conditions)?;
     }
     let (directory, _) = client.walk(client.root(), &[&name])?;
+    if round.is_multiple_of(HOUSE_EVERY) {
+        keep_house(client, directory, conditions)?;
+    }
     let entries = list(client, directory, conditions);
     for file in 0..files {
         client.unlink(directory, &file_name(file), 0)?;
@@ -384,7 +390,7 @@ fn write_file<I: Instrument>(
 }
 
 /// What single files answer is part of life; anything else is not.
-fn passed_over<T>(result: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+pub(super) fn passed_over<T>(result: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(ClientError::Server(_)) => Ok(None),
