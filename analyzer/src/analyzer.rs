@@ -39,6 +39,11 @@ pub struct Options {
     /// Whether lives that end are kept for [`Analyzer::take_ended`]. Then they
     /// must be taken, or they pile up.
     pub collect_ended: bool,
+    /// Whether rings are followed slot by slot, for [`QueueView::ring`]. Who shows
+    /// no screen does without.
+    ///
+    /// [`QueueView::ring`]: crate::QueueView::ring
+    pub draw_rings: bool,
     /// What was left out of the stream on purpose.
     pub selection: Selection,
 }
@@ -50,6 +55,7 @@ impl Default for Options {
             in_flight_lives: 256,
             keep_bytes: 4096,
             collect_ended: false,
+            draw_rings: true,
             selection: Selection::WHOLE,
         }
     }
@@ -85,6 +91,8 @@ pub struct Analyzer {
     ended: Vec<Arc<Life>>,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
+    /// The latest [`tick`](Self::tick).
+    now: Option<Timestamp>,
     next_number: u64,
     /// Records of a kind or layout that this version does not know.
     unknown_records: u64,
@@ -109,6 +117,7 @@ impl Analyzer {
             ended: Vec::new(),
             first: None,
             last: None,
+            now: None,
             next_number: 0,
             unknown_records: 0,
             unfollowed_records: 0,
@@ -165,6 +174,18 @@ impl Analyzer {
         self.losses.tell_tail_unknown();
     }
 
+    /// Time passes though no record comes. `now` is on the stream's clock, and every
+    /// record of an earlier time must have been pushed before: whoever holds records
+    /// back to put them in order says the time up to which that is done.
+    ///
+    /// What is wrong with requests shows while it is: how long the oldest has been
+    /// in flight, and whatever else is judged by the time that goes by. Lives are
+    /// not touched: what became of a request depends on records alone, so that a
+    /// live run and its capture have the same report.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.now = self.now.max(Some(now));
+    }
+
     /// The stream has ended: what still waits for a late piece is settled. Call it
     /// once, before [`report`](Self::report).
     pub fn finish(&mut self) {
@@ -188,9 +209,9 @@ impl Analyzer {
     }
 
     /// How things stand. `now` is the present on the stream's clock, where there is
-    /// one (a live view); without it, the time of the latest record.
+    /// one (a live view); without it, the latest [`tick`](Self::tick) or record.
     pub fn snapshot(&self, now: Option<Timestamp>) -> Snapshot {
-        let now = now.max(self.last);
+        let now = now.max(self.now).max(self.last);
         let mut slots = SLOT_LIMIT;
         let queues = self
             .queues()
@@ -214,7 +235,7 @@ impl Analyzer {
 
     /// What is wrong by `now`, which is as for [`snapshot`](Self::snapshot).
     pub fn findings(&self, now: Option<Timestamp>) -> Findings {
-        self.findings_at(now.max(self.last), false)
+        self.findings_at(now.max(self.now).max(self.last), false)
     }
 
     /// `over`: the stream has ended, and it should be known what was lost at its end.
@@ -346,9 +367,7 @@ impl Analyzer {
             None if self.queues.len() == QUEUE_LIMIT => return None,
             None => {
                 let at = self.queues.len();
-                let is_part = !self.options.selection.is_whole();
-                self.queues
-                    .push(Queue::new(id, self.options.keep_bytes, is_part));
+                self.queues.push(Queue::new(id, &self.options));
                 self.queue_numbers.insert(id, at);
                 at
             }

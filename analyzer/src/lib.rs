@@ -17,6 +17,7 @@ mod analyzer;
 mod analyzer_tests;
 mod errno;
 mod findings;
+mod index_space;
 mod life;
 mod lives;
 mod losses;
@@ -25,6 +26,7 @@ mod model_tests;
 mod notes;
 mod occupancy;
 pub mod p9;
+mod paged;
 mod positions;
 mod queue;
 mod rates;
@@ -36,6 +38,7 @@ mod stats;
 #[cfg(test)]
 mod testing;
 mod text;
+mod waits;
 
 pub use analyzer::{Analyzer, Options};
 pub use errno::Errno;
@@ -56,3 +59,4 @@ pub use snapshot::{
 };
 pub use stats::{InterruptCounts, KickCounts, LatencyView, Percentiles, QueueCounts};
 pub use text::{bytes as format_bytes, duration as format_duration, sanitize};
+pub use waits::{SpaceWaits, Waiter};

@@ -10,8 +10,9 @@
 //! taken to explain that half's jumps. The number is therefore the least that
 //! must have been missed.
 
-use virtscope_record::{Body, Kind, Layout, Missed, RingIndex};
+use virtscope_record::{Body, Kind, Missed, RingIndex};
 
+use crate::index_space::IndexSpace;
 use crate::losses::Continuity;
 
 /// Where the positions of one queue stand.
@@ -35,14 +36,18 @@ struct Expected(Option<RingIndex>);
 
 impl Expected {
     /// Moves on from `position` to `next`; says how many were jumped over, or -1
-    /// for one that comes late.
-    fn pass(&mut self, position: RingIndex, next: RingIndex) -> i64 {
-        let jump = self.0.map_or(0, |expected| {
-            i64::from(position.distance_from(expected).cast_signed())
-        });
-        if jump < 0 {
-            return -1;
-        }
+    /// for one that comes late. Of a packed ring, whose positions count
+    /// descriptors, one jump is one operation at least.
+    #[inline]
+    fn pass(&mut self, space: IndexSpace, position: RingIndex, next: RingIndex) -> i64 {
+        let jump = match self.0 {
+            None => 0,
+            Some(expected) => match space.jump(expected, position) {
+                None => return -1,
+                Some(jump) if space.is_packed() => i64::from(jump.min(1)),
+                Some(jump) => i64::from(jump),
+            },
+        };
         self.0 = Some(next);
         jump
     }
@@ -50,21 +55,22 @@ impl Expected {
 
 impl Positions {
     /// Takes note of an operation; says whether the driver's half jumped over
-    /// something. Packed rings number their entries otherwise and are passed by.
-    pub(crate) fn observe(&mut self, body: &Body, layout: Layout) -> bool {
+    /// something.
+    pub(crate) fn observe(&mut self, body: &Body, space: IndexSpace) -> bool {
         if let Body::Missed(missed) = body {
             self.told += u64::from(missed.count);
-            self.skip(missed);
+            self.skip(missed, space);
             // One whose buffer is known touches that buffer's life alone.
             return missed.head().is_none();
         }
-        if layout == Layout::Packed {
-            return false;
-        }
+        // On a packed ring an operation takes as many places as the buffer has
+        // descriptors.
+        let taking = |descriptors: u16| if space.is_packed() { descriptors } else { 1 };
         let driver_jump = match body {
             Body::Add(add) => {
-                self.begin(add.position);
-                self.add.pass(add.position, add.position.advance(1))
+                self.begin(add.position, space);
+                let next = space.advance(add.position, taking(add.descriptors));
+                self.add.pass(space, add.position, next)
             }
             Body::QueueFacts(facts) if self.add.0.is_none() => {
                 self.in_flight = Some(facts.in_flight);
@@ -72,18 +78,26 @@ impl Positions {
             }
             // An entry that breaks the queue is not taken back.
             Body::Used(used) if used.error == 0 => {
-                self.used.pass(used.position, used.position.advance(1))
+                let next = space.advance(used.position, taking(used.descriptors));
+                self.used.pass(space, used.position, next)
             }
             // However many decisions are absent, one is certain.
-            Body::Kick(kick) => self.kick.pass(kick.old, kick.new).min(1),
+            Body::Kick(kick) => self.kick.pass(space, kick.old, kick.new).min(1),
             Body::Taken(taken) => {
-                let jump = self.taken.pass(taken.position, taken.position.advance(1));
+                let next = if space.is_packed() {
+                    taken.avail_index
+                } else {
+                    taken.position.advance(1)
+                };
+                let jump = self.taken.pass(space, taken.position, next);
                 self.device_absent = self.device_absent.saturating_add_signed(jump);
                 return false;
             }
-            Body::Returned(returned) => {
+            // How many descriptors a returned buffer had, the device half does not
+            // say.
+            Body::Returned(returned) if !space.is_packed() => {
                 let next = returned.position.advance(1);
-                let jump = self.returned.pass(returned.position, next);
+                let jump = self.returned.pass(space, returned.position, next);
                 self.device_absent = self.device_absent.saturating_add_signed(jump);
                 return false;
             }
@@ -95,9 +109,11 @@ impl Positions {
 
     /// The first add tells where the others begin, if it is known what came before
     /// it.
-    fn begin(&mut self, first_add: RingIndex) {
+    fn begin(&mut self, first_add: RingIndex, space: IndexSpace) {
         if self.add.0.is_none()
             && let Some(in_flight) = self.in_flight
+            // How many descriptors those in flight have is not known.
+            && (in_flight == 0 || !space.is_packed())
         {
             self.kick.0.get_or_insert(first_add);
             let first_used = RingIndex(first_add.0.wrapping_sub(in_flight));
@@ -107,15 +123,22 @@ impl Positions {
 
     /// Moves on over what the producer says was missed, so that it is not found a
     /// second time.
-    fn skip(&mut self, missed: &Missed) {
+    fn skip(&mut self, missed: &Missed, space: IndexSpace) {
         let expected = match missed.operation() {
             Some(Kind::Add) => &mut self.add,
             Some(Kind::Used) => &mut self.used,
             Some(Kind::Kick) => &mut self.kick,
             _ => return,
         };
-        let jump = expected.pass(missed.old, missed.new).max(0);
+        let jump = expected.pass(space, missed.old, missed.new).max(0);
         self.driver_absent = self.driver_absent.saturating_add_signed(jump);
+    }
+
+    /// Operations of the driver's half that the positions or their producer say are
+    /// absent, whatever became of them.
+    #[inline]
+    pub(crate) fn driver_absent(&self) -> u64 {
+        self.told + self.driver_absent
     }
 
     /// A reset starts all positions anew.
@@ -139,7 +162,7 @@ impl Positions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use virtscope_record::{Add, Notification, QueueFacts, Used};
+    use virtscope_record::{Add, Layout, Notification, QueueFacts, Used};
 
     fn add(position: u16) -> Body {
         Body::Add(Add {
@@ -165,9 +188,13 @@ mod tests {
     }
 
     fn missed(bodies: &[Body], driver_holes: u64) -> u64 {
+        missed_of(IndexSpace::default(), bodies, driver_holes)
+    }
+
+    fn missed_of(space: IndexSpace, bodies: &[Body], driver_holes: u64) -> u64 {
         let mut positions = Positions::default();
         for body in bodies {
-            positions.observe(body, Layout::Split);
+            positions.observe(body, space);
         }
         let mut continuity = Continuity::default();
         continuity.driver_holes = driver_holes;
@@ -187,6 +214,53 @@ mod tests {
         assert_eq!(missed(&[add(5), add(8)], 0), 2);
         assert_eq!(missed(&[used(65535, 0), used(1, 0)], 0), 1);
         assert_eq!(missed(&[kick(0, 1), kick(4, 5)], 0), 1);
+    }
+
+    /// Positions of a packed ring move on by whole lists, and turn their wrap
+    /// counter over.
+    #[test]
+    fn packed_positions_are_followed_too() {
+        let packed = IndexSpace::new(8, Layout::Packed);
+        let add = |position, descriptors| {
+            Body::Add(Add {
+                position: RingIndex(position),
+                descriptors,
+                ..Add::default()
+            })
+        };
+        let used = |position, descriptors| {
+            Body::Used(Used {
+                position: RingIndex(position),
+                descriptors,
+                ..Used::default()
+            })
+        };
+        let facts = Body::QueueFacts(QueueFacts::default());
+        let whole = [
+            facts,
+            add(0x8000, 3),
+            add(0x8003, 4),
+            add(0x8007, 2),
+            add(1, 1),
+        ];
+        assert_eq!(missed_of(packed, &whole, 0), 0);
+        assert_eq!(missed_of(packed, &[add(0x8000, 3), add(0x8006, 1)], 0), 1);
+        assert_eq!(
+            missed_of(packed, &[facts, add(0x8000, 3), used(0x8003, 1)], 0),
+            1
+        );
+        assert_eq!(
+            missed_of(packed, &[used(0x8006, 2), used(0, 1), used(2, 1)], 0),
+            1
+        );
+        assert_eq!(
+            missed_of(
+                packed,
+                &[kick(0x8000, 0x8007), kick(0x8007, 2), kick(4, 5)],
+                0
+            ),
+            1
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Everything known of one queue, record by record.
 
-use virtscope_record::{Body, Flags, Layout, Producer, QueueFacts, QueueId, Record, Timestamp};
+use virtscope_record::{Body, Flags, Producer, QueueFacts, QueueId, Record, Timestamp};
 
+use crate::analyzer::Options;
 use crate::findings::Detectors;
 use crate::life::Life;
 use crate::lives::Lives;
@@ -9,10 +10,11 @@ use crate::losses::{Continuity, Step};
 use crate::occupancy::Occupancy;
 use crate::positions::Positions;
 use crate::rates::RateWindow;
-use crate::ring::{RingModel, RingTracker};
+use crate::ring::RingTracker;
 use crate::snapshot::{Facts, QueueView, RequestTotals};
 use crate::stats::{QueueCounts, RequestStats, is_no_space};
 use crate::text::sanitize;
+use crate::waits::Waits;
 
 /// The device type of the 9P transport (Linux `VIRTIO_ID_9P`).
 pub(crate) const DEVICE_TYPE_9P: u16 = 9;
@@ -38,14 +40,16 @@ pub(crate) struct Queue {
     pub(crate) positions: Positions,
     pub(crate) detectors: Detectors,
     lives: Lives,
-    ring: RingTracker,
+    waits: Waits,
+    /// Nothing, if no rings are drawn.
+    ring: Option<RingTracker>,
     rates: RateWindow,
     /// Records were left out of the stream on purpose: a hole is no loss.
     is_part: bool,
 }
 
 impl Queue {
-    pub(crate) fn new(id: QueueId, keep_bytes: usize, is_part: bool) -> Self {
+    pub(crate) fn new(id: QueueId, options: &Options) -> Self {
         Self {
             id,
             name: id.to_string(),
@@ -57,10 +61,11 @@ impl Queue {
             continuity: Continuity::default(),
             positions: Positions::default(),
             detectors: Detectors::default(),
-            lives: Lives::new(id, keep_bytes),
-            ring: RingTracker::default(),
+            lives: Lives::new(id, options.keep_bytes),
+            waits: Waits::default(),
+            ring: options.draw_rings.then(RingTracker::default),
             rates: RateWindow::default(),
-            is_part,
+            is_part: !options.selection.is_whole(),
         }
     }
 
@@ -83,14 +88,16 @@ impl Queue {
         if let Body::QueueFacts(facts) = body {
             self.facts(record, facts, payload);
         }
-        if self.positions.observe(body, self.layout()) && !self.is_part {
+        if self.positions.observe(body, self.lives.space()) && !self.is_part {
             self.lives.gap();
         }
         self.counts.record(record.flags(), body);
-        self.ring.observe(record, body);
+        if let Some(ring) = &mut self.ring {
+            ring.observe(record, body);
+        }
         self.occupancy.advance(record.time());
         self.join(record, body, payload, number);
-        self.occupy(body);
+        self.occupy(record, body);
         self.rate(record, body);
         let size = self.facts.as_ref().map_or(0, |facts| facts.size);
         self.detectors.record(record, body, size, &self.lives);
@@ -131,7 +138,10 @@ impl Queue {
 
     fn restart(&mut self) {
         self.positions.restart();
-        self.ring.restart();
+        if let Some(ring) = &mut self.ring {
+            ring.restart();
+        }
+        self.waits.reset();
         self.occupancy.empty();
     }
 
@@ -188,14 +198,23 @@ impl Queue {
     }
 
     /// Brings the occupancy to what it is after the record.
-    fn occupy(&mut self, body: &Body) {
+    fn occupy(&mut self, record: &Record, body: &Body) {
         self.occupancy.set_in_flight(self.lives.in_flight());
         // Only operations that are serialised with each other know the count of
         // free descriptors; a callback runs beside them.
         let free = match body {
-            Body::Add(add) => Some(add.free),
+            Body::Add(add) => {
+                let doubt = self.absent();
+                self.waits.added(record, doubt);
+                Some(add.free)
+            }
             Body::AddFailed(add) => {
-                self.occupancy.refused(is_no_space(add));
+                let no_space = is_no_space(add);
+                self.occupancy.refused(no_space);
+                if no_space {
+                    let doubt = self.absent();
+                    self.waits.refused(record, doubt);
+                }
                 Some(add.free)
             }
             Body::Kick(kick) => Some(kick.free),
@@ -261,10 +280,9 @@ impl Queue {
         self.lives.finish();
     }
 
-    fn layout(&self) -> Layout {
-        self.facts
-            .as_ref()
-            .map_or(Layout::Split, |facts| facts.layout)
+    /// What is known to be absent of the driver's half, whether lost or missed.
+    fn absent(&self) -> u64 {
+        self.continuity.driver_holes + self.positions.driver_absent()
     }
 
     /// Whether the device's half makes records.
@@ -291,13 +309,10 @@ impl Queue {
 
     /// Its view. `slots` are what may still be drawn of rings, and are taken from.
     pub(crate) fn view(&self, now: Option<Timestamp>, slots: &mut usize) -> QueueView {
-        let ring = match slots.checked_sub(self.ring.slots()) {
-            Some(left) => {
-                *slots = left;
-                self.ring.model()
-            }
-            None => RingModel::default(),
-        };
+        let drawn = self.ring.as_ref().and_then(|ring| {
+            *slots = slots.checked_sub(ring.slots())?;
+            Some(ring.model())
+        });
         QueueView {
             id: self.id,
             name: self.name.clone(),
@@ -306,10 +321,11 @@ impl Queue {
             errors: self.requests.error_count(),
             data_bytes: self.requests.data_bytes,
             occupancy: self.occupancy.view(now),
+            waits: self.waits.view(),
             rates: now.map(|now| self.rates.rates(now)).unwrap_or_default(),
             latency: self.requests.latencies.view(),
             counts: self.counts,
-            ring,
+            ring: drawn.unwrap_or_default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::life::{Life, Operation};
 use crate::occupancy::OccupancyView;
 use crate::ring::RingModel;
 use crate::stats::{LatencyView, QueueCounts};
+use crate::waits::SpaceWaits;
 
 /// Everything a screen needs at one moment. A screen is a function of this.
 ///
@@ -102,6 +103,8 @@ pub struct QueueView {
     pub data_bytes: u64,
     /// How full the ring is and was.
     pub occupancy: OccupancyView,
+    /// Who waited for room in it.
+    pub waits: SpaceWaits,
     /// Over the last second.
     pub rates: Rates,
     /// Of completed requests.

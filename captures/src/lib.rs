@@ -60,7 +60,7 @@ pub use merge::{Merge, MergeConfig, StreamKey};
 pub use output::{CreateError, NewFile, create_file};
 pub use reader::{
     CaptureReader, Damage, End, Follow, Interface, InterfaceStatistics, Item, LooksLike, Packet,
-    PacketProblem, ReadError, SectionStart,
+    PacketProblem, ReadAhead, ReadError, SectionStart,
 };
 pub use writer::{CaptureWriter, MAX_SNAPLEN, WriteError};
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use virtscope_record::{RingIndex, Timestamp};
 
-use super::index_space::IndexSpace;
+use crate::index_space::IndexSpace;
 
 /// Interrupt decisions remembered at most; there is no need for more than entries
 /// that are not taken back yet.

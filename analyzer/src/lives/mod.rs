@@ -30,7 +30,6 @@ mod announcements;
 mod device;
 mod early;
 mod holes;
-mod index_space;
 mod open;
 mod pool;
 mod settle;
@@ -40,16 +39,17 @@ mod tests;
 use std::collections::VecDeque;
 
 use virtscope_record::{
-    Add, Callback, Detach, Flags, Generation, InFlight, Kind, Layout, Missed, Notification,
-    QueueFacts, QueueId, Record, RingIndex, Timestamp, Used,
+    Add, Callback, Detach, Flags, Generation, InFlight, Kind, Missed, Notification, QueueFacts,
+    QueueId, Record, RingIndex, Timestamp, Used,
 };
 
+use crate::index_space::IndexSpace;
 use crate::life::{Incomplete, KickDecision, Life, Operation, Piece};
+use crate::paged::Paged;
 use announcements::Announcements;
 use early::Early;
 use holes::Holes;
-use index_space::IndexSpace;
-use pool::{Heads, Id, Pool};
+use pool::{Id, Pool};
 use settle::Settling;
 
 /// How long a used life waits for its kick decision, and for what the device half
@@ -67,7 +67,7 @@ pub(crate) struct Lives {
     keep_bytes: usize,
     pool: Pool,
     /// The lives in flight by id.
-    heads: Heads,
+    heads: Paged<Id>,
     /// Open or settling lives that no kick decision covers, in order of position.
     unkicked: VecDeque<Unkicked>,
     announcements: Announcements,
@@ -99,12 +99,12 @@ impl Lives {
         Self {
             queue,
             generation: None,
-            space: IndexSpace::new(0, Layout::Split),
+            space: IndexSpace::default(),
             size: 0,
             is_9p: false,
             keep_bytes,
             pool: Pool::default(),
-            heads: Heads::default(),
+            heads: Paged::default(),
             unkicked: VecDeque::new(),
             announcements: Announcements::default(),
             early: VecDeque::new(),
@@ -127,6 +127,12 @@ impl Lives {
         self.begun_before = 0;
         self.facts_seen = false;
         self.device_half_seen = false;
+    }
+
+    /// How the ring's positions are counted.
+    #[inline]
+    pub(crate) fn space(&self) -> IndexSpace {
+        self.space
     }
 
     /// The generation being followed.

@@ -5,8 +5,8 @@ use virtscope_record::{Add, Flags, InFlight, QueueId, Record, RingIndex, Timesta
 use super::SETTLE_NS;
 use super::announcements::Announcements;
 use super::holes::Gap;
-use super::index_space::IndexSpace;
 use super::pool::Neighbours;
+use crate::index_space::IndexSpace;
 use crate::life::{
     Announcement, Anomaly, BufferShape, Incomplete, Life, Message, Moments, Operation, Outcome,
     Phases, Piece,

@@ -91,37 +91,6 @@ impl Pool {
     }
 }
 
-/// Which life in flight stands under which head. Heads are small numbers, but a
-/// forged one shall not cost a whole table.
-#[derive(Debug, Default)]
-pub(super) struct Heads {
-    pages: Vec<Option<Box<[Option<Id>; PAGE]>>>,
-}
-
-const PAGE: usize = 256;
-
-impl Heads {
-    pub(super) fn get(&self, head: u16) -> Option<Id> {
-        let page = self.pages.get(usize::from(head) / PAGE)?.as_ref()?;
-        page[usize::from(head) % PAGE]
-    }
-
-    /// Puts `id` under `head`, where none is.
-    pub(super) fn insert(&mut self, head: u16, id: Id) {
-        let number = usize::from(head) / PAGE;
-        if self.pages.len() <= number {
-            self.pages.resize_with(number + 1, || None);
-        }
-        let page = self.pages[number].get_or_insert_with(|| Box::new([None; PAGE]));
-        page[usize::from(head) % PAGE] = Some(id);
-    }
-
-    pub(super) fn remove(&mut self, head: u16) -> Option<Id> {
-        let page = self.pages.get_mut(usize::from(head) / PAGE)?.as_mut()?;
-        page[usize::from(head) % PAGE].take()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,20 +120,5 @@ mod tests {
                 prop_assert_eq!(pool.in_flight(), list.len());
             }
         }
-    }
-
-    #[test]
-    fn every_head_has_its_own_place() {
-        let mut heads = Heads::default();
-        for head in [0, 255, 256, u16::MAX] {
-            assert_eq!(heads.get(head), None);
-            heads.insert(head, Id(head.into()));
-        }
-        for head in [0, 255, 256, u16::MAX] {
-            assert_eq!(heads.get(head), Some(Id(head.into())));
-            assert_eq!(heads.remove(head), Some(Id(head.into())));
-            assert_eq!(heads.remove(head), None);
-        }
-        assert_eq!(heads.get(1000), None);
     }
 }

@@ -130,14 +130,29 @@ fn what_cannot_be_drawn_says_so() {
     assert_eq!(model(&stream).drawing, Drawing::SizeUnknown);
     stream.facts(0x8000, 0);
     assert_eq!(model(&stream).available.len(), 0x8000);
-    let facts = Body::QueueFacts(QueueFacts {
-        size: 256,
-        layout: Layout::Packed,
-        ..QueueFacts::default()
+    for (size, drawing) in [(0x8001, Drawing::SizeUnknown), (256, Drawing::Packed)] {
+        let facts = Body::QueueFacts(QueueFacts {
+            size,
+            layout: Layout::Packed,
+            ..QueueFacts::default()
+        });
+        stream.push(Producer::Recorder, 0, Flags::empty(), facts, b"virtio0/rx");
+        let model = model(&stream);
+        assert_eq!(model.drawing, drawing);
+        // What was drawn of another ring is gone.
+        assert!(model.pointers.avail_idx.is_none());
+    }
+}
+
+#[test]
+fn rings_are_drawn_only_for_who_wants_them() {
+    let mut analyzer = crate::Analyzer::new(crate::Options {
+        draw_rings: false,
+        ..crate::Options::default()
     });
-    stream.push(Producer::Recorder, 0, Flags::empty(), facts, b"virtio0/rx");
-    stream.add(0, 0x8000);
-    let model = model(&stream);
-    assert_eq!(model.drawing, Drawing::PackedNotDrawn);
-    assert!(model.available.is_empty() && model.pointers.avail_idx.is_none());
+    for (record, payload) in &Stream::with_facts().add(0, 0).records {
+        analyzer.push(record, payload);
+    }
+    let snapshot = analyzer.snapshot(None);
+    assert_eq!(snapshot.queue(QUEUE).unwrap().ring, RingModel::default());
 }

@@ -1,35 +1,44 @@
-//! Follows a ring record by record.
+//! Follows a ring record by record: what both layouts have in common.
 
-use std::collections::HashMap;
-
-use virtscope_record::{
-    Add, Body, Callback, CallbackSwitch, Flags, Notification, QueueFacts, Record, RingIndex, Taken,
-    Used,
-};
+use virtscope_record::{Body, CallbackSwitch, Flags, Kind, Missed, QueueFacts, Record, RingIndex};
 
 use super::{Drawing, Pointers, RingModel, Slot, SlotState, UsedSlot};
+use crate::index_space::IndexSpace;
+use crate::paged::Paged;
 
-/// Knows a ring as far as records have told it.
+/// Knows a ring as far as records have told it. What differs by layout stands in
+/// `split.rs` and `packed.rs`.
 ///
 /// Only slots that something was seen of take room, so that a capture cannot
 /// claim huge rings for nothing.
 #[derive(Debug, Default)]
 pub(crate) struct RingTracker {
-    drawing: Drawing,
-    size: u16,
-    available: HashMap<u16, Slot>,
-    used: HashMap<u16, UsedSlot>,
-    pointers: Pointers,
-    /// In which slot of the available ring each head in flight stands.
-    slot_of: HashMap<u16, u16>,
+    pub(super) drawing: Drawing,
+    pub(super) size: u16,
+    pub(super) space: IndexSpace,
+    pub(super) available: Paged<Slot>,
+    pub(super) used: Paged<UsedSlot>,
+    pub(super) pointers: Pointers,
+    /// Where each head in flight stands.
+    pub(super) standing: Paged<Standing>,
+}
+
+/// Where a buffer in flight was put. Of a packed ring it may stand there no more:
+/// its descriptors are free to be written over as soon as others were returned in
+/// them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    pub(super) first: RingIndex,
+    /// Slots from there on: the descriptors of a packed ring's list, else one.
+    pub(super) many: u16,
 }
 
 impl RingTracker {
     /// Slots that [`model`](Self::model) will have.
     pub(crate) fn slots(&self) -> usize {
         match self.drawing {
-            Drawing::Split => self.size.into(),
-            Drawing::SizeUnknown | Drawing::PackedNotDrawn => 0,
+            Drawing::Split | Drawing::Packed => self.size.into(),
+            Drawing::SizeUnknown => 0,
         }
     }
 
@@ -41,54 +50,70 @@ impl RingTracker {
             size: self.size,
             available: numbers
                 .clone()
-                .map(|number| self.available.get(&number).copied().unwrap_or_default())
+                .map(|number| self.available.get(number).unwrap_or_default())
                 .collect(),
-            used: numbers
-                .map(|number| self.used.get(&number).copied())
-                .collect(),
+            used: numbers.map(|number| self.used.get(number)).collect(),
             pointers: self.pointers,
         }
     }
 
     pub(crate) fn observe(&mut self, record: &Record, body: &Body) {
+        let is_packed = self.drawing == Drawing::Packed;
         match body {
             Body::QueueFacts(facts) => self.facts(facts),
             Body::Reset(_) => self.restart(),
-            _ if self.drawing == Drawing::PackedNotDrawn => {}
-            Body::Add(add) => self.add(record, add),
-            Body::AddFailed(add) => self.pointers.free = Some(add.free),
-            Body::Kick(kick) => self.kick(record.flags(), kick),
-            Body::Taken(taken) => self.taken(taken),
-            Body::Returned(returned) => {
-                self.used_entry(
-                    returned.position,
-                    returned.head,
-                    returned.used_length,
-                    false,
-                );
-                self.advance(returned.head, SlotState::Returned);
-                self.used_up_to(returned.position.advance(1));
+            Body::Add(add) => {
+                self.pointers.free = Some(add.free);
+                if is_packed {
+                    self.add_packed(record, add);
+                } else {
+                    self.add_split(record, add);
+                }
             }
-            Body::Callback(callback) => self.callback(record.flags(), callback),
-            Body::Used(used) => self.used(used),
+            Body::AddFailed(add) => self.pointers.free = Some(add.free),
+            Body::Kick(kick) => {
+                let pointers = &mut self.pointers;
+                let needed = record.flags().contains(Flags::NOTIFICATION_NEEDED);
+                pointers.kicked = Some(kick.new);
+                pointers.free = Some(kick.free);
+                pointers.last_kick = Some((needed, kick.reason));
+                if is_packed {
+                    self.kick_packed(kick);
+                } else {
+                    self.kick_split(record.flags(), kick);
+                }
+            }
+            Body::Taken(taken) if is_packed => self.taken_packed(taken),
+            Body::Taken(taken) => self.taken_split(taken),
+            Body::Returned(returned) if is_packed => self.returned_packed(returned),
+            Body::Returned(returned) => self.returned_split(returned),
+            Body::Callback(callback) if is_packed => {
+                self.callback_packed(record.flags(), callback);
+            }
+            Body::Callback(callback) => self.callback_split(record.flags(), callback),
+            Body::Used(used) => {
+                self.pointers.free = Some(used.free);
+                // An entry that broke the queue was not taken back.
+                match (is_packed, used.error) {
+                    (true, 0) => self.used_packed(used),
+                    (false, _) => self.used_split(used),
+                    (true, _) => {}
+                }
+            }
             Body::CallbacksDisabled(switch) => self.switch(record.flags(), switch, false),
             Body::CallbacksEnabled(switch) => self.switch(record.flags(), switch, true),
             Body::Detach(detach) => {
-                self.advance(detach.head, SlotState::Free);
+                self.free(detach.head);
                 self.pointers.free = Some(detach.free);
             }
-            // A missed operation moved the ring on by a way that is not known.
-            Body::Missed(_)
-            | Body::InFlight(_)
-            | Body::Notify(_)
-            | Body::Statistics(_)
-            | Body::InterruptSent(_) => {}
+            Body::Missed(missed) => self.missed(missed),
+            Body::InFlight(_) | Body::Notify(_) | Body::Statistics(_) | Body::InterruptSent(_) => {}
         }
     }
 
     /// Empties the ring: a reset, or a new generation.
     pub(crate) fn restart(&mut self) {
-        self.slot_of.clear();
+        self.standing.clear();
         self.available.clear();
         self.used.clear();
         self.pointers = Pointers::default();
@@ -99,103 +124,8 @@ impl RingTracker {
         if (drawing, facts.size) != (self.drawing, self.size) {
             self.restart();
             (self.drawing, self.size) = (drawing, facts.size);
+            self.space = IndexSpace::new(facts.size, facts.layout);
         }
-    }
-
-    fn add(&mut self, record: &Record, add: &Add) {
-        let pointers = &mut self.pointers;
-        pointers.avail_idx = Some(add.position.advance(1));
-        pointers.free = Some(add.free);
-        let Some(number) = self.slot_number(add.position) else {
-            return;
-        };
-        let slot = Slot {
-            state: SlotState::Added,
-            index: Some(add.position),
-            head: add.head,
-            token: record.token(),
-            added: record.time(),
-            segments: (add.readable_segments, add.writable_segments),
-            bytes: (add.readable_bytes, add.writable_bytes),
-            descriptors: add.descriptors,
-        };
-        // What stood here before has ended, whether its end was seen or not.
-        if let Some(before) = self.available.insert(number, slot)
-            && self.slot_of.get(&before.head) == Some(&number)
-        {
-            self.slot_of.remove(&before.head);
-        }
-        if let Some(stale) = self.slot_of.insert(add.head, number)
-            && stale != number
-            && let Some(slot) = self.available.get_mut(&stale)
-        {
-            slot.state = SlotState::Free;
-        }
-    }
-
-    fn kick(&mut self, flags: Flags, kick: &Notification) {
-        let pointers = &mut self.pointers;
-        pointers.kicked = Some(kick.new);
-        pointers.free = Some(kick.free);
-        pointers.last_kick = Some((flags.contains(Flags::NOTIFICATION_NEEDED), kick.reason));
-        if flags.contains(Flags::EVENT_IDX) {
-            pointers.avail_event = Some(kick.event);
-        }
-        let published = kick.new.distance_from(kick.old).min(self.size);
-        for back in 1..=published {
-            let index = RingIndex(kick.new.0.wrapping_sub(back));
-            if let Some(slot) = self.slot_at(index)
-                && slot.index == Some(index)
-                && slot.state == SlotState::Added
-            {
-                slot.state = SlotState::Published;
-            }
-        }
-    }
-
-    fn taken(&mut self, taken: &Taken) {
-        self.pointers.taken = Some(taken.position.advance(1));
-        if let Some(slot) = self.slot_at(taken.position)
-            && slot.index == Some(taken.position)
-            && matches!(slot.state, SlotState::Added | SlotState::Published)
-        {
-            slot.state = SlotState::Taken;
-        }
-    }
-
-    fn callback(&mut self, flags: Flags, callback: &Callback) {
-        let pointers = &mut self.pointers;
-        pointers.last_used.get_or_insert(callback.last_used);
-        if flags.contains(Flags::EVENT_IDX) {
-            pointers.used_event = Some(callback.used_event);
-        }
-        self.used_up_to(callback.used_index);
-        let announced = callback
-            .used_index
-            .distance_from(callback.last_used)
-            .min(self.size);
-        for back in 1..=announced {
-            let index = RingIndex(callback.used_index.0.wrapping_sub(back));
-            let head = self.slot_number(index).and_then(|number| {
-                let entry = self.used.get(&number)?;
-                (entry.index == index && !entry.harvested).then_some(entry.head)
-            });
-            if let Some(head) = head {
-                self.advance(head, SlotState::Announced);
-            }
-        }
-    }
-
-    fn used(&mut self, used: &Used) {
-        self.pointers.free = Some(used.free);
-        self.used_up_to(used.used_index);
-        // An entry that broke the queue was not taken back.
-        if used.error != 0 {
-            return;
-        }
-        self.pointers.last_used = Some(used.position.advance(1));
-        self.used_entry(used.position, used.head, used.used_length, true);
-        self.advance(used.head, SlotState::Free);
     }
 
     fn switch(&mut self, flags: Flags, switch: &CallbackSwitch, enabled: bool) {
@@ -208,53 +138,104 @@ impl RingTracker {
         }
     }
 
-    fn used_entry(&mut self, index: RingIndex, head: u16, length: u32, harvested: bool) {
-        let Some(number) = self.slot_number(index) else {
+    /// Operations left no record. A buffer of which it is known that it was taken
+    /// back stands there no more.
+    fn missed(&mut self, missed: &Missed) {
+        let pointers = &mut self.pointers;
+        pointers.free = Some(missed.free);
+        match missed.operation() {
+            Some(Kind::Add) => pointers.avail_idx = Some(missed.new),
+            Some(Kind::Kick) => pointers.kicked = Some(missed.new),
+            Some(Kind::Used) => {
+                pointers.last_used = Some(missed.new);
+                self.used_up_to(missed.new);
+                if let Some(head) = missed.head() {
+                    self.free(head);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Puts a used entry where `index` says.
+    pub(super) fn used_entry(&mut self, index: RingIndex, head: u16, length: u32, harvested: bool) {
+        let Some(slot) = self.slot_number(index) else {
             return;
         };
-        // The device half's word may come after the driver's.
-        let before = self.used.get(&number);
-        let harvested =
-            harvested || before.is_some_and(|entry| entry.index == index && entry.harvested);
-        let entry = UsedSlot {
-            index,
-            head,
-            length,
-            harvested,
-        };
-        self.used.insert(number, entry);
+        // The device half's word may come after the driver's: then it says nothing
+        // new. A buffer that is in flight was not taken back.
+        let is_late = !harvested
+            && self.standing.get(head).is_none()
+            && self
+                .used
+                .get(slot)
+                .is_some_and(|entry| entry.index == index);
+        if !is_late {
+            let entry = UsedSlot {
+                index,
+                head,
+                length,
+                harvested,
+                overwritten: false,
+            };
+            self.used.insert(slot, entry);
+        }
     }
 
     /// Moves the used index to `index` if that lies further.
-    fn used_up_to(&mut self, index: RingIndex) {
+    pub(super) fn used_up_to(&mut self, index: RingIndex) {
         let used_idx = &mut self.pointers.used_idx;
-        let further = used_idx.is_none_or(|old| index.distance_from(old).cast_signed() > 0);
-        if further {
+        if used_idx.is_none_or(|old| self.space.is_before(old, index)) {
             *used_idx = Some(index);
         }
     }
 
     /// Moves the buffer under `head` on to `state`, never back.
-    fn advance(&mut self, head: u16, state: SlotState) {
-        let Some(number) = self.slot_of.get(&head).copied() else {
+    pub(super) fn advance(&mut self, head: u16, state: SlotState) {
+        self.each_slot_of(head, |slot| {
+            if slot.state < state {
+                slot.state = state;
+            }
+        });
+    }
+
+    /// The buffer under `head` is in flight no more.
+    pub(super) fn free(&mut self, head: u16) {
+        self.each_slot_of(head, |slot| slot.state = SlotState::Free);
+        self.standing.remove(head);
+    }
+
+    /// The slots in which the buffer under `head` still stands.
+    fn each_slot_of(&mut self, head: u16, mut each: impl FnMut(&mut Slot)) {
+        let Some(Standing { first, many }) = self.standing.get(head) else {
             return;
         };
-        if let Some(slot) = self.available.get_mut(&number) {
-            if state == SlotState::Free {
-                slot.state = SlotState::Free;
-                self.slot_of.remove(&head);
-            } else if slot.state < state {
-                slot.state = state;
+        for place in 0..many {
+            let index = self.space.advance(first, place);
+            if let Some(slot) = self
+                .slot_number(index)
+                .and_then(|n| self.available.get_mut(n))
+                && (slot.index, slot.head) == (Some(index), head)
+            {
+                each(slot);
             }
         }
     }
 
-    fn slot_number(&self, index: RingIndex) -> Option<u16> {
-        (self.drawing == Drawing::Split).then(|| index.slot(self.size))
+    /// The slot of `index`, if there is a ring to draw and it is one of it.
+    pub(super) fn slot_number(&self, index: RingIndex) -> Option<u16> {
+        match self.drawing {
+            Drawing::SizeUnknown => None,
+            Drawing::Split => Some(index.slot(self.size)),
+            Drawing::Packed => Some(index.0 & 0x7fff).filter(|offset| *offset < self.size),
+        }
     }
 
-    fn slot_at(&mut self, index: RingIndex) -> Option<&mut Slot> {
+    /// The slot of `index`, if that is what stands there.
+    pub(super) fn slot_at(&mut self, index: RingIndex) -> Option<&mut Slot> {
         let number = self.slot_number(index)?;
-        self.available.get_mut(&number)
+        self.available
+            .get_mut(number)
+            .filter(|slot| slot.index == Some(index))
     }
 }

@@ -19,6 +19,8 @@ pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Out
     // Single lives are not shown, so none is kept.
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
+        keep_bytes: 0,
+        draw_rings: false,
         ..Options::default()
     });
     let mut interrupted = false;

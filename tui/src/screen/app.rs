@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossterm::event::KeyEvent;
 use ratatui::layout::Size;
-use virtscope_analyzer::{Life, Operation, QueueView, Snapshot};
+use virtscope_analyzer::{Drawing, Life, Operation, QueueView, Snapshot};
 use virtscope_record::QueueId;
 
 use super::feed::{Control, FeedStatus, Mode};
@@ -275,7 +275,10 @@ impl App {
                     return;
                 };
                 let size = usize::from(queue.ring.size);
-                let row = ring_layout::RingLayout::of(queue.ring.size, self.body()).columns;
+                let row = {
+                    let packed = queue.ring.drawing == Drawing::Packed;
+                    ring_layout::RingLayout::of(queue.ring.size, packed, self.body()).columns
+                };
                 self.slot = motion.apply(self.slot, size, row);
             }
             View::Operations => {

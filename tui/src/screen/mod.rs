@@ -21,6 +21,7 @@ mod requests;
 mod ring;
 mod ring_grid;
 mod ring_layout;
+mod ring_packed;
 mod terminal;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use ratatui::text::Line;
 use virtscope_analyzer::{
     Drawing, Life, QueueView, RingModel, Slot, SlotState, UsedSlot, format_duration,
 };
+use virtscope_record::RingIndex;
 
 use super::app::App;
 use super::canvas::{Canvas, fit, wrap};
@@ -12,6 +13,7 @@ use super::number::exact;
 use super::requests::summary;
 use super::ring_grid::{Cell, Grid, Mark};
 use super::ring_layout::{ROW_HEIGHT, RingLayout};
+use super::ring_packed;
 use super::theme::Theme;
 use super::words::Words;
 
@@ -58,26 +60,26 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, app: &App) {
         }
         return;
     }
-    draw_split(canvas, app, queue);
+    if queue.ring.drawing == Drawing::Packed {
+        ring_packed::draw(canvas, app, queue);
+    } else {
+        draw_split(canvas, app, queue);
+    }
 }
 
 /// One sentence for the reader, if there is no ring to draw.
 fn why_not_drawn(queue: &QueueView) -> Option<String> {
     match (queue.ring.drawing, &queue.facts) {
-        (Drawing::Split, _) => None,
+        (Drawing::Split | Drawing::Packed, _) => None,
         (Drawing::SizeUnknown, None) => Some(
             "The ring is not drawn: no facts of the queue were seen, so its size is not known."
                 .to_owned(),
         ),
         (Drawing::SizeUnknown, Some(facts)) => Some(format!(
-            "The ring is not drawn: a size of {} is claimed for it, which no split ring has, \
+            "The ring is not drawn: a size of {} is claimed for it, which no ring has, \
              or more slots are claimed for all queues than are kept.",
             facts.size
         )),
-        (Drawing::PackedNotDrawn, _) => Some(
-            "The ring is not drawn: it is packed, and this version draws split rings only."
-                .to_owned(),
-        ),
     }
 }
 
@@ -110,12 +112,14 @@ fn draw_split(canvas: &mut Canvas<'_>, app: &App, queue: &QueueView) {
     let ring = &queue.ring;
     let available = marks_of_available(ring);
     let used = marks_of_used(ring);
-    pointers(canvas, 1, "available", &available);
-    pointers(canvas, 2, "used", &used);
+    let plain = |index: RingIndex| index.to_string();
+    pointers(canvas, 1, "available", &available, plain);
+    pointers(canvas, 2, "used", &used, plain);
     let slot = app.slot.min(usize::from(ring.size).saturating_sub(1));
     let body = Rect::new(0, 0, canvas.width(), canvas.height());
     let grid = Grid {
-        layout: RingLayout::of(ring.size, body),
+        layout: RingLayout::of(ring.size, false, body),
+        packed: false,
         size: ring.size,
         slot,
     };
@@ -137,10 +141,17 @@ fn draw_split(canvas: &mut Canvas<'_>, app: &App, queue: &QueueView) {
     canvas.rows(below, left).lines(&chosen, 0);
 }
 
-fn pointers(canvas: &mut Canvas<'_>, y: u16, label: &str, marks: &[Mark]) {
+/// The marks and their values in a line of their own.
+pub(super) fn pointers(
+    canvas: &mut Canvas<'_>,
+    y: u16,
+    label: &str,
+    marks: &[Mark],
+    value_of: impl Fn(RingIndex) -> String,
+) {
     let mut words = Words::labelled(canvas.theme, label);
     for mark in marks {
-        let value = mark.index.map_or("–".to_owned(), |index| index.to_string());
+        let value = mark.index.map_or("–".to_owned(), &value_of);
         words = words
             .styled(mark.letter, mark.style(canvas.theme))
             .text(" ")
@@ -149,7 +160,7 @@ fn pointers(canvas: &mut Canvas<'_>, y: u16, label: &str, marks: &[Mark]) {
     canvas.line(0, y, &words.line());
 }
 
-fn last_kick(theme: &Theme, ring: &RingModel) -> Line<'static> {
+pub(super) fn last_kick(theme: &Theme, ring: &RingModel) -> Line<'static> {
     let words = Words::labelled(theme, "last kick");
     match ring.pointers.last_kick {
         Some((true, reason)) => words.styled("sent", theme.good).text(format!(": {reason}")),
@@ -185,7 +196,7 @@ fn used_legend(theme: &Theme, grid: &Grid) -> Line<'static> {
         .line()
 }
 
-fn letter_of(state: SlotState) -> (&'static str, &'static str) {
+pub(super) fn letter_of(state: SlotState) -> (&'static str, &'static str) {
     STATES
         .iter()
         .find(|(other, ..)| *other == state)
@@ -230,50 +241,10 @@ fn chosen_slot(app: &App, queue: &QueueView, slot: usize) -> Vec<Line<'static>> 
     {
         None => lines.push(words.dim("no buffer was seen here").line()),
         Some(held) => {
-            let (letter, name) = letter_of(held.state);
-            let is_free = held.state == SlotState::Free;
-            let age = app.snapshot.now.filter(|_| !is_free);
-            lines.push(
-                words
-                    .styled(format!("{letter} {name}"), theme.slot(held.state))
-                    .text("  ")
-                    .item(
-                        if is_free { "last head" } else { "head" },
-                        held.head.to_string(),
-                    )
-                    .when(held.index, |words, index| {
-                        words.item("index", index.to_string())
-                    })
-                    .item("token", held.token.to_string())
-                    .when(age, |words, now| {
-                        words.item_styled(
-                            "age",
-                            format_duration(now.nanos_since(held.added)),
-                            theme.strong,
-                        )
-                    })
-                    .line(),
-            );
-            lines.push(
-                Words::labelled(theme, "")
-                    .item(
-                        "segments",
-                        format!(
-                            "{} readable + {} writable",
-                            held.segments.0, held.segments.1
-                        ),
-                    )
-                    .item(
-                        "bytes",
-                        format!(
-                            "{} + {}",
-                            exact(held.bytes.0.into()),
-                            exact(held.bytes.1.into())
-                        ),
-                    )
-                    .item("descriptors", held.descriptors.to_string())
-                    .line(),
-            );
+            lines.push(about(app, words, held, ("head", "index"), &|index| {
+                index.to_string()
+            }));
+            lines.push(shape(theme, held));
             if let Some(life) = life_of(app, queue, held) {
                 lines.push(
                     Words::labelled(theme, "")
@@ -300,8 +271,50 @@ fn chosen_slot(app: &App, queue: &QueueView, slot: usize) -> Vec<Line<'static>> 
     lines
 }
 
+/// Where the buffer that stands in `held` is on its way. What the layout calls its
+/// number and its place comes with it.
+pub(super) fn about(
+    app: &App,
+    words: Words<'_>,
+    held: &Slot,
+    (number, place): (&str, &str),
+    place_of: &dyn Fn(RingIndex) -> String,
+) -> Line<'static> {
+    let (letter, name) = letter_of(held.state);
+    let is_free = held.state == SlotState::Free;
+    let age = app.snapshot.now.filter(|_| !is_free);
+    let last = if is_free { "last " } else { "" };
+    words
+        .styled(format!("{letter} {name}"), app.theme.slot(held.state))
+        .text("  ")
+        .item(&format!("{last}{number}"), held.head.to_string())
+        .when(held.index, |words, index| {
+            words.item(place, place_of(index))
+        })
+        .item("token", held.token.to_string())
+        .when(age, |words, now| {
+            let age = format_duration(now.nanos_since(held.added));
+            words.item_styled("age", age, app.theme.strong)
+        })
+        .line()
+}
+
+/// How large it is.
+fn shape(theme: &Theme, held: &Slot) -> Line<'static> {
+    let (readable, writable) = held.segments;
+    let bytes = [held.bytes.0, held.bytes.1].map(|bytes| exact(bytes.into()));
+    Words::labelled(theme, "")
+        .item(
+            "segments",
+            format!("{readable} readable + {writable} writable"),
+        )
+        .item("bytes", format!("{} + {}", bytes[0], bytes[1]))
+        .item("descriptors", held.descriptors.to_string())
+        .line()
+}
+
 /// The request in flight that stands in `held`.
-fn life_of<'a>(app: &'a App, queue: &QueueView, held: &Slot) -> Option<&'a Life> {
+pub(super) fn life_of<'a>(app: &'a App, queue: &QueueView, held: &Slot) -> Option<&'a Life> {
     let mut lives = app.snapshot.in_flight.iter();
     lives
         .find(|life| {

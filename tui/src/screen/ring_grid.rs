@@ -62,6 +62,9 @@ pub(super) struct Cell {
 /// Where slots and marks go.
 pub(super) struct Grid {
     pub(super) layout: RingLayout,
+    /// Whether positions are offsets with a wrap counter on top, and no free-running
+    /// indices.
+    pub(super) packed: bool,
     pub(super) size: u16,
     pub(super) slot: usize,
 }
@@ -114,9 +117,13 @@ impl Grid {
 
     /// The pointers to this slot, below it; a star if there is no room for all.
     fn draw_marks(&self, area: &mut Canvas<'_>, marks: &[Mark], slot: usize) {
+        let slot_of = |index: RingIndex| match (self.packed, self.size) {
+            (true, _) => index.0 & 0x7fff,
+            (false, size) => index.slot(size.max(1)),
+        };
         let here = |mark: &&Mark| {
             mark.index
-                .is_some_and(|index| self.size > 0 && usize::from(index.slot(self.size)) == slot)
+                .is_some_and(|index| usize::from(slot_of(index)) == slot)
         };
         let room = usize::from(self.layout.cell.saturating_sub(1).max(1));
         if marks.iter().filter(here).count() > room {

@@ -10,7 +10,7 @@ pub(super) const GUTTER: u16 = 6;
 /// Rows that a row of slots takes: itself and the pointers below it.
 pub(super) const ROW_HEIGHT: u16 = 2;
 
-/// The grid that both rings are drawn in.
+/// The grid that a ring is drawn in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct RingLayout {
     /// Slots in a row.
@@ -19,15 +19,20 @@ pub(super) struct RingLayout {
     pub(super) cell: u16,
     /// Rows of slots in a ring.
     pub(super) rows: usize,
-    /// How many of them are visible at once, in each of the two rings.
+    /// How many of them are visible at once, in each of a split queue's two rings.
     pub(super) visible: usize,
 }
 
 impl RingLayout {
     /// For a ring of `size` slots on a body of this size: the roomiest that shows
     /// the whole ring, else the tightest.
-    pub(super) fn of(size: u16, body: Rect) -> Self {
-        let room = body.height.saturating_sub(OTHER_ROWS) / 2 / ROW_HEIGHT;
+    pub(super) fn of(size: u16, packed: bool, body: Rect) -> Self {
+        // A packed ring is one, with one heading.
+        let room = if packed {
+            body.height.saturating_sub(OTHER_ROWS - 1) / ROW_HEIGHT
+        } else {
+            body.height.saturating_sub(OTHER_ROWS) / 2 / ROW_HEIGHT
+        };
         let visible = usize::from(room.max(1));
         let with_cell = |cell: u16| {
             let fitting = (body.width.saturating_sub(GUTTER + 1) / cell).clamp(1, size.max(1));
@@ -63,18 +68,20 @@ mod tests {
 
     #[test]
     fn the_usual_ring_is_seen_whole_on_the_usual_terminal() {
-        let layout = RingLayout::of(128, Rect::new(0, 2, 80, 21));
+        let layout = RingLayout::of(128, false, Rect::new(0, 2, 80, 21));
         assert_eq!((layout.columns, layout.rows, layout.visible), (64, 2, 2));
-        let layout = RingLayout::of(128, Rect::new(0, 2, 200, 47));
+        let layout = RingLayout::of(128, false, Rect::new(0, 2, 200, 47));
         assert_eq!((layout.columns, layout.cell, layout.rows), (32, 6, 4));
-        let layout = RingLayout::of(1024, Rect::new(0, 2, 200, 47));
+        let layout = RingLayout::of(256, true, Rect::new(0, 2, 80, 21));
+        assert_eq!((layout.columns, layout.rows, layout.visible), (64, 4, 6));
+        let layout = RingLayout::of(1024, false, Rect::new(0, 2, 200, 47));
         assert_eq!((layout.columns, layout.cell, layout.rows), (128, 1, 8));
     }
 
     proptest! {
         #[test]
-        fn every_slot_can_be_seen(size in 1u16.., width: u16, height: u16, slot: u16) {
-            let layout = RingLayout::of(size, Rect::new(0, 0, width, height));
+        fn every_slot_can_be_seen(size in 1u16.., packed: bool, width: u16, height: u16, slot: u16) {
+            let layout = RingLayout::of(size, packed, Rect::new(0, 0, width, height));
             let slot = usize::from(slot % size);
             let first = layout.first_row(slot);
             let row = slot / layout.columns;

@@ -116,6 +116,42 @@ pub(super) fn stream() -> Stream {
     s
 }
 
+/// A packed 9P queue in its second lap: lists in every state, used descriptors that
+/// stand over available ones, and one that was written over again.
+pub(super) fn packed(size: u16) -> Snapshot {
+    let mut s = Stream::new();
+    s.packed().queue(0, 0);
+    s.facts(size, 9, "virtio0/requests\ndriver=9pnet_virtio");
+    let (read_4k, reply_4k) = read(3, 4096);
+    // A lap of eight lists of two, the second returned first: its used descriptor
+    // stands over the first one's list.
+    for (place, id) in (0..8).enumerate() {
+        let position = 0x8000 | (2 * place as u16);
+        s.at(100 + u64::from(id)).add(id, position, &read_4k);
+    }
+    let next = if size == 16 { 0 } else { 0x8010 };
+    s.at(110).kick(0x8000, next, true);
+    s.at(120)
+        .taken(0, 0x8000)
+        .taken(1, 0x8002)
+        .taken(2, 0x8004)
+        .taken(3, 0x8006);
+    s.at(130)
+        .returned(1, 0x8000, 4107)
+        .interrupt(0x8000, 0x8002);
+    s.at(140).callback(0x8000, 0x8000);
+    s.at(150).used(1, 0x8000, &reply_4k);
+    s.at(160)
+        .returned(0, 0x8002, 4107)
+        .returned(3, 0x8004, 4107);
+    s.at(170).callback(0x8002, 0x8002);
+    s.at(180).used(0, 0x8002, &reply_4k);
+    // Where the ring ended, the wrap counter was turned over.
+    s.at(190).add(1, next, &fields().u32(7).message(120, 4));
+    s.at(200);
+    s.snapshot()
+}
+
 /// What the analyzer makes of it.
 pub(super) fn snapshot() -> Snapshot {
     stream().snapshot()

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::fixture::{live, replay, snapshot, with_notes};
+use super::fixture::{live, packed, replay, snapshot, with_notes};
 use super::{app, text, type_keys};
 use virtscope_analyzer::Snapshot;
 
@@ -33,6 +33,24 @@ const SIZES: [(u16, u16); 2] = [(80, 24), (200, 50)];
 fn screens(#[case] name: &str, #[case] keys: &str) {
     for (width, height) in SIZES {
         let mut app = app(snapshot(), live(), width, height);
+        type_keys(&mut app, keys);
+        insta::assert_snapshot!(
+            format!("{name}_{width}x{height}"),
+            text(&app, width, height)
+        );
+    }
+}
+
+/// A packed ring that has turned its wrap counter over, and a large one in its
+/// first lap.
+#[rstest]
+#[case::used_over_another("packed_used", 16, "3jj")]
+#[case::written_over("packed_written_over", 16, "3")]
+#[case::second_of_a_list("packed_second_of_list", 16, "3jjjjj")]
+#[case::large("packed_large", 1024, "3")]
+fn packed_rings(#[case] name: &str, #[case] size: u16, #[case] keys: &str) {
+    for (width, height) in SIZES {
+        let mut app = app(packed(size), live(), width, height);
         type_keys(&mut app, keys);
         insta::assert_snapshot!(
             format!("{name}_{width}x{height}"),

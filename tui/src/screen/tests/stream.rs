@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use virtscope_analyzer::{Analyzer, Options, Snapshot};
 use virtscope_record::{
-    Add, Body, Callback, CallbackSwitch, Common, Context, FeatureBits, Flags, Generation,
+    Add, Body, Callback, CallbackSwitch, Common, Context, FeatureBits, Flags, Generation, Layout,
     Notification, NotificationReason, Producer, ProducerId, QueueFacts, QueueId, Record, Returned,
     RingIndex, Sequence, Statistics, Taken, Timestamp, Token, Used,
 };
@@ -18,6 +18,8 @@ pub(super) struct Stream {
     queue: QueueId,
     now: u64,
     free: u16,
+    /// The queue is packed: its positions are offset and wrap counter.
+    packed: bool,
     sequences: HashMap<(QueueId, ProducerId), u32>,
 }
 
@@ -28,6 +30,7 @@ impl Stream {
             queue: QueueId::new(0, 0),
             now: START,
             free: 0,
+            packed: false,
             sequences: HashMap::new(),
         }
     }
@@ -36,6 +39,12 @@ impl Stream {
     pub(super) fn queue(&mut self, device: u16, free: u16) -> &mut Self {
         self.queue = QueueId::new(device, 0);
         self.free = free;
+        self
+    }
+
+    /// What follows is about a packed ring: every buffer takes two descriptors.
+    pub(super) fn packed(&mut self) -> &mut Self {
+        self.packed = true;
         self
     }
 
@@ -65,6 +74,8 @@ impl Stream {
     }
 
     fn push(&mut self, producer: Producer, token: u64, flags: Flags, body: Body, payload: &[u8]) {
+        let mut flags = flags;
+        flags.set(Flags::PACKED, self.packed);
         let sequence = self.sequence(producer);
         let number = Sequence(*sequence);
         *sequence += 1;
@@ -84,10 +95,19 @@ impl Stream {
     }
 
     pub(super) fn facts(&mut self, size: u16, device_type: u16, text: &str) -> &mut Self {
+        let mut features = FeatureBits::EVENT_IDX.union(FeatureBits::VERSION_1);
+        let mut layout = Layout::Split;
+        if self.packed {
+            features = features
+                .union(FeatureBits::RING_PACKED)
+                .union(FeatureBits::IN_ORDER);
+            layout = Layout::Packed;
+        }
         let body = Body::QueueFacts(QueueFacts {
             size,
             device_type,
-            features: FeatureBits::EVENT_IDX.union(FeatureBits::VERSION_1),
+            layout,
+            features,
             ..QueueFacts::default()
         });
         self.free = size;
@@ -128,6 +148,7 @@ impl Stream {
             old: RingIndex(old),
             new: RingIndex(new),
             event: RingIndex(old),
+            event_flags: if self.packed { 2 } else { 0 },
             reason: if needed {
                 NotificationReason::EventCrossed
             } else {
@@ -143,7 +164,8 @@ impl Stream {
         let body = Body::Taken(Taken {
             head,
             position: RingIndex(position),
-            avail_index: RingIndex(position.wrapping_add(1)),
+            // No list of the tests is behind the end of its ring.
+            avail_index: RingIndex(position.wrapping_add(if self.packed { 2 } else { 1 })),
             ..Taken::default()
         });
         self.push(Producer::DeviceHalf, 0, Flags::empty(), body, &[]);
@@ -180,6 +202,7 @@ impl Stream {
             used_index: RingIndex(used_index),
             last_used: RingIndex(last_used),
             used_event: RingIndex(last_used),
+            event_flags: if self.packed { 2 } else { 0 },
             ..Callback::default()
         });
         self.push(Producer::DriverHalf, 0, Flags::EVENT_IDX, body, &[]);

@@ -4,14 +4,21 @@ use virtscope_record::{Layout, RingIndex};
 
 /// How the positions of a ring are counted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct IndexSpace {
+pub(crate) struct IndexSpace {
     /// Positions before they repeat.
     modulus: u32,
     packed_size: Option<u16>,
 }
 
+impl Default for IndexSpace {
+    /// Of a split ring, whose positions do not depend on its size.
+    fn default() -> Self {
+        Self::new(0, Layout::Split)
+    }
+}
+
 impl IndexSpace {
-    pub(super) fn new(size: u16, layout: Layout) -> Self {
+    pub(crate) fn new(size: u16, layout: Layout) -> Self {
         match layout {
             Layout::Packed if size > 0 => Self {
                 modulus: 2 * u32::from(size),
@@ -26,7 +33,7 @@ impl IndexSpace {
 
     /// Positions of a packed ring are offsets with the wrap counter on top
     /// (virtio 1.4 §2.8.1); those of a split ring run freely.
-    pub(super) fn linear(self, index: RingIndex) -> u32 {
+    pub(crate) fn linear(self, index: RingIndex) -> u32 {
         match self.packed_size {
             None => index.0.into(),
             Some(size) => {
@@ -37,25 +44,56 @@ impl IndexSpace {
     }
 
     /// The position after `index`, of an entry that takes one.
-    pub(super) fn after(self, index: RingIndex) -> RingIndex {
+    pub(crate) fn after(self, index: RingIndex) -> RingIndex {
         match self.packed_size {
             Some(size) if index.0 & 0x7fff == size - 1 => RingIndex(!index.0 & 0x8000),
             _ => index.advance(1),
         }
     }
 
+    /// The position `count` entries or descriptors after `index`.
+    #[inline]
+    pub(crate) fn advance(self, index: RingIndex, count: u16) -> RingIndex {
+        let Some(size) = self.packed_size else {
+            return index.advance(count);
+        };
+        let linear = (self.linear(index) + u32::from(count)) % self.modulus;
+        match linear.checked_sub(size.into()) {
+            None => RingIndex(linear as u16 | 0x8000),
+            Some(offset) => RingIndex(offset as u16 & 0x7fff),
+        }
+    }
+
+    /// How many entries or descriptors were jumped over, if `index` comes where
+    /// `expected` was to; `None` if it lies behind. Of a packed ring no jump is
+    /// longer than the ring.
+    #[inline]
+    pub(crate) fn jump(self, expected: RingIndex, index: RingIndex) -> Option<u32> {
+        let ahead = self.ahead(expected, index);
+        let longest = match self.packed_size {
+            None => self.modulus / 2 - 1,
+            Some(size) => size.into(),
+        };
+        (ahead <= longest).then_some(ahead)
+    }
+
+    /// Whether positions count descriptors of a packed ring.
+    pub(crate) fn is_packed(self) -> bool {
+        self.packed_size.is_some()
+    }
+
     /// How far `to` lies ahead of `from`.
-    pub(super) fn ahead(self, from: RingIndex, to: RingIndex) -> u32 {
+    pub(crate) fn ahead(self, from: RingIndex, to: RingIndex) -> u32 {
         (self.linear(to) + self.modulus - self.linear(from)) % self.modulus
     }
 
     /// Whether `index` is one of `old..new`.
-    pub(super) fn contains(self, old: RingIndex, new: RingIndex, index: RingIndex) -> bool {
+    pub(crate) fn contains(self, old: RingIndex, new: RingIndex, index: RingIndex) -> bool {
         self.ahead(old, index) < self.ahead(old, new)
     }
 
     /// Whether `index` lies behind `mark`, by the shorter way round.
-    pub(super) fn is_before(self, index: RingIndex, mark: RingIndex) -> bool {
+    pub(crate) fn is_before(self, index: RingIndex, mark: RingIndex) -> bool {
         let behind = self.ahead(index, mark);
         behind > 0 && behind <= self.modulus / 2
     }
@@ -88,6 +126,25 @@ mod tests {
         assert!(packed.is_before(last, next));
     }
 
+    #[test]
+    fn packed_positions_advance_by_whole_lists() {
+        for size in [1, 3, 4, 0x8000] {
+            let packed = IndexSpace::new(size, Layout::Packed);
+            let mut by_one = RingIndex(0x8000);
+            for count in 0..(2 * u32::from(size)).min(500) as u16 {
+                assert_eq!(
+                    packed.advance(RingIndex(0x8000), count),
+                    by_one,
+                    "{size} {count}"
+                );
+                by_one = packed.after(by_one);
+            }
+        }
+        let packed = IndexSpace::new(8, Layout::Packed);
+        assert_eq!(packed.jump(RingIndex(0x8006), RingIndex(1)), Some(3));
+        assert_eq!(packed.jump(RingIndex(1), RingIndex(0x8006)), None);
+    }
+
     /// No position of any ring makes the arithmetic overflow.
     #[test]
     fn forged_positions_do_no_harm() {
@@ -97,6 +154,7 @@ mod tests {
                 let index = RingIndex(index);
                 assert!(packed.ahead(index, RingIndex(0)) < 2 * u32::from(size));
                 packed.after(index);
+                packed.advance(index, u16::MAX);
             }
         }
     }

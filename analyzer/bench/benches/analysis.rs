@@ -1,0 +1,92 @@
+//! How fast captures are read and analysed:
+//! `cargo bench -p virtscope-analysis-bench`.
+//!
+//! Everybody reads the same capture from memory, in turn, in one program. The peer is
+//! `pcap-file`, the library that finds pcapng's blocks: what it takes for the blocks
+//! alone is the measure for a whole analysis.
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Parser;
+use virtscope_analysis_bench::{
+    analyse, analyse_ahead, pcap_file_blocks, pcap_file_raw, read, write_capture,
+};
+use virtscope_bench::harness::{Contender, Samples, interleave};
+
+#[derive(Parser, Debug)]
+#[command(about = "How fast captures are read and analysed")]
+struct Args {
+    /// Read this capture instead of one that is made up.
+    #[arg(long)]
+    capture: Option<PathBuf>,
+
+    /// Records of the capture that is made up.
+    #[arg(long, default_value_t = 500_000)]
+    records: u64,
+
+    /// Rounds of everybody.
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+
+    /// What cargo says to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+const PEER: &str = "pcap-file, every block";
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let bytes: Arc<[u8]> = match &args.capture {
+        Some(path) => std::fs::read(path)
+            .with_context(|| format!("cannot read {}", path.display()))?
+            .into(),
+        None => {
+            let mut bytes = Vec::new();
+            write_capture(&mut bytes, args.records)?;
+            bytes.into()
+        }
+    };
+    let records = read(&bytes);
+    println!("{records} records in {} MB", bytes.len() / 1_000_000);
+
+    let on = |name, run: fn(&[u8]) -> u64| {
+        let bytes = Arc::clone(&bytes);
+        Contender::new(name, move || {
+            black_box(run(black_box(&bytes)));
+        })
+    };
+    let shared = Arc::clone(&bytes);
+    let mut contenders = [
+        on(PEER, pcap_file_blocks),
+        on("pcap-file, raw blocks", pcap_file_raw),
+        on("virtscope, every record", read),
+        on("virtscope, whole analysis", analyse),
+        Contender::new("virtscope, whole analysis, two threads", move || {
+            black_box(analyse_ahead(black_box(&shared)));
+        }),
+    ];
+    let each = u32::try_from(records).context("a capture of fewer than 2³² records")?;
+    let samples = interleave(&mut contenders, args.rounds, each);
+    print_table(&samples);
+    Ok(())
+}
+
+fn print_table(samples: &[Samples]) {
+    println!("| | fastest, ns a record | median | million records a second | / {PEER} |");
+    println!("|---|---|---|---|---|");
+    let peer = samples.iter().find(|samples| samples.name == PEER);
+    for row in samples {
+        let ratio = peer.map_or(f64::NAN, |peer| row.ratio_to(peer));
+        println!(
+            "| {} | {:.1} | {:.1} | {:.1} | {ratio:.2} |",
+            row.name,
+            row.min(),
+            row.median(),
+            1000.0 / row.median(),
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! Captures of any length, and everybody who reads them.
+//!
+//! `cargo bench -p virtscope-analysis-bench` compares; the program `make-capture`
+//! writes a capture for those who are no library.
+
+mod readers;
+mod source;
+
+pub use readers::{analyse, analyse_ahead, pcap_file_blocks, pcap_file_raw, read};
+pub use source::write_capture;

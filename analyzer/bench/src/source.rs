@@ -1,0 +1,467 @@
+//! A capture as the demo would write it, of any length, the same each time.
+//!
+//! Two 9P queues of 128 entries; both halves' records; requests of the kinds and in
+//! the proportions of the demo, some twenty in flight, added in batches and returned
+//! out of order; half of the kicks suppressed.
+
+use std::collections::VecDeque;
+use std::io::Write;
+
+use virtscope_captures::{CaptureInfo, CaptureWriter, ClockOffset, WriteError};
+use virtscope_record::{
+    Add, Body, Callback, Common, Context, FeatureBits, Flags, Notification, NotificationReason,
+    Notify, Producer, ProducerId, QueueFacts, QueueId, Record, Returned, RingIndex, Sequence,
+    Statistics, Taken, Timestamp, Token, Used,
+};
+
+/// Entries of a ring.
+const SIZE: u16 = 128;
+/// Bytes of a message that are kept.
+const SNAPLEN: u32 = 256;
+/// Requests in flight beyond which none is added.
+const DEPTH: usize = 20;
+
+/// Numbers that look random: the constants are those of Knuth's MMIX generator.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+#[derive(Clone)]
+struct Request {
+    head: u16,
+    position: u16,
+    thread: u32,
+    reply: Vec<u8>,
+    reply_len: u32,
+}
+
+struct Queue {
+    id: QueueId,
+    sequences: [u32; 3],
+    free: Vec<u16>,
+    added: u16,
+    kicked: u16,
+    used_idx: u16,
+    signalled: u16,
+    last_used: u16,
+    available: VecDeque<Request>,
+    at_device: Vec<Request>,
+    used: VecDeque<Request>,
+}
+
+/// Where the records go.
+struct Sink<W: Write> {
+    writer: CaptureWriter<W>,
+    now: u64,
+    written: u64,
+}
+
+impl<W: Write> Sink<W> {
+    fn put(
+        &mut self,
+        queue: &mut Queue,
+        producer: Producer,
+        about: (u32, u64, Flags),
+        body: Body,
+        payload: &[u8],
+    ) -> Result<(), WriteError> {
+        let (thread, token, flags) = about;
+        let sequence = &mut queue.sequences[match producer {
+            Producer::DriverHalf => 0,
+            Producer::DeviceHalf => 1,
+            _ => 2,
+        }];
+        let common = Common {
+            time: Timestamp::from_nanos(self.now),
+            queue: queue.id,
+            producer: producer.id(),
+            sequence: Sequence(*sequence),
+            context: Context::Task,
+            process: 100,
+            thread,
+            token: Token(token),
+            flags,
+            ..Common::default()
+        };
+        *sequence = sequence.wrapping_add(1);
+        self.written += 1;
+        self.writer.write(&Record::new(common, body), payload)
+    }
+}
+
+/// Writes a capture of at least `records` records, and hardly more.
+///
+/// # Errors
+/// Trouble of the output.
+pub fn write_capture<W: Write>(out: W, records: u64) -> Result<(), WriteError> {
+    let clock = ClockOffset::new(1_700_000_000_000_000_000, 0);
+    let mut sink = Sink {
+        writer: CaptureWriter::new(out, CaptureInfo::new(SNAPLEN, clock))?,
+        now: 1_000_000_000,
+        written: 0,
+    };
+    let mut random = Random(1);
+    let mut queues = [Queue::new(0), Queue::new(1)];
+    for queue in &mut queues {
+        queue.facts(&mut sink)?;
+    }
+    while sink.written < records {
+        let queue = &mut queues[random.below(3) as usize / 2];
+        sink.now += random.below(4000);
+        queue.round(&mut sink, &mut random)?;
+    }
+    for queue in &mut queues {
+        queue.drain(&mut sink)?;
+        queue.statistics(&mut sink)?;
+    }
+    sink.writer.finish().map(drop)
+}
+
+impl Queue {
+    fn new(device: u16) -> Self {
+        Self {
+            id: QueueId::new(device, 0),
+            sequences: [0; 3],
+            free: (0..SIZE / 2).rev().map(|head| 2 * head).collect(),
+            added: 0,
+            kicked: 0,
+            used_idx: 0,
+            signalled: 0,
+            last_used: 0,
+            available: VecDeque::new(),
+            at_device: Vec::new(),
+            used: VecDeque::new(),
+        }
+    }
+
+    fn facts<W: Write>(&mut self, sink: &mut Sink<W>) -> Result<(), WriteError> {
+        let facts = Body::QueueFacts(QueueFacts {
+            size: SIZE,
+            device_type: 9,
+            features: FeatureBits::EVENT_IDX.union(FeatureBits::VERSION_1),
+            ..QueueFacts::default()
+        });
+        let name = format!("virtio{}/requests\ndriver=virtscope", self.id.device);
+        let about = (0, 0, Flags::empty());
+        sink.put(self, Producer::Recorder, about, facts, name.as_bytes())
+    }
+
+    /// What both sides do in some microseconds.
+    fn round<W: Write>(
+        &mut self,
+        sink: &mut Sink<W>,
+        random: &mut Random,
+    ) -> Result<(), WriteError> {
+        let in_flight = usize::from(SIZE / 2) - self.free.len();
+        if in_flight < DEPTH {
+            for _ in 0..=random.below(4) {
+                sink.now += 300;
+                self.add(sink, random)?;
+            }
+            self.kick(sink, random.below(2) == 0)?;
+        }
+        while let Some(request) = self.available.pop_front() {
+            sink.now += 200;
+            self.take(sink, request)?;
+        }
+        for _ in 0..random.below(5) {
+            sink.now += random.below(2000);
+            self.give_back(sink, random.below(64) as usize)?;
+        }
+        if self.used_idx != self.signalled {
+            self.announce(sink)?;
+            self.harvest(sink)?;
+        }
+        Ok(())
+    }
+
+    fn drain<W: Write>(&mut self, sink: &mut Sink<W>) -> Result<(), WriteError> {
+        while !self.at_device.is_empty() {
+            self.give_back(sink, 0)?;
+        }
+        if self.used_idx != self.signalled {
+            self.announce(sink)?;
+        }
+        self.harvest(sink)
+    }
+
+    fn add<W: Write>(&mut self, sink: &mut Sink<W>, random: &mut Random) -> Result<(), WriteError> {
+        let Some(head) = self.free.pop() else {
+            return Ok(());
+        };
+        let (request, reply, reply_len) = messages(head, random);
+        let position = self.added;
+        self.added = self.added.wrapping_add(1);
+        let thread = 200 + random.below(8) as u32;
+        let body = Body::Add(Add {
+            free: 2 * self.free.len() as u16,
+            readable_bytes: request.len() as u32,
+            writable_bytes: 8192,
+            head,
+            position: RingIndex(position),
+            readable_segments: 1,
+            writable_segments: 1,
+            descriptors: 2,
+            ..Add::default()
+        });
+        let about = (thread, token(head), Flags::empty());
+        sink.put(self, Producer::DriverHalf, about, body, &request)?;
+        self.available.push_back(Request {
+            head,
+            position,
+            thread,
+            reply,
+            reply_len,
+        });
+        Ok(())
+    }
+
+    fn kick<W: Write>(&mut self, sink: &mut Sink<W>, needed: bool) -> Result<(), WriteError> {
+        let mut flags = Flags::EVENT_IDX;
+        flags.set(Flags::NOTIFICATION_NEEDED, needed);
+        let free = 2 * self.free.len() as u16;
+        let body = Body::Kick(Notification {
+            free,
+            old: RingIndex(self.kicked),
+            new: RingIndex(self.added),
+            event: RingIndex(self.kicked.wrapping_sub(u16::from(!needed))),
+            reason: if needed {
+                NotificationReason::EventCrossed
+            } else {
+                NotificationReason::EventNotCrossed
+            },
+            ..Notification::default()
+        });
+        self.kicked = self.added;
+        sink.now += 100;
+        sink.put(self, Producer::DriverHalf, (200, 0, flags), body, &[])?;
+        if needed {
+            let body = Body::Notify(Notify { free, error: 0 });
+            let about = (200, 0, Flags::empty());
+            sink.put(self, Producer::DriverHalf, about, body, &[])?;
+        }
+        Ok(())
+    }
+
+    fn take<W: Write>(&mut self, sink: &mut Sink<W>, request: Request) -> Result<(), WriteError> {
+        let body = Body::Taken(Taken {
+            readable_bytes: 23,
+            writable_bytes: 8192,
+            head: request.head,
+            position: RingIndex(request.position),
+            avail_index: RingIndex(self.added),
+            readable_segments: 1,
+            writable_segments: 1,
+            ..Taken::default()
+        });
+        let about = (300, 0, Flags::empty());
+        sink.put(self, Producer::DeviceHalf, about, body, &[])?;
+        self.at_device.push(request);
+        Ok(())
+    }
+
+    fn give_back<W: Write>(&mut self, sink: &mut Sink<W>, which: usize) -> Result<(), WriteError> {
+        if self.at_device.is_empty() {
+            return Ok(());
+        }
+        let request = self.at_device.remove(which % self.at_device.len());
+        let body = Body::Returned(Returned {
+            used_length: request.reply_len,
+            head: request.head,
+            position: RingIndex(self.used_idx),
+            ..Returned::default()
+        });
+        self.used_idx = self.used_idx.wrapping_add(1);
+        let about = (300, 0, Flags::empty());
+        sink.put(self, Producer::DeviceHalf, about, body, &[])?;
+        self.used.push_back(request);
+        Ok(())
+    }
+
+    fn announce<W: Write>(&mut self, sink: &mut Sink<W>) -> Result<(), WriteError> {
+        let body = Body::InterruptSent(Notification {
+            old: RingIndex(self.signalled),
+            new: RingIndex(self.used_idx),
+            event: RingIndex(self.signalled),
+            reason: NotificationReason::EventCrossed,
+            ..Notification::default()
+        });
+        self.signalled = self.used_idx;
+        let flags = Flags::EVENT_IDX | Flags::NOTIFICATION_NEEDED;
+        sink.put(self, Producer::DeviceHalf, (300, 0, flags), body, &[])?;
+        sink.now += 2000;
+        let body = Body::Callback(Callback {
+            free: 2 * self.free.len() as u16,
+            used_index: RingIndex(self.used_idx),
+            last_used: RingIndex(self.last_used),
+            used_event: RingIndex(self.last_used),
+            ..Callback::default()
+        });
+        let about = (400, 0, Flags::EVENT_IDX);
+        sink.put(self, Producer::DriverHalf, about, body, &[])
+    }
+
+    fn harvest<W: Write>(&mut self, sink: &mut Sink<W>) -> Result<(), WriteError> {
+        while let Some(request) = self.used.pop_front() {
+            sink.now += 400;
+            self.free.push(request.head);
+            let body = Body::Used(Used {
+                free: 2 * self.free.len() as u16,
+                used_length: request.reply_len,
+                writable_bytes: 8192,
+                head: request.head,
+                position: RingIndex(self.last_used),
+                used_index: RingIndex(self.used_idx),
+                descriptors: 2,
+                ..Used::default()
+            });
+            self.last_used = self.last_used.wrapping_add(1);
+            let about = (request.thread, token(request.head), Flags::empty());
+            sink.put(self, Producer::DriverHalf, about, body, &request.reply)?;
+        }
+        Ok(())
+    }
+
+    fn statistics<W: Write>(&mut self, sink: &mut Sink<W>) -> Result<(), WriteError> {
+        let halves = [Producer::DriverHalf.id(), Producer::DeviceHalf.id()];
+        for (about, emitted) in halves.into_iter().zip(self.sequences) {
+            self.counters(sink, about, emitted.into())?;
+        }
+        let own = u64::from(self.sequences[2]) + 1;
+        self.counters(sink, Producer::Recorder.id(), own)
+    }
+
+    fn counters<W: Write>(
+        &mut self,
+        sink: &mut Sink<W>,
+        about: ProducerId,
+        emitted: u64,
+    ) -> Result<(), WriteError> {
+        let body = Body::Statistics(Statistics {
+            about,
+            is_final: true,
+            emitted,
+            ..Statistics::default()
+        });
+        sink.put(self, Producer::Recorder, (0, 0, Flags::empty()), body, &[])
+    }
+}
+
+fn token(head: u16) -> u64 {
+    0xffff_8880_0001_0000 | u64::from(head)
+}
+
+/// A request and as much of its reply as is kept, and the reply's length.
+fn messages(tag: u16, random: &mut Random) -> (Vec<u8>, Vec<u8>, u32) {
+    const QID: [u8; 13] = [0, 1, 0, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0];
+    let fid = (u32::from(tag) % 32).to_le_bytes();
+    let offset = (random.below(16) * 4096).to_le_bytes();
+    let name = |name: &str| [&(name.len() as u16).to_le_bytes()[..], name.as_bytes()].concat();
+    let data = |many: u32| {
+        let kept = vec![7; (many as usize).min(SNAPLEN as usize)];
+        [&many.to_le_bytes()[..], &kept].concat()
+    };
+    let (kind, request, reply, data_len) = match random.below(100) {
+        0..36 => {
+            let request = [&fid[..], &offset, &4096_u32.to_le_bytes()].concat();
+            (116, request, data(4096), 4096)
+        }
+        36..52 => {
+            let names = [name("usr"), name("share")].concat();
+            let request = [&fid[..], &fid, &2_u16.to_le_bytes(), &names].concat();
+            (
+                110,
+                request,
+                [&2_u16.to_le_bytes()[..], &QID, &QID].concat(),
+                0,
+            )
+        }
+        52..66 => (120, fid.to_vec(), Vec::new(), 0),
+        66..77 => {
+            let request = [&fid[..], &0_u32.to_le_bytes()].concat();
+            (12, request, [&QID[..], &0_u32.to_le_bytes()].concat(), 0)
+        }
+        77..87 => {
+            let request = [&fid[..], &0x3fff_u64.to_le_bytes()].concat();
+            (
+                24,
+                request,
+                [&0x3fff_u64.to_le_bytes()[..], &QID, &[0; 132]].concat(),
+                0,
+            )
+        }
+        87..92 => {
+            let entry = [&QID[..], &1_u64.to_le_bytes(), &[8], &name("Cargo.toml")].concat();
+            let request = [&fid[..], &0_u64.to_le_bytes(), &8192_u32.to_le_bytes()].concat();
+            let entries = entry.repeat(6);
+            let many = (entries.len() as u32).to_le_bytes();
+            (40, request, [&many[..], &entries].concat(), 0)
+        }
+        92..97 => {
+            let request = [&fid[..], &offset, &data(2048)].concat();
+            (118, request, 2048_u32.to_le_bytes().to_vec(), 0)
+        }
+        _ => {
+            let request = [&fid[..], &name("scratch"), &0_u32.to_le_bytes()].concat();
+            (76, request, Vec::new(), 0)
+        }
+    };
+    let whole_request = if kind == 118 {
+        23 + 2048
+    } else {
+        7 + request.len() as u32
+    };
+    let whole_reply = 7 + if data_len > 0 {
+        4 + data_len
+    } else {
+        reply.len() as u32
+    };
+    (
+        message(kind, tag, whole_request, &request),
+        message(kind + 1, tag, whole_reply, &reply),
+        whole_reply,
+    )
+}
+
+fn message(kind: u8, tag: u16, size: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = size.to_le_bytes().to_vec();
+    bytes.push(kind);
+    bytes.extend(tag.to_le_bytes());
+    bytes.extend(body);
+    bytes.truncate(SNAPLEN as usize);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{analyse, analyse_ahead, pcap_file_blocks, pcap_file_raw, read};
+
+    /// Everybody reads the same records, and the analysis finds nothing amiss.
+    #[test]
+    fn everybody_reads_all_of_it() {
+        let mut bytes = Vec::new();
+        write_capture(&mut bytes, 5000).unwrap();
+        let bytes: Arc<[u8]> = bytes.into();
+        let records = read(&bytes);
+        assert!((5000..5200).contains(&records), "{records}");
+        for found in [
+            pcap_file_blocks(&bytes),
+            pcap_file_raw(&bytes),
+            analyse(&bytes),
+            analyse_ahead(&bytes),
+        ] {
+            assert_eq!(found, records);
+        }
+    }
+}
