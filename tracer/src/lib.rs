@@ -4,3 +4,6 @@
 //! ones the reference driver writes, and what they mean is the analyzer's business.
 
 pub mod btf;
+pub mod kallsyms;
+pub mod memory;
+pub mod walk;

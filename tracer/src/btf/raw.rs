@@ -3,7 +3,6 @@
 //! What is checked once, by [`Btf::parse`], is that each type lies within the bytes.
 //! Numbers of types and offsets of names are checked where they are followed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::error::Malformed;
@@ -150,7 +149,7 @@ pub struct Btf {
     /// The offset of the first byte of `strings`.
     first_string: u32,
     base: Option<Arc<Btf>>,
-    by_name: HashMap<Box<[u8]>, Vec<TypeId>>,
+    by_name: Names,
 }
 
 impl Btf {
@@ -183,7 +182,7 @@ impl Btf {
             first,
             first_string,
             base,
-            by_name: HashMap::new(),
+            by_name: Names::default(),
             bytes,
         };
         btf.find_types(&header)?;
@@ -220,20 +219,18 @@ impl Btf {
     }
 
     fn find_names(&mut self) {
-        let mut by_name: HashMap<Box<[u8]>, Vec<TypeId>> = HashMap::new();
-        for id in (self.first..self.end()).map(TypeId) {
-            let Some(found) = self.get(id).filter(|found| !found.name.is_empty()) else {
-                continue;
-            };
-            // A name is looked up far more often than it is repeated.
-            match by_name.get_mut(found.name) {
-                Some(ids) => ids.push(id),
-                None => {
-                    by_name.insert(found.name.into(), vec![id]);
-                }
+        let mut names = Names::with_room_for(self.types.len());
+        // From behind, because each name is put before those that are there.
+        for place in (0..self.types.len()).rev() {
+            let name = self.types.get(place).and_then(|at| {
+                let name = self.string(u32_at(&self.bytes, *at as usize)?);
+                (!name.is_empty()).then_some(name)
+            });
+            if let Some(name) = name {
+                names.add(name, place);
             }
         }
-        self.by_name = by_name;
+        self.by_name = names;
     }
 
     /// One more than the number of the last type.
@@ -278,11 +275,13 @@ impl Btf {
 
     /// Types of that kind and name that stand here; those of the base do not count.
     pub fn named(&self, kind: Kind, name: &str) -> impl Iterator<Item = (TypeId, Type<'_>)> {
-        let ids = self.by_name.get(name.as_bytes());
-        ids.into_iter()
-            .flatten()
-            .filter_map(|id| Some((*id, self.get(*id)?)))
-            .filter(move |(_, found)| found.kind == kind)
+        let places = self.by_name.places(name.as_bytes());
+        places
+            .filter_map(|place| {
+                let id = TypeId(self.first + place);
+                Some((id, self.get(id)?))
+            })
+            .filter(move |(_, found)| found.kind == kind && found.name == name.as_bytes())
     }
 
     /// The members of a struct or union; of anything else none.
@@ -348,6 +347,53 @@ impl Btf {
         let strings = self.bytes.get(self.strings.clone()).unwrap_or_default();
         let rest = strings.get(offset as usize..).unwrap_or_default();
         rest.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+}
+
+/// Types by the hashes of their names: chains of places in a list of types. There are
+/// 100,000 names and more in a kernel and a hundred are looked up, so no name is copied.
+#[derive(Debug, Default)]
+struct Names {
+    /// The first place of each hash, plus 1; 0 where there is none.
+    first: Vec<u32>,
+    /// The next place of the same hash, plus 1, by place.
+    next: Vec<u32>,
+}
+
+impl Names {
+    fn with_room_for(types: usize) -> Self {
+        Self {
+            first: vec![0; types.next_power_of_two()],
+            next: vec![0; types],
+        }
+    }
+
+    fn add(&mut self, name: &[u8], place: usize) {
+        let slot = self.slot(name);
+        let number = u32::try_from(place + 1).unwrap_or(0);
+        self.next[place] = std::mem::replace(&mut self.first[slot], number);
+    }
+
+    /// Places whose names may be `name`, in order.
+    fn places(&self, name: &[u8]) -> impl Iterator<Item = u32> {
+        let mut number = match self.first.is_empty() {
+            true => 0,
+            false => self.first[self.slot(name)],
+        };
+        std::iter::from_fn(move || {
+            let place = number.checked_sub(1)?;
+            number = self.next[place as usize];
+            Some(place)
+        })
+    }
+
+    /// FNV-1a: short names, and no one to choose them badly.
+    fn slot(&self, name: &[u8]) -> usize {
+        let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        // A length that is a power of two.
+        (hash ^ hash >> 32) as usize & (self.first.len() - 1)
     }
 }
 
