@@ -19,6 +19,9 @@ pub struct SharedWords {
     base: GuestAddress,
     start: NonNull<u8>,
     len: usize,
+    /// By the binary logarithm of a number of bytes: at how many offsets so many lie
+    /// in the area. What every access is checked against, in one comparison.
+    ends: [usize; 5],
 }
 
 // SAFETY: `start` points into guest memory, which `_memory` keeps alive and which
@@ -43,6 +46,7 @@ impl SharedWords {
             base,
             start,
             len,
+            ends: [1, 2, 4, 8, 16].map(|bytes| (len + 1).saturating_sub(bytes)),
         })
     }
 
@@ -64,8 +68,11 @@ impl SharedWords {
     fn words<const SIZE: usize, const COUNT: usize>(&self, offset: usize) -> *mut u8 {
         debug_assert!(offset.is_multiple_of(SIZE), "ring offset {offset} is odd");
         let offset = offset & !(SIZE - 1);
-        // Subtracted, because no sum of the offset's may wrap.
-        if self.len < SIZE * COUNT || offset > self.len - SIZE * COUNT {
+        let bytes = const {
+            assert!((SIZE * COUNT).is_power_of_two());
+            (SIZE * COUNT).ilog2() as usize
+        };
+        if offset >= self.ends[bytes] {
             outside(offset, self.len);
         }
         // SAFETY: the words lie within `len` bytes from `start`, all of which the
@@ -136,6 +143,9 @@ pub struct SharedQueueMemory {
     /// From the first byte of any area to the last: what lies outside is no part of
     /// the ring.
     hull: Range<u64>,
+    /// Bytes from the end of the hull up to its beginning, if behind the last address
+    /// comes the first.
+    around: u64,
     /// The pages it stands in, kept as long as anyone can reach the ring.
     _pages: Option<Arc<PageArea>>,
 }
@@ -186,6 +196,7 @@ impl SharedQueueMemory {
         let device = area(addresses.device, lengths[2])?;
         let mut queue = Self {
             hull: descriptor.range(),
+            around: 0,
             descriptor,
             driver,
             device,
@@ -244,12 +255,17 @@ impl SharedQueueMemory {
 
     fn widen(&mut self, range: &Range<u64>) {
         self.hull = self.hull.start.min(range.start)..self.hull.end.max(range.end);
+        self.around = self.hull.start.wrapping_sub(self.hull.end);
     }
 
-    /// Whether a range inside the hull touches an area.
+    /// Whether a segment touches an area.
     #[cold]
     #[inline(never)]
-    fn touches_ring(&self, range: &Range<u64>) -> bool {
+    fn touches_ring(&self, segment: Segment) -> bool {
+        let start = segment.address.0;
+        let end = start.saturating_add(u64::from(segment.len));
+        // Rounded outwards, because buffers are copied by words of 8 bytes.
+        let range = &(start & !7..end.saturating_add(7) & !7);
         let areas = [&self.descriptor, &self.driver, &self.device];
         let tables = self.indirect.as_ref().map(|(words, _)| words);
         areas
@@ -290,14 +306,13 @@ impl QueueMemory for SharedQueueMemory {
     }
     #[inline(always)]
     fn is_buffer(&self, segment: Segment) -> bool {
-        let start = segment.address.0;
-        let end = start.saturating_add(u64::from(segment.len));
-        // The hull is whole words: rounding the segment would change nothing.
-        if start >= self.hull.end || end <= self.hull.start {
-            return true;
-        }
-        // Rounded outwards, because buffers are copied by words of 8 bytes.
-        !self.touches_ring(&(start & !7..end.saturating_add(7) & !7))
+        // Seen from the end of the hull, everything outside it comes first. The hull is
+        // whole words: rounding the segment would change nothing.
+        let start = segment.address.0.wrapping_sub(self.hull.end);
+        let outside = start
+            .checked_add(u64::from(segment.len))
+            .is_some_and(|end| end <= self.around);
+        outside || !self.touches_ring(segment)
     }
     fn read_buffer(&self, address: GuestAddress, into: &mut [u8]) -> bool {
         self.memory.read(address, into).is_ok()

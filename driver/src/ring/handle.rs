@@ -79,7 +79,7 @@ pub(super) struct State {
     /// read by those beside it, for whom it may lag.
     pub(super) taken: AtomicU32,
     /// Where the next buffer will be made available, for notifications.
-    pub(super) next_available: AtomicU16,
+    next_available: AtomicU16,
     /// The driver's wish for no callbacks (Linux `event_flags_shadow`).
     pub(super) callbacks_off: AtomicBool,
     /// What the driver last asked for by index: split, `used_event`; packed, its
@@ -173,7 +173,15 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
         self.state.taken.store(taken.to_word(), Ordering::Relaxed);
     }
 
-    fn taken(&self) -> Taken {
+    /// What was made available ends at `next`. Called behind the store that made it
+    /// available, so that no notification names a place that the device can't see yet.
+    #[inline(always)]
+    pub(super) fn set_next_available(&self, next: u16) {
+        self.state.next_available.store(next, Ordering::Release);
+    }
+
+    #[inline(always)]
+    pub(super) fn taken(&self) -> Taken {
         Taken::from_word(self.state.taken.load(Ordering::Relaxed))
     }
 
@@ -329,7 +337,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             );
         }
         self.notifier.notify(AvailableNotification {
-            next: self.state.next_available.load(Ordering::Relaxed),
+            next: self.state.next_available.load(Ordering::Acquire),
         })
     }
 

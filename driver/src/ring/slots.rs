@@ -112,23 +112,28 @@ impl<T> Slot<T> {
 #[derive(Debug)]
 pub(super) struct Slots<T> {
     slots: Box<[Slot<T>]>,
-    /// Buffers ever added, those of them that were made available, those that came
-    /// back used, and those that were detached. They never wrap; the indices of a
-    /// split ring are their low halves.
+    /// Buffers ever added, those that came back used, and those that were detached.
+    /// They never wrap; the indices of a split ring are their low halves.
     pub(super) added: u64,
-    pub(super) announced: u64,
     pub(super) used: u64,
     detached: u64,
+    /// The number of the first buffer that the device has not been shown, or a number
+    /// that none will reach: while every buffer is made available as it is added,
+    /// there is nothing to keep account of.
+    withheld_from: u64,
 }
+
+/// No buffer is withheld.
+const NONE_WITHHELD: u64 = u64::MAX;
 
 impl<T> Slots<T> {
     pub(super) fn new(size: u16) -> Self {
         Self {
             slots: (0..size).map(|_| Slot::free()).collect(),
             added: 0,
-            announced: 0,
             used: 0,
             detached: 0,
+            withheld_from: NONE_WITHHELD,
         }
     }
 
@@ -137,11 +142,22 @@ impl<T> Slots<T> {
         (self.added - self.used - self.detached) as u16
     }
 
+    /// Buffers ever made available.
+    #[inline(always)]
+    pub(super) const fn announced(&self) -> u64 {
+        if self.withheld_from < self.added {
+            self.withheld_from
+        } else {
+            self.added
+        }
+    }
+
     /// Buffers in flight that the device knows of.
     #[inline(always)]
     pub(super) const fn announced_in_flight(&self) -> u16 {
         // Saturating: one that was detached may never have been made available.
-        self.announced.saturating_sub(self.used + self.detached) as u16
+        let announced = self.announced();
+        announced.saturating_sub(self.used + self.detached) as u16
     }
 
     /// Puts a buffer under `id`, which is free.
@@ -162,7 +178,7 @@ impl<T> Slots<T> {
     pub(super) fn take_used(&mut self, id: u32, written: u32) -> Option<InFlight<T>> {
         let slot = self.slots.get_mut(id as usize)?;
         // What was added and not made available is not the device's to return.
-        if slot.number >= self.announced || written > slot.shape.writable_bytes() {
+        if slot.number >= self.withheld_from || written > slot.shape.writable_bytes() {
             return None;
         }
         let buffer = slot.take()?;
@@ -194,7 +210,7 @@ impl<T> Slots<T> {
     /// The buffer in flight that `id`, as the device wrote it, names.
     pub(super) fn get_used(&self, id: u32) -> Result<&Slot<T>, Violation> {
         match self.slots.get(id as usize) {
-            Some(slot) if slot.data.is_some() && slot.number < self.announced => Ok(slot),
+            Some(slot) if slot.data.is_some() && slot.number < self.withheld_from => Ok(slot),
             // Below the size, which is no more than 32768.
             Some(_) => Err(Violation::IdNotInFlight { id: id as u16 }),
             None => Err(Violation::IdOutOfRange {
@@ -216,10 +232,18 @@ impl<T> Slots<T> {
         Some((id as u16, buffer))
     }
 
+    /// The buffer added last waits to be made available.
+    #[inline(always)]
+    pub(super) const fn withhold_last(&mut self) {
+        if self.withheld_from == NONE_WITHHELD {
+            self.withheld_from = self.added - 1;
+        }
+    }
+
     /// Nothing that was added waits to be made available any more.
     #[inline(always)]
     pub(super) const fn announce_all(&mut self) {
-        self.announced = self.added;
+        self.withheld_from = NONE_WITHHELD;
     }
 
     pub(super) fn data(&self) -> impl Iterator<Item = &T> {

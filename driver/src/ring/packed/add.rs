@@ -1,11 +1,9 @@
 //! Adding buffers and making them available.
 
-use std::sync::atomic::Ordering;
-
 use virtscope_record::{Layout, Token};
 
 use super::super::checks::{self, Placement};
-use super::super::packed_layout::{Position, Tail, address_word, available_flags, tail_word};
+use super::super::packed_layout::{Tail, address_word, available_flags, tail_word};
 use super::super::records::{self, Place};
 use super::super::slots::InFlight;
 use super::super::split_layout::{DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE};
@@ -50,11 +48,13 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         context: Context,
     ) -> Result<u16, AddError<T>> {
         let first = self.put(readable, writable, token, data, context)?;
-        if self.withheld.is_some() {
-            self.write_tail(first);
-            self.publish();
-        } else {
-            self.make_available(first);
+        match self.withheld.take() {
+            None => self.make_available(first),
+            Some(withheld) => {
+                self.write_tail(first);
+                self.slots.announce_all();
+                self.make_available(withheld);
+            }
         }
         Ok(self.free)
     }
@@ -79,6 +79,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             None => self.withheld = Some(first),
             Some(_) => self.write_tail(first),
         }
+        self.slots.withhold_last();
         Ok(self.free)
     }
 
@@ -113,11 +114,10 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
                 return Err(AddError { kind, token, data });
             }
         };
-        let position = self.next_avail.get();
+        let at = self.next_avail;
         let (tail, after) = self.write_descriptors(id, readable, writable, placement);
-        self.next_avail = Cursor::at(after);
+        self.next_avail = after;
         self.free -= placement.descriptors;
-        self.descriptors_added += u64::from(placement.descriptors);
         self.recorded.remember(id, writable);
         self.slots.insert(
             id,
@@ -133,9 +133,9 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         // The record leaves before the buffer is published, so that nothing the
         // device does with it can be recorded earlier.
         if I::ENABLED {
-            self.share_state();
+            self.share_state(self.last_used());
             let place = Place {
-                position: position.to_index(),
+                position: at.to_index(),
                 ..self.record_place(id)
             };
             records::add(
@@ -147,10 +147,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
                 place,
             );
         }
-        Ok(Withheld {
-            slot: position.offset,
-            tail,
-        })
+        Ok(Withheld { at, tail })
     }
 
     /// The second half of [`add`](Self::add): all buffers added so far become
@@ -161,6 +158,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             return;
         }
         if let Some(first) = self.withheld.take() {
+            self.slots.announce_all();
             self.make_available(first);
         }
     }
@@ -168,18 +166,13 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// Writes what was withheld of the first buffer that is not published, and so
     /// publishes all.
     #[inline(always)]
-    fn make_available(&mut self, first: Withheld) {
-        self.published = self.next_avail;
-        self.descriptors_published = self.descriptors_added;
-        self.slots.announce_all();
-        let next = self.next_avail.get().to_raw();
-        let state = &self.shared.state;
-        state.next_available.store(next, Ordering::Relaxed);
+    fn make_available(&self, first: Withheld) {
         // Release: whoever sees these flags sees all descriptors written before
         // them.
         let order = Order::Barrier(Barrier::PackedAvailable);
         let ring = self.shared.memory.descriptor_area();
-        ring.store_u64(tail_word(first.slot), first.tail, order);
+        ring.store_u64(tail_word(first.at.slot()), first.tail, order);
+        self.shared.set_next_available(self.next_avail.to_raw());
     }
 
     #[inline(always)]
@@ -225,10 +218,10 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         readable: &[Segment],
         writable: &[Segment],
         placement: Placement,
-    ) -> (u64, Position) {
+    ) -> (u64, Cursor) {
         let size = self.shared.size;
         let memory = &self.shared.memory;
-        let mut at = self.next_avail.get();
+        let mut at = self.next_avail;
         if let Some(table) = placement.table {
             let segment = self
                 .tables
@@ -246,8 +239,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
                 if first.is_none() {
                     first = Some(tail);
                 } else {
-                    let slot = at.offset;
-                    self.write_tail(Withheld { slot, tail });
+                    self.write_tail(Withheld { at, tail });
                 }
                 at = at.advance(1, size);
             }
@@ -259,32 +251,32 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
 
     /// Writes the first word of a descriptor; returns the second.
     #[inline(always)]
-    fn write_descriptor(&self, at: Position, segment: Segment, id: u16, flags: u16) -> u64 {
+    fn write_descriptor(&self, at: Cursor, segment: Segment, id: u16, flags: u16) -> u64 {
         let ring = self.shared.memory.descriptor_area();
-        ring.store_u64(address_word(at.offset), segment.address.0, Order::Relaxed);
+        ring.store_u64(address_word(at.slot()), segment.address.0, Order::Relaxed);
         let tail = Tail {
             len: segment.len,
             // Needed in the last of a list only (virtio 1.4 §2.8.6).
             id,
-            flags: flags | available_flags(at.wrap),
+            flags: flags | available_flags(at.get().wrap),
         };
         tail.to_word()
     }
 
     #[inline(always)]
-    fn write_tail(&self, Withheld { slot, tail }: Withheld) {
+    fn write_tail(&self, Withheld { at, tail }: Withheld) {
         let ring = self.shared.memory.descriptor_area();
         // The device needs no order among these. Release, so that whoever looks here
         // for a used buffer and finds a new one sees that the old one was taken.
         let order = Order::Barrier(Barrier::PackedRecycle);
-        ring.store_u64(tail_word(slot), tail, order);
+        ring.store_u64(tail_word(at.slot()), tail, order);
     }
 
     fn record_place(&self, head: u16) -> Place {
         Place {
             free: self.free,
             head,
-            position: self.next_avail.get().to_index(),
+            position: self.next_avail.to_index(),
         }
     }
 }

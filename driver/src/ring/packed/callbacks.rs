@@ -22,17 +22,17 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// again. Used buffers may be pending already, for which none will come: show
     /// the answer to [`QueueHandle::poll`](super::QueueHandle::poll) before sleeping.
     pub fn enable_callbacks_prepare(&mut self) -> CallbackState {
-        self.ask_at(self.last_used.get());
+        self.ask_at(self.last_used());
         self.shared
             .record_switch(Flags::empty(), Body::CallbacksEnabled);
-        CallbackState(self.last_used.get().to_raw())
+        CallbackState(self.last_used().to_raw())
     }
 
     /// Linux `virtqueue_enable_cb`: asks for used buffer notifications again.
     /// Returns `false` if used buffers are pending already, for which no
     /// notification may come: take them, then call again.
     pub fn enable_callbacks(&mut self) -> bool {
-        self.enable_at(self.last_used.get())
+        self.enable_at(self.last_used())
     }
 
     /// Linux `virtqueue_enable_cb_delayed`: asks for a used buffer notification once
@@ -46,19 +46,17 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         let size = self.shared.size;
         // Not those that wait to be published: the device can't use them, so an
         // event among them might never come.
-        let in_flight = self
-            .published
-            .get()
-            .distance_from(self.last_used.get(), size);
+        let published = self.published().get();
+        let in_flight = published.distance_from(self.last_used(), size);
         let most = (in_flight * 3 / 4) as u16;
-        self.enable_at(self.last_used.get().advance(most, size))
+        self.enable_at(self.last_used().advance(most, size))
     }
 
     fn enable_at(&self, event: Position) -> bool {
         self.ask_at(event);
         let pending = self
             .shared
-            .poll(CallbackState(self.last_used.get().to_raw()));
+            .poll(CallbackState(self.last_used().to_raw()));
         let mut flags = Flags::empty();
         flags.set(Flags::PENDING, pending);
         self.shared.record_switch(flags, Body::CallbacksEnabled);

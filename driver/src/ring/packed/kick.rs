@@ -7,7 +7,7 @@ use super::super::packed_layout::{
     EVENT, EVENT_DESC, EVENT_DISABLE, EVENT_FLAGS_MASK, EventSuppression, Position,
 };
 use super::super::records::{self, Decision};
-use super::PackedQueue;
+use super::{Cursor, PackedQueue};
 use crate::instrument::Instrument;
 use crate::memory::{Barrier, Order, QueueMemory, RingWords};
 
@@ -29,14 +29,13 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         shared.memory.fence(Barrier::PackedKick);
         let word = shared.memory.device_area().load_u32(EVENT, Order::Relaxed);
         let wish = EventSuppression::from_word(word);
-        let (old, new) = (self.kicked, self.published);
-        let reason = self.reason(wish);
+        let (old, new) = (self.kicked, self.published());
+        let reason = self.reason(old, new, wish);
         self.kicked = new;
-        self.published_at_kick = self.descriptors_published;
         if I::ENABLED {
             let decision = Decision {
-                old: old.get().to_index(),
-                new: new.get().to_index(),
+                old: old.to_index(),
+                new: new.to_index(),
                 event: RingIndex(wish.desc),
                 flags: wish.flags,
                 reason,
@@ -48,20 +47,20 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
 
     /// Why the device needs to hear of what was published, or does not.
     #[inline(always)]
-    fn reason(&self, wish: EventSuppression) -> NotificationReason {
+    fn reason(&self, old: Cursor, new: Cursor, wish: EventSuppression) -> NotificationReason {
         let shared = &*self.shared;
-        let published = self.descriptors_published - self.published_at_kick;
-        if published == 0 {
+        if old == new {
             return NotificationReason::NothingAdded;
         }
         match wish.flags & EVENT_FLAGS_MASK {
             EVENT_DISABLE => NotificationReason::FlagSet,
             EVENT_DESC if shared.features.event_idx => {
                 let event = Position::from_raw(wish.desc);
-                // Past two rounds of descriptors the places alone don't tell.
-                let (old, new) = (self.kicked.get(), self.published.get());
-                let moved = new.distance_from(old, shared.size);
-                if published != u64::from(moved) || event.is_crossed_by(old, new, shared.size) {
+                // Past two rounds every place was crossed, and the two alone don't tell.
+                let rounds = 2 * u64::from(shared.size.get());
+                if new.distance_from(old, shared.size) >= rounds
+                    || event.is_crossed_by(old.get(), new.get(), shared.size)
+                {
                     NotificationReason::EventCrossed
                 } else {
                     NotificationReason::EventNotCrossed

@@ -15,7 +15,7 @@ mod used;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use virtscope_record::{Generation, Layout};
+use virtscope_record::{Generation, Layout, RingIndex};
 
 use super::handle::{Shared, Taken};
 use super::indirect::Tables;
@@ -38,75 +38,96 @@ pub struct PackedQueue<M, I, T> {
     ids: Ids,
     /// Free entries of the ring.
     free: u16,
-    /// Where the next descriptor is put; those before `published` are visible to
-    /// the device.
+    /// Where the next descriptor is put.
     next_avail: Cursor,
-    published: Cursor,
-    /// Of the first buffer that is not published yet: the device looks at none
-    /// behind it.
+    /// The first buffer that is not published yet, if there is one: the device looks
+    /// at none behind it.
     withheld: Option<Withheld>,
-    /// Descriptors ever added, and those of them that are published.
-    descriptors_added: u64,
-    descriptors_published: u64,
-    /// Where the last kick decision was made, and how many descriptors had ever been
-    /// published then: since then it may have been more than two rounds.
+    /// Where the last kick decision was made.
     kicked: Cursor,
-    published_at_kick: u64,
-    /// Where the next used descriptor will stand.
-    last_used: Cursor,
     batch: Batch,
     broken: Option<QueueError>,
     /// Broken, or buffers were detached: nothing is shown to the device any more.
     closed: bool,
 }
 
-/// The second word of a list's first descriptor, which makes the list available.
+/// A buffer that the device is not shown yet.
 #[derive(Clone, Copy, Debug)]
 struct Withheld {
-    slot: u16,
+    at: Cursor,
+    /// The second word of its first descriptor, which makes the list available.
     tail: u64,
 }
 
-/// A [`Position`], kept in one word: read by halves just after it was written
-/// whole, or the other way round, it would have to wait for the cache.
-#[derive(Clone, Copy, Debug)]
-struct Cursor(u32);
+/// How far the ring has come: the slot in bits 0 to 14, and above them how many rounds
+/// were gone before, which never wraps and whose lowest bit is the wrap counter. So the
+/// lower half is a [`Position`] in its raw form.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Cursor(u64);
 
 impl Cursor {
-    const START: Self = Self::at(Position::START);
+    /// In the first round the wrap counter is 1 (virtio 1.4 §2.8.1).
+    const START: Self = Self(Position::START.to_raw() as u64);
+    const ROUND: u64 = 1 << 15;
 
     #[inline(always)]
-    const fn at(position: Position) -> Self {
-        Self(position.offset as u32 | (position.wrap as u32) << 16)
+    const fn to_raw(self) -> u16 {
+        self.0 as u16
     }
 
     #[inline(always)]
     const fn get(self) -> Position {
-        Position {
-            offset: self.0 as u16,
-            wrap: self.0 >> 16 != 0,
+        Position::from_raw(self.to_raw())
+    }
+
+    #[inline(always)]
+    const fn to_index(self) -> RingIndex {
+        RingIndex(self.to_raw())
+    }
+
+    #[inline(always)]
+    const fn slot(self) -> u16 {
+        self.get().offset
+    }
+
+    /// The place `count` descriptors on, at most a whole round.
+    #[inline(always)]
+    const fn advance(self, count: u16, size: QueueSize) -> Self {
+        let (count, size) = (count as u64, size.get() as u64);
+        let next = self.0 + count;
+        if self.0 % Self::ROUND + count >= size {
+            Self(next + (Self::ROUND - size))
+        } else {
+            Self(next)
         }
+    }
+
+    /// Descriptors from `earlier` up to here.
+    #[inline(always)]
+    const fn distance_from(self, earlier: Self, size: QueueSize) -> u64 {
+        let rounds = self.0 / Self::ROUND - earlier.0 / Self::ROUND;
+        rounds * size.get() as u64 + self.slot() as u64 - earlier.slot() as u64
     }
 }
 
-/// Which buffer ids are free.
+/// Which buffer ids are free: a list through `next`, the last given back first. With
+/// `VIRTIO_F_IN_ORDER` they go round, as the buffers do, and the list stays a circle.
 #[derive(Debug)]
-enum Ids {
-    /// Any of these, the last given back first.
-    Any(Vec<u16>),
-    /// `VIRTIO_F_IN_ORDER`: they go round, as the buffers do.
-    Round { next: u32, size: u32 },
+struct Ids {
+    next: Box<[u16]>,
+    free: u32,
+    /// `VIRTIO_F_IN_ORDER`: that of the oldest buffer in flight.
+    oldest: u32,
+    in_order: bool,
 }
 
 impl Ids {
     fn new(size: u16, in_order: bool) -> Self {
-        if in_order {
-            Self::Round {
-                next: 0,
-                size: u32::from(size),
-            }
-        } else {
-            Self::Any((0..size).rev().collect())
+        Self {
+            next: (1..=size).map(|id| if id == size { 0 } else { id }).collect(),
+            free: 0,
+            oldest: 0,
+            in_order,
         }
     }
 
@@ -114,36 +135,25 @@ impl Ids {
     /// room has an id.
     #[inline(always)]
     fn take(&mut self) -> Option<u16> {
-        match self {
-            Self::Any(free) => free.pop(),
-            Self::Round { next, size } => {
-                let id = *next;
-                *next = if id + 1 == *size { 0 } else { id + 1 };
-                Some(id as u16)
-            }
-        }
+        let id = self.free;
+        self.free = u32::from(*self.next.get(id as usize)?);
+        Some(id as u16)
     }
 
+    /// The buffer of this id is no longer in flight.
     #[inline(always)]
     fn give_back(&mut self, id: u16) {
-        match self {
-            Self::Any(free) => free.push(id),
-            Self::Round { .. } => {}
+        if self.in_order {
+            self.oldest = u32::from(self.next[usize::from(id)]);
+        } else {
+            self.next[usize::from(id)] = self.free as u16;
+            self.free = u32::from(id);
         }
     }
 
-    /// The id of the oldest of so many buffers in flight, if buffers are used in
-    /// order.
     #[inline(always)]
-    const fn oldest(&self, in_flight: u16) -> Option<u16> {
-        match self {
-            Self::Any(_) => None,
-            Self::Round { next, size } => {
-                let in_flight = in_flight as u32;
-                let before = if *next < in_flight { *size } else { 0 };
-                Some((*next + before - in_flight) as u16)
-            }
-        }
+    const fn oldest(&self) -> u16 {
+        self.oldest as u16
     }
 }
 
@@ -171,13 +181,8 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             ids: Ids::new(size, shared.features.in_order),
             free: size,
             next_avail: Cursor::START,
-            published: Cursor::START,
             withheld: None,
             kicked: Cursor::START,
-            descriptors_added: 0,
-            descriptors_published: 0,
-            published_at_kick: 0,
-            last_used: Cursor::START,
             batch: Batch::default(),
             broken: None,
             closed: false,
@@ -226,7 +231,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         self.tables.give_back(buffer.table);
         self.ids.give_back(id);
         self.free += buffer.descriptors;
-        self.share_state();
+        self.share_state(self.last_used());
         records::detach(&self.shared, id, buffer.token, self.free);
         Some(buffer.into_used(0))
     }
@@ -256,11 +261,24 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         *self = Self::with(shared);
     }
 
+    /// Where the next used descriptor will stand; kept where those beside the queue
+    /// see it.
     #[inline(always)]
-    fn share_state(&self) {
+    fn last_used(&self) -> Position {
+        Position::from_raw(self.shared.taken().last_used)
+    }
+
+    /// Up to where buffers were made available.
+    #[inline(always)]
+    fn published(&self) -> Cursor {
+        self.withheld.map_or(self.next_avail, |first| first.at)
+    }
+
+    #[inline(always)]
+    fn share_state(&self, last_used: Position) {
         let shared = &*self.shared;
         shared.set_taken(Taken {
-            last_used: self.last_used.get().to_raw(),
+            last_used: last_used.to_raw(),
             batched: self.batch.left as u16,
         });
         if I::ENABLED {
@@ -274,7 +292,6 @@ impl<M, I, T> std::fmt::Debug for PackedQueue<M, I, T> {
         f.debug_struct("PackedQueue")
             .field("free", &self.free)
             .field("next_avail", &self.next_avail.get())
-            .field("last_used", &self.last_used.get())
             .field("broken", &self.broken)
             .finish_non_exhaustive()
     }

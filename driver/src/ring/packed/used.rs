@@ -7,7 +7,7 @@ use super::super::records::{self, UsedEntry};
 use super::super::slots::Batch;
 use super::super::split_layout::DESC_F_WRITE;
 use super::super::{QueueError, UsedBuffer, Violation};
-use super::{Cursor, PackedQueue};
+use super::PackedQueue;
 use crate::instrument::Instrument;
 use crate::memory::{Barrier, QueueMemory};
 
@@ -22,25 +22,20 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }
-        let mut used = if self.batch.left == 0 {
-            match self.used_descriptor() {
-                Some(tail) => tail,
-                None => return Ok(None),
-            }
+        let used = if self.shared.features.in_order {
+            self.used_in_order()?
         } else {
-            Tail::default()
+            self.used_descriptor()
         };
-        if let Some(oldest) = self.ids.oldest(self.slots.in_flight())
-            && (self.batch.left > 0 || used.id != oldest)
-        {
-            used = self.tail_of_batch(oldest, used)?;
-        }
+        let Some(used) = used else {
+            return Ok(None);
+        };
         let (id, written) = (used.id, used.written());
         let Some(buffer) = self.slots.take_used(u32::from(id), written) else {
             return Err(self.unbelievable(used));
         };
         if I::ENABLED {
-            let position = self.last_used.get().to_index();
+            let position = self.last_used().to_index();
             let entry = UsedEntry {
                 id: u32::from(id),
                 length: written,
@@ -55,10 +50,10 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         self.free += buffer.descriptors;
         // The device skips as many descriptors as the buffer took (virtio 1.4
         // §2.8.6), which our own copy says.
-        let last_used = self.last_used.get();
-        self.last_used = Cursor::at(last_used.advance(buffer.descriptors, self.shared.size));
-        self.share_state();
-        self.move_event();
+        let last_used = self.last_used();
+        let last_used = last_used.advance(buffer.descriptors, self.shared.size);
+        self.share_state(last_used);
+        self.move_event(last_used);
         Ok(Some(buffer.into_used(written)))
     }
 
@@ -66,9 +61,25 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// in it can change between two looks.
     #[inline(always)]
     fn used_descriptor(&self) -> Option<Tail> {
-        let at = self.last_used.get();
+        let at = self.last_used();
         let tail = self.shared.packed_tail(at.offset);
         tail.is_used(at.wrap).then_some(tail)
+    }
+
+    /// `VIRTIO_F_IN_ORDER`: the used descriptor of the oldest buffer in flight, if it
+    /// is used.
+    #[inline(always)]
+    fn used_in_order(&mut self) -> Result<Option<Tail>, QueueError> {
+        let oldest = self.ids.oldest();
+        let used = if self.batch.left == 0 {
+            match self.used_descriptor() {
+                Some(tail) if tail.id != oldest => tail,
+                used => return Ok(used),
+            }
+        } else {
+            Tail::default()
+        };
+        self.tail_of_batch(oldest, used).map(Some)
     }
 
     /// `VIRTIO_F_IN_ORDER`: the used descriptor of the oldest buffer in flight, as
@@ -112,7 +123,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
 
     /// With callbacks on, the next used buffer is to be announced.
     #[inline(always)]
-    fn move_event(&mut self) {
+    fn move_event(&self, last_used: Position) {
         let shared = &*self.shared;
         if !shared.features.event_idx || shared.state.callbacks_off.load(Ordering::Relaxed) {
             return;
@@ -120,10 +131,10 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         // An event further on was asked for by `enable_callbacks_delayed`, and
         // stands until we have come there.
         let event = Position::from_raw(shared.state.used_event.load(Ordering::Relaxed));
-        if self.is_ahead(event) {
+        if self.is_ahead(event, last_used) {
             return;
         }
-        shared.write_event_suppression(self.last_used.get().to_raw(), EVENT_DESC);
+        shared.write_event_suppression(last_used.to_raw(), EVENT_DESC);
         // The caller may look once more, find nothing and sleep: the device must
         // see the new event before that look.
         shared.memory.fence(Barrier::PackedHarvest);
@@ -131,10 +142,10 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
 
     /// Whether `event` lies among the descriptors in flight.
     #[inline(always)]
-    fn is_ahead(&self, event: Position) -> bool {
+    fn is_ahead(&self, event: Position, last_used: Position) -> bool {
         let size = self.shared.size;
         let in_flight = u32::from(size.get() - self.free);
-        event.distance_from(self.last_used.get(), size) < in_flight
+        event.distance_from(last_used, size) < in_flight
     }
 
     /// Says why the buffer that `tail` names could not be taken.
@@ -154,7 +165,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         let error = QueueError { violation };
         self.broken = Some(error);
         self.closed = true;
-        let position = self.last_used.get().to_index();
+        let position = self.last_used().to_index();
         let entry = UsedEntry {
             used_index: position,
             id: u32::from(tail.id),

@@ -1,7 +1,5 @@
 //! Adding buffers and making them available.
 
-use std::sync::atomic::Ordering;
-
 use virtscope_record::{Layout, Token};
 
 use super::super::checks::{self, Placement};
@@ -50,9 +48,9 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         data: T,
         context: Context,
     ) -> Result<u16, AddError<T>> {
-        let capacity = self.add_unpublished(readable, writable, token, data, context)?;
-        self.publish();
-        Ok(capacity)
+        self.put(readable, writable, token, data, context)?;
+        self.make_available();
+        Ok(self.free)
     }
 
     /// The first half of [`add`](Self::add): the buffer stands in the ring, the
@@ -69,6 +67,21 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         data: T,
         context: Context,
     ) -> Result<u16, AddError<T>> {
+        self.put(readable, writable, token, data, context)?;
+        self.slots.withhold_last();
+        Ok(self.free)
+    }
+
+    /// Puts a buffer into the ring, but for the index that makes it available.
+    #[inline(always)]
+    fn put(
+        &mut self,
+        readable: &[Segment],
+        writable: &[Segment],
+        token: Token,
+        data: T,
+        context: Context,
+    ) -> Result<(), AddError<T>> {
         let time = self.shared.instrument.stamp();
         let placement = match self.place(readable, writable) {
             Some(placement) => placement,
@@ -119,20 +132,22 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
                 place,
             );
         }
-        Ok(self.free)
+        Ok(())
     }
 
     /// The second half of [`add`](Self::add): all buffers added so far become
     /// available to the device (virtio 1.4 §2.7.13.3).
     #[inline(always)]
     pub fn publish(&mut self) {
-        if self.closed {
-            return;
+        if !self.closed {
+            self.make_available();
         }
+    }
+
+    #[inline(always)]
+    fn make_available(&mut self) {
         self.slots.announce_all();
-        let next = self.published().0;
-        let state = &self.shared.state;
-        state.next_available.store(next, Ordering::Relaxed);
+        let next = self.avail_idx().0;
         // Release: the device sees the descriptors and the ring entry before
         // the index that makes them available (virtio 1.4 §2.7.13.3.1).
         self.shared.memory.driver_area().store_u16(
@@ -140,6 +155,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             next,
             Order::Barrier(Barrier::SplitAvailable),
         );
+        self.shared.set_next_available(next);
     }
 
     #[inline(always)]

@@ -32,8 +32,12 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         } else {
             (RingIndex(0), device_area.load_u16(FLAGS, Order::Relaxed))
         };
-        let (old, new) = (RingIndex(self.announced_at_kick as u16), self.published());
-        let published = self.slots.announced - self.announced_at_kick;
+        let announced = self.slots.announced();
+        let (old, new) = (
+            RingIndex(self.announced_at_kick as u16),
+            RingIndex(announced as u16),
+        );
+        let published = announced - self.announced_at_kick;
         let reason = if published == 0 {
             NotificationReason::NothingAdded
         } else if shared.features.event_idx {
@@ -48,7 +52,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         } else {
             NotificationReason::FlagSet
         };
-        self.announced_at_kick = self.slots.announced;
+        self.announced_at_kick = announced;
         if I::ENABLED {
             let decision = Decision {
                 old,
