@@ -307,11 +307,10 @@ impl QueueMemory for SharedQueueMemory {
     #[inline(always)]
     fn is_buffer(&self, segment: Segment) -> bool {
         // Seen from the end of the hull, everything outside it comes first. The hull is
-        // whole words: rounding the segment would change nothing.
+        // whole words: rounding the segment would change nothing. It lies in memory, so
+        // what is around it is most of the address space and longer than any segment.
         let start = segment.address.0.wrapping_sub(self.hull.end);
-        let outside = start
-            .checked_add(u64::from(segment.len))
-            .is_some_and(|end| end <= self.around);
+        let outside = start <= self.around.wrapping_sub(u64::from(segment.len));
         outside || !self.touches_ring(segment)
     }
     fn read_buffer(&self, address: GuestAddress, into: &mut [u8]) -> bool {

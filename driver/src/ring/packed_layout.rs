@@ -129,18 +129,13 @@ impl Position {
     #[must_use]
     #[inline(always)]
     pub const fn advance(self, count: u16, size: QueueSize) -> Self {
-        let offset = self.offset as u32 + count as u32;
-        let size = size.get() as u32;
-        if offset >= size {
-            Self {
-                offset: (offset - size) as u16,
-                wrap: !self.wrap,
-            }
+        // In the raw form, where the wrap counter is what the offset carries into.
+        let raw = self.to_raw();
+        let next = raw.wrapping_add(count);
+        if self.offset as u32 + count as u32 >= size.get() as u32 {
+            Self::from_raw(next.wrapping_add(0x8000 - size.get()))
         } else {
-            Self {
-                offset: offset as u16,
-                wrap: self.wrap,
-            }
+            Self::from_raw(next)
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Slot<T> {
     shape: Shape,
     /// `None`: no buffer in flight.
     data: Option<T>,
+    /// The one that follows, in a chain or among the free ones.
+    next: u32,
 }
 
 /// What a buffer is like, in one word: device-writable bytes in bits 0 to 31,
@@ -85,13 +87,14 @@ impl Shape {
 }
 
 impl<T> Slot<T> {
-    const fn free() -> Self {
+    const fn free(next: u16) -> Self {
         Self {
             token: Token(0),
             number: 0,
             context: Context(0),
             shape: Shape(0),
             data: None,
+            next: next as u32,
         }
     }
 
@@ -108,10 +111,14 @@ impl<T> Slot<T> {
     }
 }
 
-/// The buffers in flight, by the id under which the device returns them.
+/// The buffers in flight, by the id under which the device returns them: split, their
+/// first descriptor, whose slot stands for it whether it begins a buffer or not.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
     slots: Box<[Slot<T>]>,
+    /// The first of those that are free. The last given back is the first taken; what
+    /// follows as many as are free means nothing.
+    free: u32,
     /// Buffers ever added, those that came back used, and those that were detached.
     /// They never wrap; the indices of a split ring are their low halves.
     pub(super) added: u64,
@@ -123,13 +130,29 @@ pub(super) struct Slots<T> {
     withheld_from: u64,
 }
 
+/// Which ids are free again when a buffer is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ids {
+    /// One for each of its entries: split.
+    Chain,
+    /// Its own: packed.
+    One,
+    /// `VIRTIO_F_IN_ORDER`: they are used as they were taken, in a circle, so nothing
+    /// needs to be given back.
+    GoRound,
+}
+
 /// No buffer is withheld.
 const NONE_WITHHELD: u64 = u64::MAX;
 
 impl<T> Slots<T> {
     pub(super) fn new(size: u16) -> Self {
         Self {
-            slots: (0..size).map(|_| Slot::free()).collect(),
+            // In a circle: with `VIRTIO_F_IN_ORDER` it stays like this.
+            slots: (1..=size)
+                .map(|next| Slot::free(if next == size { 0 } else { next }))
+                .collect(),
+            free: 0,
             added: 0,
             used: 0,
             detached: 0,
@@ -160,9 +183,11 @@ impl<T> Slots<T> {
         announced.saturating_sub(self.used + self.detached) as u16
     }
 
-    /// Puts a buffer under `id`, which is free.
+    /// Puts a buffer under the first free id; returns it, and the one behind it. There
+    /// must be a free one; it stays the first free until [`take`](Self::take).
     #[inline(always)]
-    pub(super) fn insert(&mut self, id: u16, buffer: InFlight<T>) {
+    pub(super) fn insert(&mut self, buffer: InFlight<T>) -> (u16, u16) {
+        let id = self.free as u16;
         let slot = &mut self.slots[usize::from(id)];
         slot.token = buffer.token;
         slot.number = self.added;
@@ -170,18 +195,50 @@ impl<T> Slots<T> {
         slot.shape = Shape::new(buffer.writable_bytes, buffer.descriptors, buffer.table);
         slot.data = Some(buffer.data);
         self.added += 1;
+        (id, slot.next as u16)
+    }
+
+    /// The one behind `id`.
+    #[inline(always)]
+    pub(super) fn next(&self, id: u16) -> u16 {
+        self.slots[usize::from(id)].next as u16
+    }
+
+    /// All before `first` in the list are no longer free.
+    #[inline(always)]
+    pub(super) const fn take(&mut self, first: u16) {
+        self.free = first as u32;
+    }
+
+    /// The `count` ids from `first` on, as they follow each other, are free again.
+    #[inline(always)]
+    pub(super) fn give_back(&mut self, first: u16, count: u16) {
+        let mut last = first;
+        for _ in 1..count {
+            last = self.next(last);
+        }
+        self.slots[usize::from(last)].next = self.free;
+        self.free = u32::from(first);
     }
 
     /// Checks a used entry's every word, and takes its buffer out if they are all
     /// believable. If not, [`check_used`](Self::check_used) says why.
     #[inline(always)]
-    pub(super) fn take_used(&mut self, id: u32, written: u32) -> Option<InFlight<T>> {
+    pub(super) fn take_used(&mut self, id: u32, written: u32, ids: Ids) -> Option<InFlight<T>> {
         let slot = self.slots.get_mut(id as usize)?;
         // What was added and not made available is not the device's to return.
         if slot.number >= self.withheld_from || written > slot.shape.writable_bytes() {
             return None;
         }
         let buffer = slot.take()?;
+        match ids {
+            Ids::GoRound => {}
+            Ids::Chain if buffer.descriptors > 1 => self.give_back(id as u16, buffer.descriptors),
+            Ids::Chain | Ids::One => {
+                slot.next = self.free;
+                self.free = id;
+            }
+        }
         self.used += 1;
         Some(buffer)
     }

@@ -48,13 +48,11 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         context: Context,
     ) -> Result<u16, AddError<T>> {
         let first = self.put(readable, writable, token, data, context)?;
-        match self.withheld.take() {
-            None => self.make_available(first),
-            Some(withheld) => {
-                self.write_tail(first);
-                self.slots.announce_all();
-                self.make_available(withheld);
-            }
+        if self.withheld.is_none() {
+            self.make_available(first);
+        } else {
+            self.write_tail(first);
+            self.publish();
         }
         Ok(self.free)
     }
@@ -96,40 +94,32 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     ) -> Result<Withheld, AddError<T>> {
         let time = self.shared.instrument.stamp();
         let placement = match self.place(readable, writable) {
-            Some(placement) => Ok(placement),
-            None => self.place_or_say_why(readable, writable),
-        };
-        let placed = placement.and_then(|placement| match self.ids.take() {
-            Some(id) => Ok((placement, id)),
-            None => Err(AddErrorKind::NoSpace {
-                needed: usize::from(placement.descriptors),
-                free: 0,
-            }),
-        });
-        let (placement, id) = match placed {
-            Ok(placed) => placed,
-            Err(kind) => {
-                let place = self.record_place(0);
-                records::failed_add(&self.shared, time, (readable, writable), token, kind, place);
-                return Err(AddError { kind, token, data });
-            }
+            Some(placement) => placement,
+            None => match self.place_or_say_why(readable, writable) {
+                Ok(placement) => placement,
+                Err(kind) => {
+                    let place = self.record_place(0);
+                    let buffer = (readable, writable);
+                    records::failed_add(&self.shared, time, buffer, token, kind, place);
+                    return Err(AddError { kind, token, data });
+                }
+            },
         };
         let at = self.next_avail;
+        // There is an id for each entry of the ring, so a buffer that finds room has one.
+        let (id, next) = self.slots.insert(InFlight {
+            data,
+            token,
+            context,
+            writable_bytes: placement.sums.writable,
+            descriptors: placement.descriptors,
+            table: placement.table,
+        });
+        self.slots.take(next);
+        self.free -= placement.descriptors;
         let (tail, after) = self.write_descriptors(id, readable, writable, placement);
         self.next_avail = after;
-        self.free -= placement.descriptors;
         self.recorded.remember(id, writable);
-        self.slots.insert(
-            id,
-            InFlight {
-                data,
-                token,
-                context,
-                writable_bytes: placement.sums.writable,
-                descriptors: placement.descriptors,
-                table: placement.table,
-            },
-        );
         // The record leaves before the buffer is published, so that nothing the
         // device does with it can be recorded earlier.
         if I::ENABLED {

@@ -22,7 +22,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// again. Used buffers may be pending already, for which none will come: show
     /// the answer to [`QueueHandle::poll`](super::QueueHandle::poll) before sleeping.
     pub fn enable_callbacks_prepare(&mut self) -> CallbackState {
-        self.ask_at(self.last_used());
+        self.ask_at(self.last_used().get());
         self.shared
             .record_switch(Flags::empty(), Body::CallbacksEnabled);
         CallbackState(self.last_used().to_raw())
@@ -32,7 +32,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// Returns `false` if used buffers are pending already, for which no
     /// notification may come: take them, then call again.
     pub fn enable_callbacks(&mut self) -> bool {
-        self.enable_at(self.last_used())
+        self.enable_at(self.last_used().get())
     }
 
     /// Linux `virtqueue_enable_cb_delayed`: asks for a used buffer notification once
@@ -47,9 +47,10 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         // Not those that wait to be published: the device can't use them, so an
         // event among them might never come.
         let published = self.published().get();
-        let in_flight = published.distance_from(self.last_used(), size);
+        let last_used = self.last_used().get();
+        let in_flight = published.distance_from(last_used, size);
         let most = (in_flight * 3 / 4) as u16;
-        self.enable_at(self.last_used().advance(most, size))
+        self.enable_at(last_used.advance(most, size))
     }
 
     fn enable_at(&self, event: Position) -> bool {

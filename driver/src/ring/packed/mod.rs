@@ -35,7 +35,6 @@ pub struct PackedQueue<M, I, T> {
     slots: Slots<T>,
     tables: Tables,
     recorded: Recorded<I>,
-    ids: Ids,
     /// Free entries of the ring.
     free: u16,
     /// Where the next descriptor is put.
@@ -45,6 +44,8 @@ pub struct PackedQueue<M, I, T> {
     withheld: Option<Withheld>,
     /// Where the last kick decision was made.
     kicked: Cursor,
+    /// `VIRTIO_F_IN_ORDER`: the id of the oldest buffer in flight.
+    oldest: u32,
     batch: Batch,
     broken: Option<QueueError>,
     /// Broken, or buffers were detached: nothing is shown to the device any more.
@@ -110,53 +111,6 @@ impl Cursor {
     }
 }
 
-/// Which buffer ids are free: a list through `next`, the last given back first. With
-/// `VIRTIO_F_IN_ORDER` they go round, as the buffers do, and the list stays a circle.
-#[derive(Debug)]
-struct Ids {
-    next: Box<[u16]>,
-    free: u32,
-    /// `VIRTIO_F_IN_ORDER`: that of the oldest buffer in flight.
-    oldest: u32,
-    in_order: bool,
-}
-
-impl Ids {
-    fn new(size: u16, in_order: bool) -> Self {
-        Self {
-            next: (1..=size).map(|id| if id == size { 0 } else { id }).collect(),
-            free: 0,
-            oldest: 0,
-            in_order,
-        }
-    }
-
-    /// A free id. There is one for each entry of the ring, so a buffer that finds
-    /// room has an id.
-    #[inline(always)]
-    fn take(&mut self) -> Option<u16> {
-        let id = self.free;
-        self.free = u32::from(*self.next.get(id as usize)?);
-        Some(id as u16)
-    }
-
-    /// The buffer of this id is no longer in flight.
-    #[inline(always)]
-    fn give_back(&mut self, id: u16) {
-        if self.in_order {
-            self.oldest = u32::from(self.next[usize::from(id)]);
-        } else {
-            self.next[usize::from(id)] = self.free as u16;
-            self.free = u32::from(id);
-        }
-    }
-
-    #[inline(always)]
-    const fn oldest(&self) -> u16 {
-        self.oldest as u16
-    }
-}
-
 impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// A queue of `size` over `memory`, which must be zeroed; the device gets to
     /// know the areas by the transport, after this.
@@ -178,7 +132,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             slots: Slots::new(size),
             tables: Tables::new(shared.features.indirect, shared.memory.indirect_tables()),
             recorded: Recorded::new(size),
-            ids: Ids::new(size, shared.features.in_order),
+            oldest: 0,
             free: size,
             next_avail: Cursor::START,
             withheld: None,
@@ -229,7 +183,9 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         let (id, buffer) = self.slots.take_any()?;
         self.closed = true;
         self.tables.give_back(buffer.table);
-        self.ids.give_back(id);
+        if !self.shared.features.in_order {
+            self.slots.give_back(id, 1);
+        }
         self.free += buffer.descriptors;
         self.share_state(self.last_used());
         records::detach(&self.shared, id, buffer.token, self.free);
@@ -262,10 +218,10 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     }
 
     /// Where the next used descriptor will stand; kept where those beside the queue
-    /// see it.
+    /// see it, which leaves no room for the rounds.
     #[inline(always)]
-    fn last_used(&self) -> Position {
-        Position::from_raw(self.shared.taken().last_used)
+    fn last_used(&self) -> Cursor {
+        Cursor(u64::from(self.shared.taken().last_used))
     }
 
     /// Up to where buffers were made available.
@@ -275,7 +231,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     }
 
     #[inline(always)]
-    fn share_state(&self, last_used: Position) {
+    fn share_state(&self, last_used: Cursor) {
         let shared = &*self.shared;
         shared.set_taken(Taken {
             last_used: last_used.to_raw(),

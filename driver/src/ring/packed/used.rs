@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::packed_layout::{EVENT_DESC, Position, Tail};
 use super::super::records::{self, UsedEntry};
-use super::super::slots::Batch;
+use super::super::slots::{Batch, Ids};
 use super::super::split_layout::DESC_F_WRITE;
 use super::super::{QueueError, UsedBuffer, Violation};
 use super::PackedQueue;
@@ -31,7 +31,12 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             return Ok(None);
         };
         let (id, written) = (used.id, used.written());
-        let Some(buffer) = self.slots.take_used(u32::from(id), written) else {
+        let ids = if self.shared.features.in_order {
+            Ids::GoRound
+        } else {
+            Ids::One
+        };
+        let Some(buffer) = self.slots.take_used(u32::from(id), written, ids) else {
             return Err(self.unbelievable(used));
         };
         if I::ENABLED {
@@ -45,15 +50,17 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             let writable = self.recorded.writable(id);
             records::used(&self.shared, free, entry, position, &buffer, writable);
         }
+        if ids == Ids::GoRound {
+            self.oldest = u32::from(self.slots.next(id));
+        }
         self.tables.give_back(buffer.table);
-        self.ids.give_back(id);
         self.free += buffer.descriptors;
         // The device skips as many descriptors as the buffer took (virtio 1.4
         // §2.8.6), which our own copy says.
         let last_used = self.last_used();
         let last_used = last_used.advance(buffer.descriptors, self.shared.size);
         self.share_state(last_used);
-        self.move_event(last_used);
+        self.move_event(last_used.get());
         Ok(Some(buffer.into_used(written)))
     }
 
@@ -62,15 +69,15 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     #[inline(always)]
     fn used_descriptor(&self) -> Option<Tail> {
         let at = self.last_used();
-        let tail = self.shared.packed_tail(at.offset);
-        tail.is_used(at.wrap).then_some(tail)
+        let tail = self.shared.packed_tail(at.slot());
+        tail.is_used(at.get().wrap).then_some(tail)
     }
 
     /// `VIRTIO_F_IN_ORDER`: the used descriptor of the oldest buffer in flight, if it
     /// is used.
     #[inline(always)]
     fn used_in_order(&mut self) -> Result<Option<Tail>, QueueError> {
-        let oldest = self.ids.oldest();
+        let oldest = self.oldest as u16;
         let used = if self.batch.left == 0 {
             match self.used_descriptor() {
                 Some(tail) if tail.id != oldest => tail,

@@ -95,23 +95,19 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
                 }
             },
         };
-        let head = self.free_head;
         let position = self.avail_idx();
-        let after = self.write_descriptors(head, readable, writable, placement);
-        self.free_head = after;
+        let (head, next) = self.slots.insert(InFlight {
+            data,
+            token,
+            context,
+            writable_bytes: placement.sums.writable,
+            descriptors: placement.descriptors,
+            table: placement.table,
+        });
         self.free -= placement.descriptors;
+        let after = self.write_descriptors(head, next, readable, writable, placement);
+        self.slots.take(after);
         self.recorded.remember(head, writable);
-        self.slots.insert(
-            head,
-            InFlight {
-                data,
-                token,
-                context,
-                writable_bytes: placement.sums.writable,
-                descriptors: placement.descriptors,
-                table: placement.table,
-            },
-        );
         let slot = usize::from(position.0) & self.mask;
         let driver_area = self.shared.memory.driver_area();
         driver_area.store_u16(avail_entry(slot as u16), head, Order::Relaxed);
@@ -192,11 +188,13 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         )
     }
 
-    /// Writes the chain from `head` on; returns the descriptor behind it.
+    /// Writes the chain from `head` on, behind which stands `next`; returns the
+    /// descriptor behind the chain.
     #[inline(always)]
     fn write_descriptors(
         &self,
         head: u16,
+        mut next: u16,
         readable: &[Segment],
         writable: &[Segment],
         placement: Placement,
@@ -206,27 +204,32 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             let segment = self
                 .tables
                 .fill(table, memory, Layout::Split, readable, writable);
-            return self.write_descriptor(head, segment, DESC_F_INDIRECT);
+            self.write_descriptor(head, segment, DESC_F_INDIRECT, next);
+            return next;
         }
         let mut index = head;
         let mut left = placement.descriptors;
         let mut write = |segments: &[Segment], write| {
             for segment in segments {
                 left -= 1;
-                let more = if left > 0 { DESC_F_NEXT } else { 0 };
-                index = self.write_descriptor(index, *segment, write | more);
+                if left == 0 {
+                    self.write_descriptor(index, *segment, write, next);
+                } else {
+                    self.write_descriptor(index, *segment, write | DESC_F_NEXT, next);
+                    index = next;
+                    next = self.slots.next(index);
+                }
             }
         };
         write(readable, 0);
         write(writable, DESC_F_WRITE);
-        index
+        next
     }
 
-    /// Writes one descriptor; returns the one behind it, which stands in `next`
-    /// whether it is used or not.
+    /// Writes one descriptor; the one behind it stands in `next` whether it is used
+    /// or not.
     #[inline(always)]
-    fn write_descriptor(&self, index: u16, segment: Segment, flags: u16) -> u16 {
-        let next = self.next[usize::from(index)];
+    fn write_descriptor(&self, index: u16, segment: Segment, flags: u16, next: u16) {
         let descriptor = Descriptor {
             segment,
             flags,
@@ -235,7 +238,6 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         let table = self.shared.memory.descriptor_area();
         let at = usize::from(index) * DESCRIPTOR_LEN;
         table.store_pair_u64(at, [segment.address.0, descriptor.tail_word()]);
-        next
     }
 
     fn record_place(&self, head: u16) -> Place {

@@ -33,11 +33,8 @@ pub struct SplitQueue<M, I, T> {
     slots: Slots<T>,
     tables: Tables,
     recorded: Recorded<I>,
-    /// By descriptor: the one that follows it, in a chain or among the free ones.
-    next: Box<[u16]>,
     /// The size less one: what turns an index into a slot.
     mask: usize,
-    free_head: u16,
     free: u16,
     /// How many buffers had ever been published at the last kick decision.
     announced_at_kick: u64,
@@ -75,10 +72,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             slots: Slots::new(size),
             tables: Tables::new(shared.features.indirect, shared.memory.indirect_tables()),
             recorded: Recorded::new(size),
-            // In a circle: with `VIRTIO_F_IN_ORDER` it stays like this.
-            next: (1..=size).map(|i| i & shared.size.mask()).collect(),
             mask: usize::from(shared.size.mask()),
-            free_head: 0,
             free: size,
             announced_at_kick: 0,
             used_seen: RingIndex(0),
@@ -129,7 +123,10 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         let (head, buffer) = self.slots.take_any()?;
         self.closed = true;
         self.tables.give_back(buffer.table);
-        self.free_chain(head, buffer.descriptors);
+        self.free += buffer.descriptors;
+        if !self.shared.features.in_order {
+            self.slots.give_back(head, buffer.descriptors);
+        }
         self.share_state();
         records::detach(&self.shared, head, buffer.token, self.free);
         Some(buffer.into_used(0))
@@ -149,22 +146,6 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         shared.reset();
         zero(&shared.memory, shared.size);
         *self = Self::with(shared);
-    }
-
-    /// Gives the descriptors of a chain back, by the private copy of it.
-    #[inline(always)]
-    fn free_chain(&mut self, head: u16, count: u16) {
-        self.free += count;
-        // In order they are given back as they were taken, in a circle.
-        if self.shared.features.in_order {
-            return;
-        }
-        let mut last = head;
-        for _ in 1..count {
-            last = self.next[usize::from(last)];
-        }
-        self.next[usize::from(last)] = self.free_head;
-        self.free_head = head;
     }
 
     #[inline(always)]

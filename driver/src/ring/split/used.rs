@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use virtscope_record::RingIndex;
 
 use super::super::records::{self, UsedEntry};
-use super::super::slots::Batch;
+use super::super::slots::{Batch, Ids};
 use super::super::split_layout::used_entry;
 use super::super::{QueueError, UsedBuffer, Violation};
 use super::SplitQueue;
@@ -33,7 +33,12 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             entry = self.entry_of_batch(entry)?;
         }
         let position = self.last_used();
-        let Some(buffer) = self.slots.take_used(entry.id, entry.length) else {
+        let ids = if self.shared.features.in_order {
+            Ids::GoRound
+        } else {
+            Ids::Chain
+        };
+        let Some(buffer) = self.slots.take_used(entry.id, entry.length, ids) else {
             return Err(self.unbelievable(entry));
         };
         // It was in flight, so it is below the size.
@@ -43,14 +48,11 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             let writable = self.recorded.writable(head);
             records::used(&self.shared, free, entry, position, &buffer, writable);
         }
-        self.tables.give_back(buffer.table);
-        if self.shared.features.in_order {
-            // In order they are given back as they were taken, in a circle.
-            self.free += buffer.descriptors;
+        self.free += buffer.descriptors;
+        if ids == Ids::GoRound {
             self.oldest = (head + buffer.descriptors) & self.shared.size.mask();
-        } else {
-            self.free_chain(head, buffer.descriptors);
         }
+        self.tables.give_back(buffer.table);
         self.share_state();
         self.move_used_event();
         Ok(Some(buffer.into_used(entry.length)))
