@@ -1,7 +1,9 @@
 //! What is checked before a buffer is added, in either layout.
 
-use super::AddErrorKind;
+use virtscope_record::Token;
+
 use super::indirect::{Table, Tables};
+use super::{AddErrorKind, Context};
 use crate::memory::{QueueMemory, Segment};
 
 /// Bytes of a buffer by direction.
@@ -9,6 +11,34 @@ use crate::memory::{QueueMemory, Segment};
 pub(super) struct Sums {
     pub(super) readable: u32,
     pub(super) writable: u32,
+}
+
+/// What the caller of an add has.
+pub(super) struct Offer<'a, T> {
+    pub(super) readable: &'a [Segment],
+    pub(super) writable: &'a [Segment],
+    pub(super) token: Token,
+    pub(super) data: T,
+    pub(super) context: Context,
+}
+
+impl<'a, T> Offer<'a, T> {
+    #[inline(always)]
+    pub(super) const fn new(
+        readable: &'a [Segment],
+        writable: &'a [Segment],
+        token: Token,
+        data: T,
+        context: Context,
+    ) -> Self {
+        Self {
+            readable,
+            writable,
+            token,
+            data,
+            context,
+        }
+    }
 }
 
 /// How a buffer will stand in the ring.

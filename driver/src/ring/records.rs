@@ -9,7 +9,7 @@ use virtscope_record::{
 };
 
 use super::AddErrorKind;
-use super::checks::Placement;
+use super::checks::{Offer, Placement};
 use super::handle::Shared;
 use super::slots::InFlight;
 use crate::instrument::{Instrument, Payload};
@@ -107,17 +107,22 @@ pub(super) fn add<M: QueueMemory, I: Instrument>(
 }
 
 #[cold]
-pub(super) fn failed_add<M: QueueMemory, I: Instrument>(
+pub(super) fn failed_add<M: QueueMemory, I: Instrument, T>(
     shared: &Shared<M, I>,
     time: Timestamp,
-    (readable, writable): Buffer<'_>,
-    token: Token,
+    offer: &Offer<'_, T>,
     kind: AddErrorKind,
     place: Place,
 ) {
     if !I::ENABLED {
         return;
     }
+    let Offer {
+        readable,
+        writable,
+        token,
+        ..
+    } = *offer;
     let bytes = |segments: &[Segment]| {
         segments
             .iter()

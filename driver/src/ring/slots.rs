@@ -124,10 +124,8 @@ pub(super) struct Slots<T> {
     pub(super) added: u64,
     pub(super) used: u64,
     detached: u64,
-    /// The number of the first buffer that the device has not been shown, or a number
-    /// that none will reach: while every buffer is made available as it is added,
-    /// there is nothing to keep account of.
-    withheld_from: u64,
+    /// Buffers with a smaller number were made available.
+    shown_below: u64,
 }
 
 /// Which ids are free again when a buffer is used.
@@ -142,8 +140,8 @@ pub(super) enum Ids {
     GoRound,
 }
 
-/// No buffer is withheld.
-const NONE_WITHHELD: u64 = u64::MAX;
+/// More than there will ever be.
+const ALL: u64 = u64::MAX;
 
 impl<T> Slots<T> {
     pub(super) fn new(size: u16) -> Self {
@@ -156,7 +154,7 @@ impl<T> Slots<T> {
             added: 0,
             used: 0,
             detached: 0,
-            withheld_from: NONE_WITHHELD,
+            shown_below: 0,
         }
     }
 
@@ -165,22 +163,18 @@ impl<T> Slots<T> {
         (self.added - self.used - self.detached) as u16
     }
 
-    /// Buffers ever made available.
+    /// Buffers ever made available, of a queue that says so of each by
+    /// [`show_all`](Self::show_all).
     #[inline(always)]
-    pub(super) const fn announced(&self) -> u64 {
-        if self.withheld_from < self.added {
-            self.withheld_from
-        } else {
-            self.added
-        }
+    pub(super) const fn shown(&self) -> u64 {
+        self.shown_below
     }
 
-    /// Buffers in flight that the device knows of.
+    /// Those of them that are in flight.
     #[inline(always)]
-    pub(super) const fn announced_in_flight(&self) -> u16 {
+    pub(super) const fn shown_in_flight(&self) -> u16 {
         // Saturating: one that was detached may never have been made available.
-        let announced = self.announced();
-        announced.saturating_sub(self.used + self.detached) as u16
+        self.shown_below.saturating_sub(self.used + self.detached) as u16
     }
 
     /// Puts a buffer under the first free id; returns it, and the one behind it. There
@@ -227,7 +221,7 @@ impl<T> Slots<T> {
     pub(super) fn take_used(&mut self, id: u32, written: u32, ids: Ids) -> Option<InFlight<T>> {
         let slot = self.slots.get_mut(id as usize)?;
         // What was added and not made available is not the device's to return.
-        if slot.number >= self.withheld_from || written > slot.shape.writable_bytes() {
+        if slot.number >= self.shown_below || written > slot.shape.writable_bytes() {
             return None;
         }
         let buffer = slot.take()?;
@@ -267,7 +261,7 @@ impl<T> Slots<T> {
     /// The buffer in flight that `id`, as the device wrote it, names.
     pub(super) fn get_used(&self, id: u32) -> Result<&Slot<T>, Violation> {
         match self.slots.get(id as usize) {
-            Some(slot) if slot.data.is_some() && slot.number < self.withheld_from => Ok(slot),
+            Some(slot) if slot.data.is_some() && slot.number < self.shown_below => Ok(slot),
             // Below the size, which is no more than 32768.
             Some(_) => Err(Violation::IdNotInFlight { id: id as u16 }),
             None => Err(Violation::IdOutOfRange {
@@ -289,18 +283,25 @@ impl<T> Slots<T> {
         Some((id as u16, buffer))
     }
 
-    /// The buffer added last waits to be made available.
+    /// All buffers so far were made available.
     #[inline(always)]
-    pub(super) const fn withhold_last(&mut self) {
-        if self.withheld_from == NONE_WITHHELD {
-            self.withheld_from = self.added - 1;
-        }
+    pub(super) const fn show_all(&mut self) {
+        self.shown_below = self.added;
     }
 
-    /// Nothing that was added waits to be made available any more.
+    /// The same, and all that come, until one is withheld: then nothing has to be kept
+    /// account of.
     #[inline(always)]
-    pub(super) const fn announce_all(&mut self) {
-        self.withheld_from = NONE_WITHHELD;
+    pub(super) const fn show_from_now_on(&mut self) {
+        self.shown_below = ALL;
+    }
+
+    /// The buffer added last, and what comes behind it, is not made available yet.
+    #[inline(always)]
+    pub(super) const fn withhold_last(&mut self) {
+        if self.shown_below == ALL {
+            self.shown_below = self.added - 1;
+        }
     }
 
     pub(super) fn data(&self) -> impl Iterator<Item = &T> {

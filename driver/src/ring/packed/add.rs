@@ -1,8 +1,8 @@
 //! Adding buffers and making them available.
 
-use virtscope_record::{Layout, Token};
+use virtscope_record::{Layout, Timestamp, Token};
 
-use super::super::checks::{self, Placement};
+use super::super::checks::{self, Offer, Placement};
 use super::super::packed_layout::{Tail, address_word, available_flags, tail_word};
 use super::super::records::{self, Place};
 use super::super::slots::InFlight;
@@ -47,7 +47,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         data: T,
         context: Context,
     ) -> Result<u16, AddError<T>> {
-        let first = self.put(readable, writable, token, data, context)?;
+        let first = self.put(Offer::new(readable, writable, token, data, context))?;
         if self.withheld.is_none() {
             self.make_available(first);
         } else {
@@ -72,7 +72,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         data: T,
         context: Context,
     ) -> Result<u16, AddError<T>> {
-        let first = self.put(readable, writable, token, data, context)?;
+        let first = self.put(Offer::new(readable, writable, token, data, context))?;
         match self.withheld {
             None => self.withheld = Some(first),
             Some(_) => self.write_tail(first),
@@ -84,27 +84,48 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// Puts a buffer into the ring, but for the second word of its first
     /// descriptor, which is returned.
     #[inline(always)]
-    fn put(
-        &mut self,
-        readable: &[Segment],
-        writable: &[Segment],
-        token: Token,
-        data: T,
-        context: Context,
-    ) -> Result<Withheld, AddError<T>> {
+    fn put(&mut self, offer: Offer<'_, T>) -> Result<Withheld, AddError<T>> {
         let time = self.shared.instrument.stamp();
-        let placement = match self.place(readable, writable) {
-            Some(placement) => placement,
-            None => match self.place_or_say_why(readable, writable) {
-                Ok(placement) => placement,
-                Err(kind) => {
-                    let place = self.record_place(0);
-                    let buffer = (readable, writable);
-                    records::failed_add(&self.shared, time, buffer, token, kind, place);
-                    return Err(AddError { kind, token, data });
-                }
-            },
-        };
+        match self.place(offer.readable, offer.writable) {
+            Some(placement) => Ok(self.put_placed(time, offer, placement)),
+            None => self.put_or_say_why(time, offer),
+        }
+    }
+
+    /// What [`put`](Self::put) does where room was not found in few steps. With
+    /// `put_placed` of its own, so that there it may be known what was placed.
+    #[cold]
+    #[inline(never)]
+    fn put_or_say_why(
+        &mut self,
+        time: Timestamp,
+        offer: Offer<'_, T>,
+    ) -> Result<Withheld, AddError<T>> {
+        match self.place_or_say_why(offer.readable, offer.writable) {
+            Ok(placement) => Ok(self.put_placed(time, offer, placement)),
+            Err(kind) => {
+                let place = self.record_place(0);
+                records::failed_add(&self.shared, time, &offer, kind, place);
+                let Offer { token, data, .. } = offer;
+                Err(AddError { kind, token, data })
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put_placed(
+        &mut self,
+        time: Timestamp,
+        offer: Offer<'_, T>,
+        placement: Placement,
+    ) -> Withheld {
+        let Offer {
+            readable,
+            writable,
+            token,
+            data,
+            context,
+        } = offer;
         let at = self.next_avail;
         // There is an id for each entry of the ring, so a buffer that finds room has one.
         let (id, next) = self.slots.insert(InFlight {
@@ -137,7 +158,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
                 place,
             );
         }
-        Ok(Withheld { at, tail })
+        Withheld { at, tail }
     }
 
     /// The second half of [`add`](Self::add): all buffers added so far become
@@ -148,7 +169,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             return;
         }
         if let Some(first) = self.withheld.take() {
-            self.slots.announce_all();
+            self.slots.show_from_now_on();
             self.make_available(first);
         }
     }
@@ -174,8 +195,6 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         checks::place(memory, readable, writable, self.free, &mut self.tables)
     }
 
-    #[cold]
-    #[inline(never)]
     fn place_or_say_why(
         &mut self,
         readable: &[Segment],

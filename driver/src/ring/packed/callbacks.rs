@@ -55,9 +55,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
 
     fn enable_at(&self, event: Position) -> bool {
         self.ask_at(event);
-        let pending = self
-            .shared
-            .poll(CallbackState(self.last_used().to_raw()));
+        let pending = self.shared.poll(CallbackState(self.last_used().to_raw()));
         let mut flags = Flags::empty();
         flags.set(Flags::PENDING, pending);
         self.shared.record_switch(flags, Body::CallbacksEnabled);

@@ -128,8 +128,10 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
 
     fn with(shared: Arc<Shared<M, I>>) -> Self {
         let size = shared.size.get();
+        let mut slots = Slots::new(size);
+        slots.show_from_now_on();
         Self {
-            slots: Slots::new(size),
+            slots,
             tables: Tables::new(shared.features.indirect, shared.memory.indirect_tables()),
             recorded: Recorded::new(size),
             oldest: 0,

@@ -22,20 +22,24 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }
-        let used = if self.shared.features.in_order {
-            self.used_in_order()?
+        if self.shared.features.in_order {
+            let Some(used) = self.used_in_order()? else {
+                return Ok(None);
+            };
+            self.take(used, Ids::GoRound).map(Some)
         } else {
-            self.used_descriptor()
-        };
-        let Some(used) = used else {
-            return Ok(None);
-        };
+            let Some(used) = self.used_descriptor() else {
+                return Ok(None);
+            };
+            self.take(used, Ids::One).map(Some)
+        }
+    }
+
+    /// Takes the buffer that a used descriptor names, if everything in it can be
+    /// believed.
+    #[inline(always)]
+    fn take(&mut self, used: Tail, ids: Ids) -> Result<UsedBuffer<T>, QueueError> {
         let (id, written) = (used.id, used.written());
-        let ids = if self.shared.features.in_order {
-            Ids::GoRound
-        } else {
-            Ids::One
-        };
         let Some(buffer) = self.slots.take_used(u32::from(id), written, ids) else {
             return Err(self.unbelievable(used));
         };
@@ -61,7 +65,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         let last_used = last_used.advance(buffer.descriptors, self.shared.size);
         self.share_state(last_used);
         self.move_event(last_used.get());
-        Ok(Some(buffer.into_used(written)))
+        Ok(buffer.into_used(written))
     }
 
     /// The next descriptor, if it is a used one. It is read as one word, so nothing

@@ -1,8 +1,8 @@
 //! Adding buffers and making them available.
 
-use virtscope_record::{Layout, Token};
+use virtscope_record::{Layout, Timestamp, Token};
 
-use super::super::checks::{self, Placement};
+use super::super::checks::{self, Offer, Placement};
 use super::super::records::{self, Place};
 use super::super::slots::InFlight;
 use super::super::split_layout::{
@@ -48,7 +48,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         data: T,
         context: Context,
     ) -> Result<u16, AddError<T>> {
-        self.put(readable, writable, token, data, context)?;
+        self.put(Offer::new(readable, writable, token, data, context))?;
         self.make_available();
         Ok(self.free)
     }
@@ -67,34 +67,45 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         data: T,
         context: Context,
     ) -> Result<u16, AddError<T>> {
-        self.put(readable, writable, token, data, context)?;
-        self.slots.withhold_last();
+        self.put(Offer::new(readable, writable, token, data, context))?;
         Ok(self.free)
     }
 
     /// Puts a buffer into the ring, but for the index that makes it available.
     #[inline(always)]
-    fn put(
-        &mut self,
-        readable: &[Segment],
-        writable: &[Segment],
-        token: Token,
-        data: T,
-        context: Context,
-    ) -> Result<(), AddError<T>> {
+    fn put(&mut self, offer: Offer<'_, T>) -> Result<(), AddError<T>> {
         let time = self.shared.instrument.stamp();
-        let placement = match self.place(readable, writable) {
-            Some(placement) => placement,
-            None => match self.place_or_say_why(readable, writable) {
-                Ok(placement) => placement,
-                Err(kind) => {
-                    let place = self.record_place(0);
-                    let buffer = (readable, writable);
-                    records::failed_add(&self.shared, time, buffer, token, kind, place);
-                    return Err(AddError { kind, token, data });
-                }
-            },
-        };
+        match self.place(offer.readable, offer.writable) {
+            Some(placement) => Ok(self.put_placed(time, offer, placement)),
+            None => self.put_or_say_why(time, offer),
+        }
+    }
+
+    /// What [`put`](Self::put) does where room was not found in few steps. With
+    /// `put_placed` of its own, so that there it may be known what was placed.
+    #[cold]
+    #[inline(never)]
+    fn put_or_say_why(&mut self, time: Timestamp, offer: Offer<'_, T>) -> Result<(), AddError<T>> {
+        match self.place_or_say_why(offer.readable, offer.writable) {
+            Ok(placement) => Ok(self.put_placed(time, offer, placement)),
+            Err(kind) => {
+                let place = self.record_place(0);
+                records::failed_add(&self.shared, time, &offer, kind, place);
+                let Offer { token, data, .. } = offer;
+                Err(AddError { kind, token, data })
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put_placed(&mut self, time: Timestamp, offer: Offer<'_, T>, placement: Placement) -> () {
+        let Offer {
+            readable,
+            writable,
+            token,
+            data,
+            context,
+        } = offer;
         let position = self.avail_idx();
         let (head, next) = self.slots.insert(InFlight {
             data,
@@ -128,7 +139,6 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
                 place,
             );
         }
-        Ok(())
     }
 
     /// The second half of [`add`](Self::add): all buffers added so far become
@@ -142,7 +152,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
 
     #[inline(always)]
     fn make_available(&mut self) {
-        self.slots.announce_all();
+        self.slots.show_all();
         let next = self.avail_idx().0;
         // Release: the device sees the descriptors and the ring entry before
         // the index that makes them available (virtio 1.4 §2.7.13.3.1).
@@ -163,8 +173,6 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         checks::place(memory, readable, writable, self.free, &mut self.tables)
     }
 
-    #[cold]
-    #[inline(never)]
     fn place_or_say_why(
         &mut self,
         readable: &[Segment],

@@ -26,33 +26,35 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         // otherwise both sides could miss each other (virtio 1.4 §2.7.13.4).
         shared.memory.fence(Barrier::SplitKick);
         let device_area = shared.memory.device_area();
-        let (event, flags) = if shared.features.event_idx {
-            let event = device_area.load_u16(avail_event(shared.size), Order::Relaxed);
-            (RingIndex(event), 0)
-        } else {
-            (RingIndex(0), device_area.load_u16(FLAGS, Order::Relaxed))
-        };
-        let announced = self.slots.announced();
+        let shown = self.slots.shown();
+        let published = shown - self.announced_at_kick;
         let (old, new) = (
             RingIndex(self.announced_at_kick as u16),
-            RingIndex(announced as u16),
+            RingIndex(shown as u16),
         );
-        let published = announced - self.announced_at_kick;
-        let reason = if published == 0 {
-            NotificationReason::NothingAdded
-        } else if shared.features.event_idx {
+        let (mut event, mut flags) = (RingIndex(0), 0);
+        let reason = if shared.features.event_idx {
+            event = RingIndex(device_area.load_u16(avail_event(shared.size), Order::Relaxed));
             // Past 65535 buffers every event index was crossed.
             if published > u64::from(u16::MAX) || event.is_crossed_by(old, new) {
                 NotificationReason::EventCrossed
             } else {
                 NotificationReason::EventNotCrossed
             }
-        } else if flags & USED_F_NO_NOTIFY == 0 {
-            NotificationReason::FlagClear
         } else {
-            NotificationReason::FlagSet
+            flags = device_area.load_u16(FLAGS, Order::Relaxed);
+            if flags & USED_F_NO_NOTIFY == 0 {
+                NotificationReason::FlagClear
+            } else {
+                NotificationReason::FlagSet
+            }
         };
-        self.announced_at_kick = announced;
+        let reason = if published == 0 {
+            NotificationReason::NothingAdded
+        } else {
+            reason
+        };
+        self.announced_at_kick = shown;
         if I::ENABLED {
             let decision = Decision {
                 old,

@@ -190,7 +190,7 @@ impl<M, I, T> SplitQueue<M, I, T> {
 
     #[inline(always)]
     const fn published(&self) -> RingIndex {
-        RingIndex(self.slots.announced() as u16)
+        RingIndex(self.slots.shown() as u16)
     }
 
     /// The next used entry to take.

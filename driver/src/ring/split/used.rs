@@ -23,21 +23,29 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }
-        if self.last_used() == self.used_seen && !self.look_for_used()? {
-            return Ok(None);
+        if self.last_used() == self.used_seen {
+            self.look_for_used()?;
+            if self.last_used() == self.used_seen {
+                return Ok(None);
+            }
         }
-        let mut entry = self.used_entry();
-        if self.shared.features.in_order
-            && (self.batch.left > 0 || entry.id != u32::from(self.oldest))
-        {
-            entry = self.entry_of_batch(entry)?;
-        }
-        let position = self.last_used();
-        let ids = if self.shared.features.in_order {
-            Ids::GoRound
+        let entry = self.used_entry();
+        if self.shared.features.in_order {
+            let entry = if self.batch.left > 0 || entry.id != u32::from(self.oldest) {
+                self.entry_of_batch(entry)?
+            } else {
+                entry
+            };
+            self.take(entry, Ids::GoRound).map(Some)
         } else {
-            Ids::Chain
-        };
+            self.take(entry, Ids::Chain).map(Some)
+        }
+    }
+
+    /// Takes the buffer that `entry` names, if everything in it can be believed.
+    #[inline(always)]
+    fn take(&mut self, entry: UsedEntry, ids: Ids) -> Result<UsedBuffer<T>, QueueError> {
+        let position = self.last_used();
         let Some(buffer) = self.slots.take_used(entry.id, entry.length, ids) else {
             return Err(self.unbelievable(entry));
         };
@@ -50,20 +58,20 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         }
         self.free += buffer.descriptors;
         if ids == Ids::GoRound {
-            self.oldest = (head + buffer.descriptors) & self.shared.size.mask();
+            self.oldest = (head + buffer.descriptors) & self.mask as u16;
         }
         self.tables.give_back(buffer.table);
         self.share_state();
         self.move_used_event();
-        Ok(Some(buffer.into_used(entry.length)))
+        Ok(buffer.into_used(entry.length))
     }
 
-    /// Looks at the device's used index; whether it has moved on.
+    /// Looks at the device's used index.
     #[inline(always)]
-    fn look_for_used(&mut self) -> Result<bool, QueueError> {
+    fn look_for_used(&mut self) -> Result<(), QueueError> {
         let used_index = self.shared.split_used_index();
         let returned = used_index.distance_from(self.last_used());
-        let in_flight = self.slots.announced_in_flight();
+        let in_flight = self.slots.shown_in_flight();
         if returned > in_flight {
             let violation = Violation::UsedIndexJumped {
                 last_used: self.last_used(),
@@ -77,7 +85,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             return Err(self.break_queue(violation, entry));
         }
         self.used_seen = used_index;
-        Ok(returned > 0)
+        Ok(())
     }
 
     /// The used entry at `last_used`, as the device wrote it.
