@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use virtscope_record::FeatureBits;
+use virtscope_record::{FeatureBits, Generation};
 
 use crate::event::Signal;
 use crate::memory::{GuestMemory, QueueAddresses};
@@ -44,6 +44,9 @@ pub struct QueueSetup {
     pub addresses: QueueAddresses,
     /// What the device sets to interrupt the driver for this queue.
     pub interrupt: Arc<Signal>,
+    /// The life of the queue that begins, as the driver's records count it: a device
+    /// that makes records of its own uses the same number.
+    pub generation: Generation,
 }
 
 /// What the device calls, from a thread of its own, to send a configuration change

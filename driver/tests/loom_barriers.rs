@@ -58,6 +58,9 @@ needed! {
     fn split_poll(SplitPoll, Split, EITHER, "an interrupt was lost", one_returned);
 
     #[test]
+    fn split_delayed(SplitDelayed, Split, EITHER, "an interrupt was lost", most_returned);
+
+    #[test]
     fn split_harvest(SplitHarvest, Split, EVENT_IDX, "an interrupt was lost", two_returned);
 
     // Shows: driver/2.8.21.1.1/1
@@ -127,6 +130,12 @@ fn one_offered(plan: Plan) {
 /// sleep.
 fn one_returned(plan: Plan) {
     interrupts(plan, &[1], Sleep::Enable);
+}
+
+/// One buffer is returned, which is most of them, while the driver, which asked for no
+/// interrupts, goes to sleep until most are.
+fn most_returned(plan: Plan) {
+    interrupts(plan, &[1], Sleep::Delayed);
 }
 
 /// Two buffers are returned while the driver, which asks for interrupts all the

@@ -10,7 +10,7 @@ use virtscope_driver::instrument::Instrument;
 use virtscope_driver::memory::{GuestMemory, SharedQueueMemory};
 use virtscope_driver::ring::{AvailableNotification, Features, NotifyError, QueueSize};
 use virtscope_driver::transport::{ConfigInterrupt, DEVICE_TYPE_9P, QueueSetup, Status, Transport};
-use virtscope_record::{FeatureBits, Generation, Layout};
+use virtscope_record::{FeatureBits, Layout};
 
 use crate::doorbell::Doorbell;
 use crate::fault::{FaultLog, Faults, FaultyQueue, RealClock};
@@ -62,8 +62,6 @@ struct Registers(Mutex<RegisterState>);
 struct RegisterState {
     /// What a reset of the device forgets.
     driver: DriverState,
-    /// How many lives the queue has begun.
-    lives: u16,
     failure: Option<DeviceError>,
     false_notifications: u64,
     fault_log: FaultLog,
@@ -358,10 +356,7 @@ impl<I: Instrument> Transport for InProcess9p<I> {
             return;
         }
         let mut registers = self.registers.lock();
-        // Each life of the queue is a generation, for us as for the driver.
-        let generation = registers.lives;
-        registers.lives = generation.wrapping_add(1);
-        self.instrument.start_generation(Generation(generation));
+        self.instrument.start_generation(setup.generation);
         registers.driver.queue = Some(setup);
         drop(registers);
         self.start_if_due();

@@ -33,6 +33,9 @@ pub(super) struct Seat {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) pages: Arc<PagePool>,
     pub(super) lives: Arc<Lives>,
+    /// Held while the status is read and written back, so that of two who write it
+    /// neither undoes what the other did.
+    pub(super) status: Arc<Mutex<()>>,
 }
 
 struct Inner {
@@ -42,7 +45,10 @@ struct Inner {
     ready: AtomicBool,
     /// This life is over.
     over: AtomicBool,
-    queues: Mutex<BTreeMap<u16, Live>>,
+    /// Held while it is being ended: whoever comes second waits for the first.
+    ending: Mutex<()>,
+    /// By index; `None` for one that is just being set up.
+    queues: Mutex<BTreeMap<u16, Option<Live>>>,
 }
 
 impl Seat {
@@ -82,6 +88,7 @@ impl Seat {
                 features,
                 ready: AtomicBool::new(false),
                 over: AtomicBool::new(false),
+                ending: Mutex::default(),
                 queues: Mutex::default(),
             }),
         })
@@ -93,7 +100,10 @@ impl Seat {
     /// # Errors
     /// It does not say so for a second.
     pub(super) fn reset(&self) -> Result<(), InitError> {
-        self.transport.set_status(Status::empty());
+        {
+            let _whole = self.lock_status();
+            self.transport.set_status(Status::empty());
+        }
         if poll(|| self.transport.status().is_empty()) {
             return Ok(());
         }
@@ -103,7 +113,12 @@ impl Seat {
 
     /// Linux `virtio_add_status`: sets bits, and clears none (virtio 1.4 §2.1.1).
     pub(super) fn add_status(&self, more: Status) {
+        let _whole = self.lock_status();
         self.transport.set_status(self.transport.status() | more);
+    }
+
+    pub(super) fn lock_status(&self) -> MutexGuard<'_, ()> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -170,7 +185,7 @@ impl Device {
                 false => Ok(()),
             };
         }
-        self.inner.seat.add_status(Status::DRIVER_OK);
+        self.add_status(Status::DRIVER_OK)?;
         if self.status().contains(Status::DEVICE_NEEDS_RESET) {
             return Err(InitError::DeviceFailed);
         }
@@ -183,8 +198,15 @@ impl Device {
     /// # Errors
     /// The device does not let go; then its memory is not ours again.
     pub fn reset(&self) -> Result<(), InitError> {
-        if self.inner.over.swap(true, Ordering::AcqRel) {
+        let ending = self.inner.ending.lock();
+        let _alone = ending.unwrap_or_else(PoisonError::into_inner);
+        if self.alive().is_err() {
             return Ok(());
+        }
+        {
+            // Nothing is written to the status in this life's name behind the reset.
+            let _whole = self.inner.seat.lock_status();
+            self.inner.over.store(true, Ordering::Release);
         }
         self.close_doorbells();
         let reset = self.inner.seat.reset();
@@ -198,9 +220,20 @@ impl Device {
     /// The driver gives the device up: `FAILED` (virtio 1.4 §2.1). Only a reset helps.
     pub fn give_up(&self) {
         // A device that was reset has forgotten that we ever knew it.
-        if self.alive().is_ok() {
-            self.inner.seat.add_status(Status::FAILED);
-        }
+        let _ = self.add_status(Status::FAILED);
+    }
+
+    /// Sets bits of the status, unless this life is over.
+    fn add_status(&self, more: Status) -> Result<(), InitError> {
+        let transport = self.transport();
+        let _whole = self.inner.seat.lock_status();
+        self.alive()?;
+        transport.set_status(transport.status() | more);
+        Ok(())
+    }
+
+    pub(super) fn lock_status(&self) -> MutexGuard<'_, ()> {
+        self.inner.seat.lock_status()
     }
 
     /// Nothing is done to a device in the name of a life that is over.
@@ -224,7 +257,7 @@ impl Device {
         &self.inner.seat.lives
     }
 
-    pub(super) fn queues(&self) -> MutexGuard<'_, BTreeMap<u16, Live>> {
+    pub(super) fn queues(&self) -> MutexGuard<'_, BTreeMap<u16, Option<Live>>> {
         self.inner
             .queues
             .lock()

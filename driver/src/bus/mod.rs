@@ -181,6 +181,7 @@ impl Bus {
                 transport,
                 pages: PagePool::new(memory, GuestAddress(0)),
                 lives: Arc::clone(&self.shared.lives),
+                status: Arc::default(),
             };
             let device = Arc::new(Slot::new(seat, Arc::clone(&self.shared.changed)));
             members.devices.insert(id, Arc::clone(&device));

@@ -1,6 +1,7 @@
 //! Setting up virtqueues (Linux `virtio_find_vqs`): memory, ring, doorbell.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use virtscope_record::{Body, FeatureBits, Flags, Generation, Layout, QueueId, Reset, Token};
@@ -96,16 +97,35 @@ impl Device {
         instrument: I,
     ) -> Result<Queue<I, T>, InitError> {
         self.alive()?;
-        if self.queues().contains_key(&plan.index) {
-            return Err(InitError::QueueInUse { index: plan.index });
+        match self.queues().entry(plan.index) {
+            Entry::Occupied(_) => return Err(InitError::QueueInUse { index: plan.index }),
+            Entry::Vacant(place) => place.insert(None),
+        };
+        let queue = self.set_up(plan, instrument);
+        if queue.is_err() {
+            self.queues().remove(&plan.index);
         }
+        queue
+    }
+
+    fn set_up<I: Instrument, T>(
+        &self,
+        plan: QueuePlan,
+        instrument: I,
+    ) -> Result<Queue<I, T>, InitError> {
         let place = self.place(plan)?;
         let generation = self.lives().begin(self.queue_id(plan.index));
         if generation != Generation(0) {
             record_reset(&instrument, generation);
         }
         let interrupt = Arc::new(Signal::new());
-        let ring = self.enable(plan.index, place, instrument.clone(), &interrupt)?;
+        let ring = self.enable(
+            plan.index,
+            generation,
+            place,
+            instrument.clone(),
+            &interrupt,
+        )?;
         self.open_late(plan.index);
         Ok(Queue {
             ring,
@@ -140,7 +160,7 @@ impl Device {
             ..queue.plan
         };
         let place = self.place(plan)?;
-        if let Some(live) = self.queues().get(&index) {
+        if let Some(Some(live)) = self.queues().get(&index) {
             live.doorbell.close();
         }
         let transport = self.transport();
@@ -153,7 +173,7 @@ impl Device {
         queue.ring.reset(generation, recycle);
         queue.plan = plan;
         let instrument = queue.instrument.clone();
-        queue.ring = self.enable(index, place, instrument, &queue.interrupt)?;
+        queue.ring = self.enable(index, generation, place, instrument, &queue.interrupt)?;
         self.open_late(index);
         Ok(())
     }
@@ -161,7 +181,7 @@ impl Device {
     /// A queue that is set up on a device that is ready may be notified at once.
     fn open_late(&self, index: u16) {
         if self.is_ready()
-            && let Some(live) = self.queues().get(&index)
+            && let Some(Some(live)) = self.queues().get(&index)
         {
             // Nothing was added yet, so nothing was held back.
             let _ = live.doorbell.open();
@@ -180,6 +200,7 @@ impl Device {
     fn enable<I: Instrument, T>(
         &self,
         index: u16,
+        generation: Generation,
         place: Place,
         instrument: I,
         interrupt: &Arc<Signal>,
@@ -197,13 +218,17 @@ impl Device {
             doorbell,
             _pages: place.pages,
         };
-        self.queues().insert(index, live);
+        // Not on a device that was reset meanwhile.
+        let _whole = self.lock_status();
+        self.alive()?;
+        self.queues().insert(index, Some(live));
         self.transport().enable_queue(
             index,
             QueueSetup {
                 size: place.size,
                 addresses: place.addresses,
                 interrupt: Arc::clone(interrupt),
+                generation,
             },
         );
         Ok(ring)
@@ -211,7 +236,7 @@ impl Device {
 
     /// Every doorbell may be rung from now on.
     pub(super) fn open_doorbells(&self) -> Result<(), InitError> {
-        for live in self.queues().values() {
+        for live in self.queues().values().flatten() {
             live.doorbell.open().map_err(|_| InitError::DeviceFailed)?;
         }
         Ok(())
@@ -219,7 +244,7 @@ impl Device {
 
     /// No doorbell may be rung any more.
     pub(super) fn close_doorbells(&self) {
-        for live in self.queues().values() {
+        for live in self.queues().values().flatten() {
             live.doorbell.close();
         }
     }

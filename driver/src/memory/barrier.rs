@@ -70,6 +70,10 @@ barriers! {
     /// Split, driver: the wish for an interrupt, before the last look for used
     /// buffers (virtio 1.4 §2.7.14).
     SplitPoll: Driver, Full;
+    /// Split, driver: the wish for an interrupt after most buffers, before the look
+    /// how many were used (virtio 1.4 §2.7.14; Linux
+    /// `virtqueue_enable_cb_delayed_split`).
+    SplitDelayed: Driver, Full;
     /// Split, driver: `used_event` as it moves on with each buffer taken, before
     /// the next look for one (Linux `virtqueue_get_buf_ctx_split`).
     SplitHarvest: Driver, Full;

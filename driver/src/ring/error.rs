@@ -154,3 +154,11 @@ pub struct AddError<T> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the device could not be notified: it is gone")]
 pub struct NotifyError;
+
+impl NotifyError {
+    /// As records have it: Linux says `EIO` of a queue whose device could not be
+    /// notified, because it then takes it for broken (`virtqueue_notify`).
+    pub fn errno(self) -> u16 {
+        rustix::io::Errno::IO.raw_os_error() as u16
+    }
+}

@@ -321,12 +321,19 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
     }
 
     pub(super) fn notify(&self) -> Result<(), NotifyError> {
-        let time = self.instrument.stamp();
+        // The device may act on it before we return: the record says when it was sent,
+        // and whether it was.
+        let (time, free) = (
+            self.instrument.stamp(),
+            self.state.free.load(Ordering::Relaxed),
+        );
+        let notified = self.notifier.notify(AvailableNotification {
+            next: self.state.next_available.load(Ordering::Acquire),
+        });
         if I::ENABLED {
-            // Recorded first: the device may act on it before we return.
             let notify = Notify {
-                free: self.state.free.load(Ordering::Relaxed),
-                error: 0,
+                free,
+                error: notified.map_or_else(NotifyError::errno, |()| 0),
             };
             self.emit(
                 time,
@@ -336,9 +343,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
                 Payload::none(),
             );
         }
-        self.notifier.notify(AvailableNotification {
-            next: self.state.next_available.load(Ordering::Acquire),
-        })
+        notified
     }
 
     pub(super) fn record_switch(&self, flags: Flags, body: impl FnOnce(CallbackSwitch) -> Body) {

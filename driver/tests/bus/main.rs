@@ -1,5 +1,6 @@
 //! The bus, against devices that write down whatever is done to them.
 
+mod at_once;
 mod config;
 mod features;
 mod initialization;

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use virtscope_device::queue::DeviceQueue;
 use virtscope_driver::instrument::Instrument;
@@ -68,12 +68,17 @@ pub(crate) struct Rig<I, T> {
 pub(crate) struct Doorbell {
     pub(crate) rings: AtomicUsize,
     pub(crate) next: AtomicU16,
+    /// Whether there is nobody to hear it.
+    pub(crate) gone: AtomicBool,
 }
 
 struct Ringer(Arc<Doorbell>);
 
 impl Notifier for Ringer {
     fn notify(&self, notification: AvailableNotification) -> Result<(), NotifyError> {
+        if self.0.gone.load(Ordering::Relaxed) {
+            return Err(NotifyError);
+        }
         self.0.rings.fetch_add(1, Ordering::Relaxed);
         self.0.next.store(notification.next, Ordering::Relaxed);
         Ok(())

@@ -40,10 +40,12 @@ fn rings() -> impl Iterator<Item = (Plan, Moment, bool)> {
         Moment::Hidden,
         Moment::Quiet,
         Moment::Between,
+        Moment::InBatch,
     ];
     let all = PLANS.into_iter().flat_map(move |plan| {
         let each = moments
             .into_iter()
+            .filter(move |moment| *moment != Moment::InBatch || plan.features.in_order)
             .flat_map(|moment| [(moment, false), (moment, true)]);
         each.map(move |(moment, returned)| (plan, moment, returned))
     });

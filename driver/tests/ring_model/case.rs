@@ -57,6 +57,8 @@ pub(crate) enum Operation {
     KickPrepare,
     Kick,
     Notify,
+    /// The same while the device is gone.
+    NotifyNobody,
     GetBuf,
     Interrupt,
     DisableCallbacks,
@@ -79,6 +81,9 @@ pub(crate) enum Operation {
     AskForKickAfter(u16),
     /// The device writes this into what the driver must ignore.
     Noise(u16),
+    /// The driver gives the queue up and takes out a buffer; from then on, until a
+    /// reset, the device does nothing and the driver can neither add nor show anything.
+    Detach,
     Reset,
 }
 

@@ -127,6 +127,8 @@ pub(crate) struct Model {
     pub(crate) asked: u64,
     /// The driver has neither switched callbacks nor moved its event.
     pub(crate) untouched: bool,
+    /// A buffer was detached.
+    pub(crate) given_up: bool,
     pub(crate) kicks: Notifications,
     pub(crate) interrupts: Notifications,
 }
@@ -165,6 +167,7 @@ impl Model {
             unsignalled: 0,
             asked: 0,
             untouched: true,
+            given_up: false,
             kicks: Notifications::new(),
             interrupts: Notifications::new(),
         }
@@ -223,6 +226,9 @@ impl Model {
         writable: &[Segment],
         in_ring: impl Fn(&Segment) -> bool,
     ) -> Result<(u16, bool), AddErrorKind> {
+        if self.given_up {
+            return Err(AddErrorKind::Detached);
+        }
         let segments = readable.len() + writable.len();
         if segments == 0 {
             return Err(AddErrorKind::NoSegments);
@@ -270,6 +276,7 @@ impl Model {
 
     /// What was added is there to take.
     pub(crate) fn publish(&mut self) {
+        assert!(!self.given_up);
         self.available.append(&mut self.unpublished);
         self.published = self.added;
     }

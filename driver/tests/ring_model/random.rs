@@ -56,6 +56,7 @@ fn operation(size: u16) -> impl Strategy<Value = Operation> {
         12 => Just(Op::KickPrepare),
         4 => Just(Op::Kick),
         4 => Just(Op::Notify),
+        2 => Just(Op::NotifyNobody),
         28 => Just(Op::GetBuf),
         4 => Just(Op::Interrupt),
         4 => Just(Op::DisableCallbacks),
@@ -71,7 +72,8 @@ fn operation(size: u16) -> impl Strategy<Value = Operation> {
         8 => Just(Op::EnableKicks),
         4 => (0..=2 * size.min(300)).prop_map(Op::AskForKickAfter),
         4 => any::<u16>().prop_map(Op::Noise),
-        1 => Just(Op::Reset),
+        1 => Just(Op::Detach),
+        2 => Just(Op::Reset),
     ]
 }
 

@@ -32,6 +32,8 @@
 //! | `p=0.1` | with this probability |
 //! | `times=3` | at most three times |
 //!
+//! What takes time takes `ms=` milliseconds, or with `ms=forever` until the next reset.
+//!
 //! **Together**: faults in one plan do not know of each other. A reply can be
 //! held back, overtaken, returned twice and never announced. Where two would
 //! change the same word, the one that [`FaultKind::ALL`] names later has its

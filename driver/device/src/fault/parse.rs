@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::plan::FOR_GOOD;
 use super::{Fault, FaultKind, Faults, Trigger};
 
 /// The longest time a fault may take, in milliseconds: an hour.
@@ -103,7 +104,7 @@ impl FromStr for Fault {
                 fault.parameter(parameter.trim(), &mut time, &mut amount)?;
             }
         }
-        fault.time = time.or(fault.time);
+        fault.time = time.unwrap_or(fault.time);
         fault.amount = amount.unwrap_or(fault.amount);
         Ok(fault)
     }
@@ -113,7 +114,7 @@ impl Fault {
     fn parameter(
         &mut self,
         text: &str,
-        time: &mut Option<Duration>,
+        time: &mut Option<Option<Duration>>,
         amount: &mut Option<u64>,
     ) -> Result<(), PlanError> {
         let (name, value) = text.split_once('=').ok_or_else(|| PlanError::NoValue {
@@ -189,10 +190,13 @@ fn probability(value: &str) -> Result<f64, PlanError> {
     decimal("p", value, 1.0, "a probability from 0 to 1")
 }
 
-fn milliseconds(value: &str) -> Result<Duration, PlanError> {
-    let wanted = "a time in milliseconds, at most an hour";
+fn milliseconds(value: &str) -> Result<Option<Duration>, PlanError> {
+    if value == FOR_GOOD {
+        return Ok(None);
+    }
+    let wanted = "a time in milliseconds, at most an hour, or forever";
     let ms = decimal("ms", value, MOST_MS, wanted)?;
-    Ok(Duration::from_micros((ms * 1000.0).round() as u64))
+    Ok(Some(Duration::from_micros((ms * 1000.0).round() as u64)))
 }
 
 #[cfg(test)]
@@ -255,11 +259,11 @@ mod tests {
     #[case("delay:p=", "`p=` does not work: p is a probability from 0 to 1")]
     #[case(
         "delay:ms=1e9",
-        "`ms=1e9` does not work: ms is a time in milliseconds, at most an hour"
+        "`ms=1e9` does not work: ms is a time in milliseconds, at most an hour, or forever"
     )]
     #[case(
         "delay:ms=3600001",
-        "`ms=3600001` does not work: ms is a time in milliseconds, at most an hour"
+        "`ms=3600001` does not work: ms is a time in milliseconds, at most an hour, or forever"
     )]
     #[case(
         "delay:every=0",
@@ -290,14 +294,15 @@ mod tests {
             kind in proptest::sample::select(FaultKind::ALL),
             probability in proptest::option::of(0.0..=1.0),
             counts in proptest::array::uniform5(condition(u64::MAX)),
-            micros in proptest::option::of(0..=3_600_000_000u64),
+            // Not given, for good, or so long.
+            micros in proptest::option::of(proptest::option::of(0..=3_600_000_000u64)),
             amount in proptest::option::of(any::<proptest::sample::Index>()),
         ) -> Fault {
             let [at, every, from, until, times] = counts;
             let mut fault = Fault::new(kind);
             fault.trigger = Trigger { probability, at, every, from, until, times };
             if let Some(micros) = micros.filter(|_| kind.takes_time()) {
-                fault.time = Some(Duration::from_micros(micros));
+                fault.time = micros.map(Duration::from_micros);
             }
             if let (Some(known), Some(index)) = (kind.amount(), amount) {
                 let span = (known.range.end() - known.range.start() + 1) as usize;

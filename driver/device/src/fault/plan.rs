@@ -20,7 +20,8 @@ pub struct Fault {
     pub kind: FaultKind,
     /// On which of its occasions.
     pub trigger: Trigger,
-    /// How long it lasts, where it takes time; `None` also for good.
+    /// How long it lasts, where it takes time; `None` also for good: until the next
+    /// reset, at which whatever is held up is forgotten.
     pub time: Option<Duration>,
     /// How much of it ([`FaultKind::amount`]); 1 where there is no such thing.
     pub amount: u64,
@@ -158,10 +159,11 @@ impl fmt::Display for Fault {
         ] {
             parameter(name, value.as_ref().map(|value| value as _))?;
         }
-        if self.time != self.kind.default_time()
-            && let Some(time) = self.time
-        {
-            parameter("ms", Some(&Milliseconds(time)))?;
+        if self.time != self.kind.default_time() {
+            match self.time {
+                Some(time) => parameter("ms", Some(&Milliseconds(time)))?,
+                None => parameter("ms", Some(&FOR_GOOD))?,
+            }
         }
         if let Some(amount) = self.kind.amount()
             && self.amount != amount.default
@@ -171,6 +173,9 @@ impl fmt::Display for Fault {
         Ok(())
     }
 }
+
+/// What stands for a time without an end.
+pub(super) const FOR_GOOD: &str = "forever";
 
 /// A time in milliseconds, to the microsecond.
 struct Milliseconds(Duration);

@@ -202,8 +202,9 @@ impl<M: QueueMemory, I: Instrument> FaultyQueue<M, I> {
         let back = self.twist(chain, written);
         let now = self.clock.now();
         if let Some(hit) = self.happens(FaultKind::Delay, number) {
-            let due = now.saturating_add(hit.time.unwrap_or_default());
-            self.returns.hold(due, back);
+            if let Some(time) = hit.time {
+                self.returns.hold(now.saturating_add(time), back);
+            }
             return;
         }
         for back in self.pass_window(now, back) {
@@ -243,8 +244,8 @@ impl<M: QueueMemory, I: Instrument> FaultyQueue<M, I> {
         let late = self.happens(FaultKind::LateInterrupt, None);
         if let Some(hit) = late.filter(|_| !dropped) {
             let now = self.clock.now();
-            let due = now.saturating_add(hit.time.unwrap_or_default());
-            self.late_interrupts.push(due);
+            let due = hit.time.map(|time| now.saturating_add(time));
+            self.late_interrupts.extend(due);
         }
         !dropped && late.is_none()
     }

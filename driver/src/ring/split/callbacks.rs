@@ -50,7 +50,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         let most = (u32::from(in_flight) * 3 / 4) as u16;
         self.ask_at(self.last_used().advance(most));
         let shared = &*self.shared;
-        shared.memory.fence(Barrier::SplitPoll);
+        shared.memory.fence(Barrier::SplitDelayed);
         let pending = shared.split_used_index().distance_from(self.last_used()) > most;
         let mut flags = Flags::empty();
         flags.set(Flags::PENDING, pending);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use virtscope_device::queue::DeviceQueue;
 use virtscope_driver::instrument::Instrument;
 use virtscope_driver::memory::{GuestAddress, Segment};
-use virtscope_driver::ring::{Context, QueueSize};
+use virtscope_driver::ring::{Context, NotifyError, QueueSize};
 use virtscope_record::{Add, Body, Detach, Flags, Generation, Layout, Notify, Reset, Token};
 
 use super::super::case::Piece;
@@ -240,6 +240,19 @@ impl<I: Instrument> Run<I> {
         self.expect(DriverHalf, Flags::empty(), body);
     }
 
+    /// A notification that fails is one record, which says so.
+    pub(super) fn notify_nobody(&mut self) {
+        self.rig.doorbell.gone.store(true, Relaxed);
+        let notified = self.act(|rig| rig.driver.handle().notify());
+        self.rig.doorbell.gone.store(false, Relaxed);
+        assert_eq!(notified, Err(NotifyError));
+        let body = Body::Notify(Notify {
+            free: self.model.free,
+            error: 5,
+        });
+        self.expect(DriverHalf, Flags::empty(), body);
+    }
+
     /// What the last notification said is the place of the next buffer that is not
     /// available (virtio 1.4 §2.8.16, §2.9).
     pub(super) fn check_notified(&self) {
@@ -282,6 +295,24 @@ impl<I: Instrument> Run<I> {
         .unwrap();
     }
 
+    /// The driver takes out one that was not used, if there is one: any of them.
+    pub(super) fn detach_one(&mut self) {
+        let Some(unused) = self.act(|rig| rig.driver.detach_unused()) else {
+            assert!(self.model.buffers.is_empty(), "they never come back");
+            return;
+        };
+        self.model.given_up = true;
+        let token = unused.data;
+        let buffer = self.model.remove(token);
+        self.check_came_back(token, &buffer, 0, &unused);
+        let body = Body::Detach(Detach {
+            free: self.model.free,
+            error: 0,
+            head: buffer.id.unwrap_or_default(),
+        });
+        self.expect(DriverHalf, Flags::empty(), body).token = Token(token);
+    }
+
     /// At the end the driver takes out what never came back, each once.
     pub(super) fn detach(&mut self) {
         let before = self.now.clone();
@@ -289,17 +320,10 @@ impl<I: Instrument> Run<I> {
         let driver = &self.rig.driver;
         driver.for_each_in_flight(|data| assert!(in_flight.insert(*data)));
         assert!(in_flight.iter().eq(self.model.buffers.keys()));
-        while let Some(unused) = self.act(|rig| rig.driver.detach_unused()) {
-            let token = unused.data;
-            let buffer = self.model.remove(token);
-            self.check_came_back(token, &buffer, 0, &unused);
-            let body = Body::Detach(Detach {
-                free: self.model.free,
-                error: 0,
-                head: buffer.id.unwrap_or_default(),
-            });
-            self.expect(DriverHalf, Flags::empty(), body).token = Token(token);
+        while !self.model.buffers.is_empty() {
+            self.detach_one();
         }
+        self.detach_one();
         assert!(self.model.buffers.is_empty());
         assert_eq!(self.rig.driver.free_descriptors(), self.plan.entries);
         assert_eq!(self.rig.driver.in_flight(), 0);

@@ -145,6 +145,9 @@ impl<I: Instrument> Run<I> {
     }
 
     fn perform(&mut self, operation: &Operation) {
+        if self.model.given_up {
+            return self.perform_given_up(operation);
+        }
         match operation {
             Operation::Add {
                 readable,
@@ -171,6 +174,7 @@ impl<I: Instrument> Run<I> {
                 assert_eq!(self.act(|rig| rig.driver.handle().notify()), Ok(()));
                 self.check_notified();
             }
+            Operation::NotifyNobody => self.notify_nobody(),
             Operation::GetBuf => self.get_buf(),
             Operation::Interrupt => self.interrupt(),
             Operation::DisableCallbacks => self.disable_callbacks(),
@@ -193,7 +197,45 @@ impl<I: Instrument> Run<I> {
             Operation::EnableKicks => self.enable_kicks(),
             Operation::AskForKickAfter(more) => self.ask_for_kick_after(*more),
             Operation::Noise(noise) => self.noise(*noise),
+            Operation::Detach => self.detach_one(),
             Operation::Reset => self.reset(),
+        }
+    }
+
+    /// The same on a queue from which buffers were detached. The device works on it no
+    /// more, and the driver looks for no used buffers there.
+    fn perform_given_up(&mut self, operation: &Operation) {
+        match operation {
+            Operation::Add {
+                readable,
+                writable,
+                publish,
+            } => self.add(readable, writable, *publish),
+            // No byte of the ring may change, and there is no record.
+            Operation::Publish => self.act(|rig| rig.driver.publish()),
+            Operation::KickPrepare => {
+                assert!(!self.act(|rig| rig.driver.kick_prepare()), "for whom?");
+            }
+            Operation::Kick => assert_eq!(self.act(|rig| rig.driver.kick()), Ok(false)),
+            Operation::Interrupt => self.interrupt(),
+            Operation::DisableCallbacks => self.disable_callbacks(),
+            Operation::EnableCallbacks => self.enable_callbacks(),
+            Operation::EnableCallbacksPrepare => self.enable_callbacks_prepare(),
+            Operation::EnableCallbacksDelayed => self.enable_callbacks_delayed(),
+            Operation::Poll => self.poll(),
+            Operation::Detach => self.detach_one(),
+            Operation::Reset => self.reset(),
+            Operation::Notify
+            | Operation::NotifyNobody
+            | Operation::GetBuf
+            | Operation::Take
+            | Operation::Finish { .. }
+            | Operation::PublishUsed
+            | Operation::ShouldInterrupt
+            | Operation::DisableKicks
+            | Operation::EnableKicks
+            | Operation::AskForKickAfter(_)
+            | Operation::Noise(_) => {}
         }
     }
 
