@@ -323,10 +323,12 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
     pub(super) fn notify(&self) -> Result<(), NotifyError> {
         // The device may act on it before we return: the record says when it was sent,
         // and whether it was.
-        let (time, free) = (
-            self.instrument.stamp(),
-            self.state.free.load(Ordering::Relaxed),
-        );
+        let time = self.instrument.stamp();
+        let free = if I::ENABLED {
+            self.state.free.load(Ordering::Relaxed)
+        } else {
+            0
+        };
         let notified = self.notifier.notify(AvailableNotification {
             next: self.state.next_available.load(Ordering::Acquire),
         });

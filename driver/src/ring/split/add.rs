@@ -48,9 +48,9 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         data: T,
         context: Context,
     ) -> Result<u16, AddError<T>> {
-        self.put(Offer::new(readable, writable, token, data, context))?;
+        let capacity = self.put(Offer::new(readable, writable, token, data, context))?;
         self.make_available();
-        Ok(self.free)
+        Ok(capacity)
     }
 
     /// The first half of [`add`](Self::add): the buffer stands in the ring, the
@@ -67,13 +67,12 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         data: T,
         context: Context,
     ) -> Result<u16, AddError<T>> {
-        self.put(Offer::new(readable, writable, token, data, context))?;
-        Ok(self.free)
+        self.put(Offer::new(readable, writable, token, data, context))
     }
 
     /// Puts a buffer into the ring, but for the index that makes it available.
     #[inline(always)]
-    fn put(&mut self, offer: Offer<'_, T>) -> Result<(), AddError<T>> {
+    fn put(&mut self, offer: Offer<'_, T>) -> Result<u16, AddError<T>> {
         let time = self.shared.instrument.stamp();
         match self.place(offer.readable, offer.writable) {
             Some(placement) => Ok(self.put_placed(time, offer, placement)),
@@ -85,7 +84,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// `put_placed` of its own, so that there it may be known what was placed.
     #[cold]
     #[inline(never)]
-    fn put_or_say_why(&mut self, time: Timestamp, offer: Offer<'_, T>) -> Result<(), AddError<T>> {
+    fn put_or_say_why(&mut self, time: Timestamp, offer: Offer<'_, T>) -> Result<u16, AddError<T>> {
         match self.place_or_say_why(offer.readable, offer.writable) {
             Ok(placement) => Ok(self.put_placed(time, offer, placement)),
             Err(kind) => {
@@ -98,7 +97,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     }
 
     #[inline(always)]
-    fn put_placed(&mut self, time: Timestamp, offer: Offer<'_, T>, placement: Placement) -> () {
+    fn put_placed(&mut self, time: Timestamp, offer: Offer<'_, T>, placement: Placement) -> u16 {
         let Offer {
             readable,
             writable,
@@ -139,6 +138,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
                 place,
             );
         }
+        self.free
     }
 
     /// The second half of [`add`](Self::add): all buffers added so far become
