@@ -10,6 +10,7 @@ use crate::findings::Findings;
 use crate::life::{Incomplete, Life, Operation, Outcome};
 use crate::losses::Losses;
 use crate::notes;
+use crate::p9;
 use crate::queue::Queue;
 use crate::report::{CaptureEnd, Report};
 use crate::snapshot::{OperationView, RecordTotals, RequestTotals, Snapshot};
@@ -82,6 +83,8 @@ pub struct Analyzer {
     options: Options,
     losses: Losses,
     queues: Vec<Queue>,
+    /// Memory that the 9P conversations of all queues share.
+    p9_budget: p9::Budget,
     queue_numbers: HashMap<QueueId, usize>,
     /// The places of queues that were looked up last, by the low bits of their ids.
     recent_queues: [usize; RECENT_QUEUES],
@@ -109,6 +112,7 @@ impl Analyzer {
             losses: Losses::new(options.selection),
             options,
             queues: Vec::new(),
+            p9_budget: p9::Budget::default(),
             queue_numbers: HashMap::new(),
             recent_queues: [0; RECENT_QUEUES],
             operations: Operations::default(),
@@ -367,7 +371,8 @@ impl Analyzer {
             None if self.queues.len() == QUEUE_LIMIT => return None,
             None => {
                 let at = self.queues.len();
-                self.queues.push(Queue::new(id, &self.options));
+                let budget = self.p9_budget.clone();
+                self.queues.push(Queue::new(id, &self.options, budget));
                 self.queue_numbers.insert(id, at);
                 at
             }

@@ -56,11 +56,13 @@ pub struct Life {
     pub device_half_seen: bool,
     /// What the request was.
     pub operation: Operation,
+    /// What a 9P request is about: the paths of its fids, and how it is to be read.
+    pub subject: p9::Subject,
     /// Start of the device-readable bytes: the request.
     pub request: Message,
     /// Start of the device-written bytes: the reply; empty until used.
     pub reply: Message,
-    /// The error the reply carries (9P `Rlerror`).
+    /// The error the reply carries (9P `Rlerror`, or `Rerror` of 9P2000.u).
     pub error: Option<Errno>,
     /// Data moved: what an `Rread` or `Rreaddir` returned or an `Rwrite` accepted;
     /// for a queue that is not 9P, all bytes readable and written.
@@ -94,6 +96,7 @@ impl Life {
             overlap_ns: 0,
             device_half_seen: false,
             operation: Operation::Buffer,
+            subject: p9::Subject::default(),
             request: Message::default(),
             reply: Message::default(),
             error: None,
@@ -143,10 +146,35 @@ impl Life {
         self.decode(&self.reply)
     }
 
+    /// What the request does, in the words of 9P: `read /etc/hosts 0..4096`. Safe to
+    /// print. `None` if the queue is no 9P one or nothing was captured.
+    pub fn describe_request(&self) -> Option<String> {
+        Some(match self.request_9p()? {
+            Ok(request) => p9::describe_request(&request, &self.subject),
+            Err(error) => format!("not 9P: {error}"),
+        })
+    }
+
+    /// What became of it, likewise: `4096 bytes`, `ENOENT (2)`.
+    pub fn describe_reply(&self) -> Option<String> {
+        if self.subject.given_up {
+            return Some("given up by a Tflush".to_owned());
+        }
+        let reply = match self.reply_9p()? {
+            Ok(reply) => reply,
+            Err(error) => return Some(format!("not 9P: {error}")),
+        };
+        Some(match self.request_9p() {
+            Some(Ok(request)) => p9::describe_reply(&request, &reply, &self.subject),
+            _ => reply.to_string(),
+        })
+    }
+
     fn decode<'a>(&self, message: &'a Message) -> Option<Result<p9::Message<'a>, p9::HeaderError>> {
         let is_9p = matches!(self.operation, Operation::P9(_) | Operation::Unknown9p);
         (is_9p && !message.bytes.is_empty())
             .then(|| p9::Message::decode(&message.bytes, message.full_length))
+            .map(|decoded| Ok(decoded?.in_dialect(self.subject.dialect)))
     }
 }
 
@@ -379,6 +407,8 @@ pub enum Anomaly {
     MalformedRequest,
     /// The reply is no well-formed 9P message.
     MalformedReply,
+    /// The request or the reply is against the rules of 9P.
+    Protocol(p9::Irregularity),
 }
 
 impl std::fmt::Display for Anomaly {
@@ -393,6 +423,7 @@ impl std::fmt::Display for Anomaly {
             }
             Self::MalformedRequest => f.write_str("the request is malformed"),
             Self::MalformedReply => f.write_str("the reply is malformed"),
+            Self::Protocol(irregularity) => irregularity.fmt(f),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::life::Life;
 use crate::lives::Lives;
 use crate::losses::{Continuity, Step};
 use crate::occupancy::Occupancy;
+use crate::p9;
 use crate::positions::Positions;
 use crate::rates::RateWindow;
 use crate::ring::RingTracker;
@@ -49,7 +50,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(id: QueueId, options: &Options) -> Self {
+    pub(crate) fn new(id: QueueId, options: &Options, budget: p9::Budget) -> Self {
         Self {
             id,
             name: id.to_string(),
@@ -61,7 +62,7 @@ impl Queue {
             continuity: Continuity::default(),
             positions: Positions::default(),
             detectors: Detectors::default(),
-            lives: Lives::new(id, options.keep_bytes),
+            lives: Lives::new(id, options.keep_bytes, budget),
             waits: Waits::default(),
             ring: options.draw_rings.then(RingTracker::default),
             rates: RateWindow::default(),
@@ -325,6 +326,7 @@ impl Queue {
             rates: now.map(|now| self.rates.rates(now)).unwrap_or_default(),
             latency: self.requests.latencies.view(),
             counts: self.counts,
+            conversation: self.lives.conversation(),
             ring: drawn.unwrap_or_default(),
         }
     }

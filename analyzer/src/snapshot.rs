@@ -7,6 +7,7 @@ use virtscope_record::{FeatureBits, Generation, Layout, QueueId, Timestamp};
 use crate::findings::Findings;
 use crate::life::{Life, Operation};
 use crate::occupancy::OccupancyView;
+use crate::p9;
 use crate::ring::RingModel;
 use crate::stats::{LatencyView, QueueCounts};
 use crate::waits::SpaceWaits;
@@ -111,6 +112,8 @@ pub struct QueueView {
     pub latency: LatencyView,
     /// Notifications and what else is counted.
     pub counts: QueueCounts,
+    /// The conversation on a 9P queue.
+    pub conversation: Option<p9::ConversationView>,
     /// The ring as the records tell it.
     pub ring: RingModel,
 }

@@ -13,7 +13,7 @@ fn seconds(time: Timestamp, first: Timestamp) -> String {
 /// how it ended.
 ///
 /// ```text
-///    0.001234 virtio0.0  head  12  45.6 µs = 1.20 µs + 40.1 µs + 4.30 µs  Tread tag 3 … → Rread …
+///    0.001234 virtio0.0  head  12  45.6 µs = 1.20 µs + 40.1 µs + 4.30 µs  read /etc/hosts 0..4096 → 220 bytes
 /// ```
 pub(crate) fn life(life: &Life, first: Timestamp) -> String {
     let began = life
@@ -43,17 +43,10 @@ pub(crate) fn life(life: &Life, first: Timestamp) -> String {
     )
 }
 
-/// The request and the reply, decoded where they are 9P.
+/// The request and the reply, in the words of 9P where they are that.
 fn messages(life: &Life) -> String {
-    let decoded = [life.request_9p(), life.reply_9p()];
-    let mut text: Vec<String> = decoded
-        .into_iter()
-        .flatten()
-        .map(|message| match message {
-            Ok(message) => message.to_string(),
-            Err(error) => format!("not 9P: {error}"),
-        })
-        .collect();
+    let said = [life.describe_request(), life.describe_reply()];
+    let mut text: Vec<String> = said.into_iter().flatten().collect();
     if text.is_empty() {
         let shape = &life.shape;
         let used = life

@@ -45,10 +45,11 @@ use virtscope_record::{
 
 use crate::index_space::IndexSpace;
 use crate::life::{Incomplete, KickDecision, Life, Operation, Piece};
+use crate::p9::{self, Budget, Conversation};
 use crate::paged::Paged;
 use announcements::Announcements;
 use early::Early;
-use holes::Holes;
+use holes::{Gap, Holes};
 use pool::{Id, Pool};
 use settle::Settling;
 
@@ -63,8 +64,14 @@ pub(crate) struct Lives {
     generation: Option<Generation>,
     space: IndexSpace,
     size: u16,
-    is_9p: bool,
     keep_bytes: usize,
+    /// What is said on a 9P queue.
+    conversation: Option<Box<Conversation>>,
+    budget: Budget,
+    /// The position of the next add, if none is missing.
+    next_add: Option<RingIndex>,
+    /// The latest gap that the conversation was told of.
+    told_gap: Gap,
     pool: Pool,
     /// The lives in flight by id.
     heads: Paged<Id>,
@@ -95,14 +102,17 @@ struct Unkicked {
 }
 
 impl Lives {
-    pub(crate) fn new(queue: QueueId, keep_bytes: usize) -> Self {
+    pub(crate) fn new(queue: QueueId, keep_bytes: usize, budget: Budget) -> Self {
         Self {
             queue,
             generation: None,
             space: IndexSpace::default(),
             size: 0,
-            is_9p: false,
             keep_bytes,
+            conversation: None,
+            budget,
+            next_add: None,
+            told_gap: 0,
             pool: Pool::default(),
             heads: Paged::default(),
             unkicked: VecDeque::new(),
@@ -181,7 +191,11 @@ impl Lives {
     pub(crate) fn facts(&mut self, facts: &QueueFacts) {
         self.space = IndexSpace::new(facts.size, facts.layout);
         self.size = facts.size;
-        self.is_9p = facts.device_type == crate::queue::DEVICE_TYPE_9P;
+        if facts.device_type != crate::queue::DEVICE_TYPE_9P {
+            self.conversation = None;
+        } else if self.conversation.is_none() {
+            self.conversation = Some(Box::new(Conversation::new(&self.budget)));
+        }
         // Facts are repeated when a capture goes on in another file; only what
         // was in flight before the first record began before the capture.
         if !self.begun && !self.facts_seen {
@@ -201,14 +215,15 @@ impl Lives {
             };
             self.end_incomplete(old, reason);
         }
+        self.follow_adds(record, add);
         let number = next(numbers);
         let gaps = self.holes.mark_at_add();
         let id = self.pool.take();
         let open = self.pool.at_mut(id);
         open.added(number, self.queue, record, add, gaps);
         open.keep_request(cut(payload, self.keep_bytes));
-        if self.is_9p {
-            open.decode_request(payload);
+        if let Some(conversation) = &mut self.conversation {
+            open.decode_request(payload, conversation);
         }
         if !self.early.is_empty() {
             self.early.retain(|early| !early.apply(open));
@@ -225,6 +240,33 @@ impl Lives {
         self.pool.link(id);
         self.heads.insert(head, id);
         self.settle(record.time());
+    }
+
+    /// Tells the conversation of what it did not hear.
+    fn follow_adds(&mut self, record: &Record, add: &Add) {
+        let Some(conversation) = &mut self.conversation else {
+            return;
+        };
+        let gap = self.holes.mark();
+        let any_lost = std::mem::replace(&mut self.told_gap, gap) != gap;
+        let packed = record.flags().contains(Flags::PACKED);
+        // Without the ring's size a packed ring's positions tell nothing.
+        let next = match (packed, self.space.is_packed()) {
+            (false, _) => Some(add.position.advance(1)),
+            (true, true) => Some(self.space.advance(add.position, add.descriptors)),
+            (true, false) => None,
+        };
+        let requests_lost = match (self.next_add, next) {
+            (Some(expected), Some(_)) => expected != add.position,
+            (_, None) => any_lost,
+            (None, Some(_)) => false,
+        };
+        self.next_add = next;
+        if requests_lost {
+            conversation.requests_lost();
+        } else if any_lost {
+            conversation.replies_lost();
+        }
     }
 
     pub(crate) fn kick(&mut self, record: &Record, kick: &Notification) {
@@ -308,8 +350,8 @@ impl Lives {
         open.gaps_at_used = self.holes.mark();
         open.touched = self.holes.is_touched(open.gaps_at_add);
         open.used(record, used, callback, kept);
-        if self.is_9p {
-            open.decode_reply(payload);
+        if let Some(conversation) = &mut self.conversation {
+            open.decode_reply(payload, conversation);
         }
         open.interrupt(&self.announcements, self.space);
         self.settling.push(id, open);
@@ -346,8 +388,11 @@ impl Lives {
         let id = self.pool.take();
         let open = self.pool.at_mut(id);
         open.unknown(next(numbers), self.queue, record, used.head);
-        if self.is_9p {
+        if let Some(conversation) = &mut self.conversation {
             open.life.operation = Operation::Unknown9p;
+            let length = used.used_length.min(used.writable_bytes);
+            let reply = p9::Message::decode(payload, length).ok();
+            conversation.unexpected_reply(reply.as_ref());
         }
         open.used(record, used, None, cut(payload, self.keep_bytes));
         self.end_incomplete(id, reason);
@@ -385,7 +430,7 @@ impl Lives {
         open.unknown(next(numbers), self.queue, record, found.head);
         open.found(record, found);
         open.gaps_at_add = self.holes.mark_at_add();
-        if self.is_9p {
+        if self.conversation.is_some() {
             open.life.operation = Operation::Unknown9p;
         }
         self.begun_before = self.begun_before.saturating_sub(1);
@@ -405,6 +450,15 @@ impl Lives {
         self.announcements = Announcements::default();
         self.early.clear();
         self.begun_before = 0;
+        self.next_add = None;
+        if let Some(conversation) = &mut self.conversation {
+            conversation.reset();
+        }
+    }
+
+    /// How the conversation on a 9P queue stands.
+    pub(crate) fn conversation(&self) -> Option<p9::ConversationView> {
+        Some(self.conversation.as_ref()?.view())
     }
 
     /// Takes a life out of those in flight.
@@ -416,7 +470,11 @@ impl Lives {
 
     /// Ends a life that is in no list any more.
     fn end_incomplete(&mut self, id: Id, reason: Incomplete) {
-        self.pool.at_mut(id).end_incomplete(reason);
+        let open = self.pool.at_mut(id);
+        open.end_incomplete(reason);
+        if let Some(conversation) = &mut self.conversation {
+            open.abandon(conversation);
+        }
         self.ended.push(id);
     }
 }

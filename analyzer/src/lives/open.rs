@@ -11,7 +11,7 @@ use crate::life::{
     Announcement, Anomaly, BufferShape, Incomplete, Life, Message, Moments, Operation, Outcome,
     Phases, Piece,
 };
-use crate::p9;
+use crate::p9::{self, Conversation};
 
 /// A life in the making.
 #[derive(Clone, Debug)]
@@ -160,63 +160,106 @@ impl Open {
         }
     }
 
-    /// Reads what the request is from what was captured of it. The bytes are those
-    /// of the record: of what a life keeps there may be less.
-    pub(super) fn decode_request(&mut self, captured: &[u8]) {
+    /// Reads what the request is from what was captured of it, and tells the
+    /// conversation. The bytes are those of the record: of what a life keeps there may
+    /// be less.
+    pub(super) fn decode_request(&mut self, captured: &[u8], conversation: &mut Conversation) {
         let life = &mut self.life;
-        let decoded = p9::Message::decode(captured, life.request.full_length);
-        self.request_9p = decoded.map(|message| (message.tag, message.kind)).ok();
-        let (operation, malformed) = match decoded {
-            Ok(message) if message.kind.is_request() && message.kind.is_known() => {
-                let malformed = matches!(message.end(), p9::End::Malformed { .. });
-                (Operation::P9(message.kind), malformed)
-            }
-            // A message of a type that is not known: its header is sound.
-            Ok(message) => (Operation::Unknown9p, !message.kind.is_request()),
-            Err(p9::HeaderError::NotCaptured { .. }) => (Operation::Unknown9p, false),
-            Err(_) => (Operation::Unknown9p, true),
-        };
-        life.operation = operation;
-        if malformed {
-            life.anomalies.push(Anomaly::MalformedRequest);
-        }
-    }
-
-    /// Reads the reply and holds it against the request.
-    pub(super) fn decode_reply(&mut self, captured: &[u8]) {
-        use p9::MessageType as M;
-        let life = &mut self.life;
-        let reply = match p9::Message::decode(captured, life.reply.full_length) {
-            Ok(reply) => reply,
-            Err(p9::HeaderError::NotCaptured { .. }) => return,
-            Err(_) => {
-                life.anomalies.push(Anomaly::MalformedReply);
+        life.operation = Operation::Unknown9p;
+        let message = match p9::Message::decode(captured, life.request.full_length) {
+            Ok(message) if message.kind.is_request() => message,
+            bad => {
+                conversation.unreadable_request();
+                if !matches!(bad, Err(p9::HeaderError::NotCaptured { .. })) {
+                    life.anomalies.push(Anomaly::MalformedRequest);
+                }
                 return;
             }
         };
+        let message = message.in_dialect(conversation.dialect_for(&message));
+        self.request_9p = Some((message.tag, message.kind));
+        // Of a type that is not known the header is sound.
+        if message.kind.is_known() {
+            life.operation = Operation::P9(message.kind);
+        }
+        let body = message.body();
+        let mut wrong = Vec::new();
+        life.subject = conversation.request(&message, body.as_ref().ok(), &mut wrong);
+        if matches!(body, Err(p9::End::Malformed { .. })) {
+            life.anomalies.push(Anomaly::MalformedRequest);
+        }
+        life.anomalies
+            .extend(wrong.into_iter().map(Anomaly::Protocol));
+    }
+
+    /// Reads the reply, holds it against the request and tells the conversation.
+    pub(super) fn decode_reply(&mut self, captured: &[u8], conversation: &mut Conversation) {
+        use p9::MessageType as M;
+        let life = &mut self.life;
+        let full_length = life.reply.full_length;
+        let reply = p9::Message::decode(captured, full_length);
+        if reply.is_err_and(|error| !matches!(error, p9::HeaderError::NotCaptured { .. })) {
+            // The buffer of a request that was given up comes back empty.
+            if full_length > 0 || !conversation.is_flushed(self.request_9p, &life.subject) {
+                life.anomalies.push(Anomaly::MalformedReply);
+            }
+        }
+        let reply = reply
+            .ok()
+            .map(|reply| reply.in_dialect(conversation.dialect_for(&reply)));
+        let body = reply.map(|reply| reply.body());
+        if let Some((tag, _)) = self.request_9p {
+            let mut wrong = Vec::new();
+            let known = reply
+                .as_ref()
+                .zip(body.as_ref())
+                .map(|(reply, body)| (reply, body.as_ref().ok()));
+            let is_empty = full_length == 0;
+            conversation.reply(tag, known, is_empty, &mut life.subject, &mut wrong);
+            life.anomalies
+                .extend(wrong.into_iter().map(Anomaly::Protocol));
+        }
+        let (Some(reply), Some(body)) = (reply, body) else {
+            return;
+        };
+        match body {
+            Ok(p9::Body::Rlerror(body)) => life.error = Some(body.ecode),
+            Ok(p9::Body::Rerror(body)) => life.error = body.errno.0,
+            Ok(p9::Body::Rwrite(body)) => life.data_bytes = body.count.into(),
+            Ok(body) => {
+                if let Some(data) = body.data() {
+                    life.data_bytes = data.declared.into();
+                }
+            }
+            Err(_) => {}
+        }
         if matches!(reply.end(), p9::End::Malformed { .. }) {
             life.anomalies.push(Anomaly::MalformedReply);
-        }
-        let (kind, tag) = (reply.kind, reply.tag);
-        let (error, count) = (reply.errno(), reply.count());
-        life.error = error;
-        if matches!(kind, M::Rread | M::Rwrite | M::Rreaddir) {
-            life.data_bytes = count.unwrap_or(0).into();
         }
         let Some((request_tag, request_kind)) = self.request_9p else {
             return;
         };
-        if tag != request_tag {
+        if reply.tag != request_tag {
             life.anomalies.push(Anomaly::ReplyTag {
                 request: request_tag.0,
-                reply: tag.0,
+                reply: reply.tag.0,
             });
         }
-        if kind != request_kind.reply() && kind != M::Rlerror {
+        let kind = reply.kind;
+        if kind != request_kind.reply() && !matches!(kind, M::Rlerror | M::Rerror) {
             life.anomalies.push(Anomaly::ReplyType {
                 request: request_kind,
                 reply: kind,
             });
+        }
+    }
+
+    /// What became of the request is not known, or will never be.
+    pub(super) fn abandon(&self, conversation: &mut Conversation) {
+        if let Some((tag, _)) = self.request_9p
+            && self.life.moments.used.is_none()
+        {
+            conversation.abandoned(tag, &self.life.subject);
         }
     }
 

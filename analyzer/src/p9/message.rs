@@ -103,6 +103,11 @@ impl<'a> Message<'a> {
         self
     }
 
+    /// Its bytes, as far as they were captured.
+    pub const fn captured(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// How it is read.
     pub const fn dialect(&self) -> Dialect {
         self.dialect

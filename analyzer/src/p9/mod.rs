@@ -13,6 +13,8 @@
 //! checks the other.
 
 mod body;
+mod conversation;
+mod describe;
 mod dialect;
 mod directory;
 mod end;
@@ -26,6 +28,9 @@ mod value;
 mod wire;
 
 pub use body::*;
+pub(crate) use conversation::{Budget, Conversation};
+pub use conversation::{ConversationView, Irregularity, Path, Subject};
+pub use describe::{describe_reply, describe_request};
 pub use dialect::Dialect;
 pub use directory::{DirectoryEntries, DirectoryEntry};
 pub use end::{End, Problem};

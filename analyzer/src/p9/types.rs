@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Dialect;
+
 /// The type byte of a message: even for a request (T), odd for its reply (R).
 ///
 /// Shown by name: `Tread`; a number that 9P does not define as `type 200`.
@@ -80,6 +82,19 @@ impl MessageType {
     /// Whether it is a request (T).
     pub const fn is_request(self) -> bool {
         self.0 & 1 == 0
+    }
+
+    /// Whether this dialect has it. What 9P does not define, none has.
+    pub const fn is_in(self, dialect: Dialect) -> bool {
+        let number = self.0 & !1;
+        let is_linux = number < 100;
+        // Error, open, create, stat, wstat.
+        let is_old = matches!(number, 106 | 112 | 114 | 124 | 126);
+        self.is_known()
+            && match dialect {
+                Dialect::Linux => !is_old,
+                Dialect::Plain | Dialect::Unix => !is_linux,
+            }
     }
 
     /// The request's reply type.

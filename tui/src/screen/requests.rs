@@ -199,9 +199,8 @@ fn marks(life: &Life) -> String {
 /// What a request asks, in one line.
 pub(super) fn summary(life: &Life) -> String {
     let shape = &life.shape;
-    match life.request_9p() {
-        Some(Ok(message)) => message.to_string(),
-        Some(Err(error)) => error.to_string(),
+    match life.describe_request() {
+        Some(text) => text,
         None => format!(
             "{} {} to the device, room for {} back",
             life.operation.name(),
@@ -213,9 +212,8 @@ pub(super) fn summary(life: &Life) -> String {
 
 /// What came back, in one line.
 fn reply_summary(life: &Life) -> String {
-    match (life.reply_9p(), life.used_length) {
-        (Some(Ok(message)), _) => message.to_string(),
-        (Some(Err(error)), _) => error.to_string(),
+    match (life.describe_reply(), life.used_length) {
+        (Some(text), _) => text,
         (None, Some(length)) => format!("{} written", format_bytes(length.into())),
         (None, None) => String::new(),
     }
