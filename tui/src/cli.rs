@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Merge(MergeArgs),
     Slice(SliceArgs),
     Redact(RedactArgs),
+    Export(ExportArgs),
 }
 
 /// Mount a directory through a real virtqueue and watch the requests cross it.
@@ -230,6 +231,30 @@ pub(crate) struct RedactArgs {
 
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// Write a capture in the form of another tool.
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// The capture.
+    #[arg(value_name = "FILE|-")]
+    pub(crate) capture: PathBuf,
+
+    /// The form.
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) to: Format,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// The forms that captures can be written in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// The 9P messages in pcapng, which a stock Wireshark or tshark dissects. Record
+    /// with a snaplen that keeps them whole.
+    #[value(name = "9p-pcapng")]
+    P9Pcapng,
 }
 
 /// Where a capture goes that is made of others.

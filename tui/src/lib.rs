@@ -8,6 +8,7 @@ mod analysis;
 mod cli;
 mod commands;
 pub mod demo;
+mod export;
 mod input;
 mod line;
 mod playback;
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Merge(args)) => commands::merge::merge(&args, &stop),
         Some(Command::Slice(args)) => commands::slice::slice(&args, &stop),
         Some(Command::Redact(args)) => commands::redact::redact(&args, &stop),
+        Some(Command::Export(args)) => commands::export::export(&args, &stop),
     }
 }
 

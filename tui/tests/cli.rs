@@ -27,6 +27,7 @@ use virtscope_record::Kind;
 #[case("merge", &["merge", "--help"])]
 #[case("slice", &["slice", "--help"])]
 #[case("redact", &["redact", "--help"])]
+#[case("export", &["export", "--help"])]
 fn help(#[case] name: &str, #[case] arguments: &[&str]) {
     let ended = run(&mut virtscope(arguments));
     let text = ended.assert_clean().text();
@@ -143,9 +144,9 @@ fn a_capture_tells_what_the_demo_told() {
     assert_eq!(lines.len() as u64, completed);
     let version = lines
         .iter()
-        .find(|line| line.contains("Tversion"))
+        .find(|line| line.contains("version 9P2000.L"))
         .expect("a mount begins with Tversion");
-    assert!(version.contains("→ Rversion"), "{version}");
+    assert!(version.contains("→ 9P2000.L msize"), "{version}");
 
     let records = run(virtscope(["print", "--records"]).arg(&path));
     let lines: Vec<_> = records.assert_clean().text().lines().collect();

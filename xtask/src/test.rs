@@ -94,7 +94,7 @@ const FUZZ: [Fuzz; 4] = [
     Fuzz {
         package: "analyzer",
         sanitizer: "none",
-        targets: &["p9_decode", "analyze"],
+        targets: &["p9_decode", "p9_conversation", "analyze"],
     },
     Fuzz {
         package: "tracer",

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use virtscope_analyzer::p9::{DirectoryEntries, Message, Value};
+use virtscope_analyzer::p9::{Body, Dialect, DirectoryEntries, Message, Stats, Value};
 
 fuzz_target!(|input: (u32, &[u8])| {
     let (full_length, bytes) = input;
@@ -22,4 +22,15 @@ fuzz_target!(|input: (u32, &[u8])| {
         }
     }
     let _ = message.to_string();
+    for dialect in [Dialect::Plain, Dialect::Unix, Dialect::Linux] {
+        let message = message.in_dialect(dialect);
+        let end = message.end();
+        assert_eq!(message.check().end, end);
+        if let Err(why) = message.body() {
+            assert_eq!(why, end);
+        }
+        if let Ok(Body::Rread(read)) = message.body() {
+            Stats::new(read.data.bytes, dialect).for_each(drop);
+        }
+    }
 });

@@ -2,6 +2,7 @@
 
 pub(crate) mod demo;
 mod edit;
+pub(crate) mod export;
 pub(crate) mod merge;
 pub(crate) mod print;
 pub(crate) mod redact;
@@ -14,7 +15,7 @@ use std::io::{self, Write};
 use virtscope_analyzer::sanitize;
 
 /// What is said when standard output takes no more; the cause follows.
-const OUTPUT_FAILED: &str = "cannot write to standard output; send it somewhere else";
+pub(crate) const OUTPUT_FAILED: &str = "cannot write to standard output; send it somewhere else";
 
 /// What a command amounts to, as an exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
