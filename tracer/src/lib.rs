@@ -4,6 +4,7 @@
 //! ones the reference driver writes, and what they mean is the analyzer's business.
 
 pub mod btf;
+pub mod doctor;
 pub mod kallsyms;
 pub mod memory;
 pub mod walk;

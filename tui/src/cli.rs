@@ -35,6 +35,10 @@ pub(crate) enum Command {
     Slice(SliceArgs),
     Redact(RedactArgs),
     Export(ExportArgs),
+    List(ListArgs),
+    Inspect(InspectArgs),
+    Stat(StatArgs),
+    Doctor(DoctorArgs),
 }
 
 /// Mount a directory through a real virtqueue and watch the requests cross it.
@@ -293,6 +297,85 @@ fn request_range(text: &str) -> Result<RangeInclusive<u64>, String> {
         return Err(format!("{first} comes after {last}"));
     }
     Ok(first..=last)
+}
+
+/// List the virtio devices of this kernel and their virtqueues.
+///
+/// They are found in the kernel's memory, without waiting for anything to happen, and
+/// compared with what /sys/bus/virtio says. Needs root, or CAP_BPF, CAP_PERFMON and
+/// CAP_SYSLOG; without them it shows what /sys/bus/virtio has.
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// List what is in a file that `virtscope inspect --save` made, instead.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+}
+
+/// Show every ring as it is now, also of a queue that hangs.
+///
+/// Indices of both sides, event fields, flags, free descriptors and the buffers in
+/// flight, read from the kernel's memory until two readings agree. Needs root, or
+/// CAP_BPF, CAP_PERFMON and CAP_SYSLOG.
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// Only this device: `virtio0`, or a driver's name like `virtio_blk`.
+    #[arg(short, long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+
+    /// Only the queues of this name or number.
+    #[arg(short, long, value_name = "QUEUE")]
+    pub(crate) queue: Option<String>,
+
+    /// Show every buffer in flight, however many there are.
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Keep what was read in a file, to look at it elsewhere. It holds the rings and
+    /// their tables, and nothing of what the buffers hold.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+
+    /// Show what was saved in a file, instead.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+}
+
+/// Print one line a queue every second, like vmstat.
+///
+/// Rates are per second; how many buffers are in flight and the latencies are those of
+/// the interval's end and of the requests that ended in it.
+#[derive(Args, Debug)]
+pub(crate) struct StatArgs {
+    /// Seconds from line to line: `1`, `0.5`, `10s`.
+    #[arg(value_name = "SECONDS", default_value = "1", value_parser = duration)]
+    pub(crate) interval: Duration,
+
+    /// The capture to count: a file, or a pipe with `-`.
+    #[arg(short, long, value_name = "FILE|-")]
+    pub(crate) read: PathBuf,
+
+    /// Go on waiting at the end of a file that is still being written.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+/// Say what this kernel lets us trace, what would be missed, and what to do about it.
+///
+/// Much of it needs no privileges; what does is said to be untried without them. The
+/// exit code is 0 where tracing works, 2 where it does not or that can't be told.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A time like `10s`, `500ms`, `1m30s`, or bare seconds like `10` or `2.5`.

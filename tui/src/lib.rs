@@ -15,6 +15,7 @@ mod playback;
 pub mod recorder;
 mod screen;
 mod signals;
+mod virtio;
 
 use std::io;
 use std::process::ExitCode;
@@ -58,6 +59,10 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Slice(args)) => commands::slice::slice(&args, &stop),
         Some(Command::Redact(args)) => commands::redact::redact(&args, &stop),
         Some(Command::Export(args)) => commands::export::export(&args, &stop),
+        Some(Command::List(args)) => commands::list::list(&args),
+        Some(Command::Inspect(args)) => commands::inspect::inspect(&args),
+        Some(Command::Stat(args)) => commands::stat::stat(&args, &stop),
+        Some(Command::Doctor(args)) => commands::doctor::doctor(&args),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads the kernel's memory for a walk in user space: once for each run that user space
-//! asks for (`BPF_PROG_TEST_RUN`), and attached to nothing.
+//! asks for (`BPF_PROG_TEST_RUN`), and attached to nothing. Two more show whether anything
+//! can be attached.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -7,9 +8,9 @@
 use core::arch::asm;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use aya_ebpf::macros::{map, raw_tracepoint};
+use aya_ebpf::macros::{fentry, kprobe, map, raw_tracepoint};
 use aya_ebpf::maps::Array;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext};
 
 /// Where what was read is left.
 #[map]
@@ -29,6 +30,18 @@ pub fn peek(ctx: RawTracePointContext) -> i32 {
     };
     // SAFETY: the window is longer than `length`, and the helper checks the address.
     unsafe { bpf_probe_read_kernel(window.cast(), length as u32, address as *const _) as i32 }
+}
+
+/// Does nothing: whether it can be attached is what is asked.
+#[fentry]
+pub fn touched(_: FEntryContext) -> i32 {
+    0
+}
+
+/// The same, for kprobes.
+#[kprobe]
+pub fn touched_k(_: ProbeContext) -> u32 {
+    0
 }
 
 #[unsafe(link_section = "license")]

@@ -42,7 +42,7 @@ pub use offsets::{
     SplitOffsets,
 };
 pub use saved::{Saved, SavedError};
-pub use sysfs::{Difference, SYSFS, compare};
+pub use sysfs::{Difference, SYSFS, compare, shown};
 
 use crate::kallsyms::{SymbolError, Symbols};
 use crate::memory::{KernelMemory, MemoryError};

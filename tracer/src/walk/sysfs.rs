@@ -48,8 +48,7 @@ pub fn compare(devices: &[Device], sysfs: &Path) -> io::Result<Vec<Difference>> 
             let ours = device.device_type;
             differs(&device.name, format!("type {ours}, in sysfs {theirs}"));
         }
-        let link = fs::read_link(path.join("driver")).ok();
-        let theirs = link.and_then(|link| Some(link.file_name()?.to_string_lossy().into_owned()));
+        let theirs = driver(&path);
         if theirs != device.driver {
             let ours = device.driver.as_deref().unwrap_or("none");
             let theirs = theirs.as_deref().unwrap_or("none");
@@ -90,4 +89,44 @@ fn features(path: &Path) -> Option<u64> {
         }
     }
     Some(bits)
+}
+
+/// The devices that `sysfs` has, without their queues: what can be had without
+/// privileges.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub fn shown(sysfs: &Path) -> io::Result<Vec<Device>> {
+    let mut devices = Vec::new();
+    for entry in fs::read_dir(sysfs)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(index) = name.strip_prefix("virtio").and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        let path = entry.path();
+        let parent = fs::canonicalize(&path).ok().and_then(|real| {
+            let parent = real.parent()?.file_name()?;
+            Some(parent.to_string_lossy().into_owned())
+        });
+        devices.push(Device {
+            name,
+            index,
+            driver: driver(&path),
+            parent,
+            device_type: hexadecimal(&path.join("device")).unwrap_or_default(),
+            vendor: hexadecimal(&path.join("vendor")).unwrap_or_default(),
+            features: features(&path.join("features")).unwrap_or_default(),
+            more_features: 0,
+            address: 0,
+            queues: Vec::new(),
+        });
+    }
+    devices.sort_by_key(|device| device.index);
+    Ok(devices)
+}
+
+fn driver(device: &Path) -> Option<String> {
+    let link = fs::read_link(device.join("driver")).ok()?;
+    Some(link.file_name()?.to_string_lossy().into_owned())
 }

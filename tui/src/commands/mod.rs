@@ -1,13 +1,18 @@
 //! One module a command.
 
 pub(crate) mod demo;
+pub(crate) mod doctor;
 mod edit;
 pub(crate) mod export;
+pub(crate) mod inspect;
+mod kernel;
+pub(crate) mod list;
 pub(crate) mod merge;
 pub(crate) mod print;
 pub(crate) mod redact;
 pub(crate) mod report;
 pub(crate) mod slice;
+pub(crate) mod stat;
 pub(crate) mod view;
 
 use std::io::{self, Write};

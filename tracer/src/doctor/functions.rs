@@ -1,0 +1,222 @@
+//! The kernel's functions that tell of a ring's operations, and how each can be seen.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+use serde::Serialize;
+
+use super::{Host, Refusal, Tried};
+use crate::btf::{Home, KernelBtf};
+
+/// How a function can be seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// By fentry and fexit: it is in vmlinux, with type information.
+    Fentry,
+    /// By kprobe and kretprobe: it is in a module, or has no type information.
+    Kprobe,
+    /// Not at all.
+    NotAtAll,
+}
+
+/// What is known of one operation on a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    /// A buffer is added.
+    Add,
+    /// A kick is decided on.
+    Kick,
+    /// The device is notified.
+    Notify,
+    /// An interrupt has come.
+    Callback,
+    /// A used buffer is taken back.
+    Used,
+    /// Callbacks are switched off or on.
+    Callbacks,
+    /// A queue is reset or goes.
+    Reset,
+}
+
+impl Seen {
+    /// All of them, in the order of a request's life.
+    pub const ALL: [Self; 7] = [
+        Self::Add,
+        Self::Kick,
+        Self::Notify,
+        Self::Callback,
+        Self::Used,
+        Self::Callbacks,
+        Self::Reset,
+    ];
+
+    /// What to call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Kick => "kick",
+            Self::Notify => "notify",
+            Self::Callback => "callback",
+            Self::Used => "used",
+            Self::Callbacks => "callbacks off/on",
+            Self::Reset => "reset",
+        }
+    }
+
+    /// Whether a request's life cannot be told without it.
+    pub const fn is_needed(self) -> bool {
+        matches!(self, Self::Add | Self::Kick | Self::Callback | Self::Used)
+    }
+}
+
+/// A function, and how it can be seen.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct FunctionCheck {
+    /// Linux' name for it.
+    pub function: &'static str,
+    /// What it tells of.
+    pub operation: Seen,
+    /// Where it is: `vmlinux` or a module.
+    pub home: String,
+    /// How it can be seen, as far as its place tells.
+    pub how: How,
+    /// Why no better.
+    pub why: Option<String>,
+}
+
+impl FunctionCheck {
+    /// What trying to attach has shown. Where nothing could be tried, the function's
+    /// place has the word.
+    pub(super) fn settle(&mut self, tried: &Tried) {
+        if self.how == How::Fentry
+            && let Err(Refusal::Kernel(why)) = &tried.fentry
+        {
+            self.how = How::Kprobe;
+            self.why = Some(format!("fentry is refused: {why}"));
+        }
+        if self.how == How::Kprobe
+            && let Err(Refusal::Kernel(why)) = &tried.kprobe
+        {
+            self.how = How::NotAtAll;
+            self.why = Some(format!("kprobes are refused: {why}"));
+        }
+    }
+}
+
+/// Functions of the kernels from 6.1 on. Which of them a kernel has differs; what one of
+/// them does is seen at another where it was inlined.
+const FUNCTIONS: [(Seen, &str); 24] = [
+    (Seen::Add, "virtqueue_add_sgs"),
+    (Seen::Add, "virtqueue_add_outbuf"),
+    (Seen::Add, "virtqueue_add_outbuf_premapped"),
+    (Seen::Add, "virtqueue_add_inbuf"),
+    (Seen::Add, "virtqueue_add_inbuf_ctx"),
+    (Seen::Add, "virtqueue_add_inbuf_premapped"),
+    (Seen::Kick, "virtqueue_kick_prepare"),
+    (Seen::Kick, "virtqueue_kick_prepare_split"),
+    (Seen::Kick, "virtqueue_kick_prepare_packed"),
+    (Seen::Notify, "vp_notify"),
+    (Seen::Notify, "vp_notify_with_data"),
+    (Seen::Notify, "vm_notify"),
+    (Seen::Callback, "vring_interrupt"),
+    (Seen::Used, "detach_buf_split"),
+    (Seen::Used, "detach_buf_packed"),
+    (Seen::Used, "detach_buf_split_in_order"),
+    (Seen::Used, "detach_buf_packed_in_order"),
+    (Seen::Callbacks, "virtqueue_disable_cb"),
+    (Seen::Callbacks, "virtqueue_enable_cb"),
+    (Seen::Callbacks, "virtqueue_enable_cb_prepare"),
+    (Seen::Callbacks, "virtqueue_enable_cb_delayed"),
+    (Seen::Reset, "vring_del_virtqueue"),
+    (Seen::Reset, "virtqueue_reset"),
+    (Seen::Reset, "virtqueue_resize"),
+];
+
+/// The functions that this kernel has.
+pub(super) fn look(host: &Host, btf: Option<&KernelBtf>) -> Vec<FunctionCheck> {
+    let symbols = symbols(host);
+    let traceable = traceable(host);
+    FUNCTIONS
+        .into_iter()
+        .filter_map(|(operation, function)| {
+            let typed = btf.and_then(|btf| btf.function(function));
+            let symbol = symbols.get(function);
+            let home = match (&typed, symbol) {
+                (Some(home), _) => home.clone(),
+                (None, Some(home)) => home.clone(),
+                (None, None) => return None,
+            };
+            let refused = traceable
+                .as_ref()
+                .is_some_and(|all| !all.iter().any(|each| each == function));
+            let (how, why) = match (&typed, &home) {
+                _ if refused => (
+                    How::NotAtAll,
+                    Some("the kernel lists it among no functions that can be traced".to_owned()),
+                ),
+                (Some(Home::Vmlinux), _) => (How::Fentry, None),
+                (_, Home::Module(module)) => (
+                    How::Kprobe,
+                    Some(format!(
+                        "it is in the module {module}, where fentry does not reach"
+                    )),
+                ),
+                (_, Home::Vmlinux) => (
+                    How::Kprobe,
+                    Some("the kernel has no type information of it".to_owned()),
+                ),
+            };
+            Some(FunctionCheck {
+                function,
+                operation,
+                home: home.to_string(),
+                how,
+                why,
+            })
+        })
+        .collect()
+}
+
+/// Functions by name and where they are. Names are shown without privileges.
+fn symbols(host: &Host) -> HashMap<&'static str, Home> {
+    let mut found = HashMap::new();
+    let Ok(file) = File::open(host.path("proc/kallsyms")) else {
+        return found;
+    };
+    let lines = BufReader::new(file).lines();
+    for line in lines.map_while(Result::ok) {
+        let mut words = line.split_whitespace().skip(1);
+        let (Some(kind), Some(name)) = (words.next(), words.next()) else {
+            continue;
+        };
+        if !kind.eq_ignore_ascii_case("t") {
+            continue;
+        }
+        if let Some((_, name)) = FUNCTIONS.iter().find(|(_, function)| *function == name) {
+            let module = words.next().map(|word| word.trim_matches(['[', ']']));
+            let home = module.map_or(Home::Vmlinux, |module| Home::Module(module.to_owned()));
+            found.entry(*name).or_insert(home);
+        }
+    }
+    found
+}
+
+/// The functions that ftrace can reach, which fentry and most kprobes go through; `None`
+/// where that list cannot be read.
+fn traceable(host: &Host) -> Option<Vec<String>> {
+    let list = ["sys/kernel/tracing", "sys/kernel/debug/tracing"]
+        .iter()
+        .find_map(|at| host.text(&format!("{at}/available_filter_functions")))?;
+    let names = list
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    let ours: Vec<String> = names
+        .filter(|name| FUNCTIONS.iter().any(|(_, function)| function == name))
+        .map(str::to_owned)
+        .collect();
+    // A list without any of them is of another kind than expected.
+    (!ours.is_empty()).then_some(ours)
+}
