@@ -1,6 +1,7 @@
 //! Developers' chores: `cargo xtask …`.
 
 mod conformance;
+mod costs;
 mod demo;
 mod guest;
 mod limit;
@@ -33,12 +34,16 @@ enum Chore {
     /// Makes the page in the book from the list of requirements and the citations
     /// beside the tests.
     Conformance(conformance::ConformanceArgs),
+    /// Measure in a guest what tracing costs, beside bpftrace and virtiostat.
+    Costs(costs::CostsArgs),
     /// Boot a real kernel in an emulated machine and run a command in it.
     ///
     /// The guest has busybox, a current `virtscope` and the folder /share.
     Guest(guest::GuestArgs),
     /// Run our rings on two threads beside Linux's tools/virtio/ringtest.
     Ringtest(ringtest::RingtestArgs),
+    /// Trace real kernels in guests and hold the captures against what others saw.
+    Truth(truth::TruthArgs),
     /// Make the README's picture from the running program.
     Screenshot(screenshot::ScreenshotArgs),
 }
@@ -47,8 +52,10 @@ fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(args) => test::test(&args),
         Chore::Conformance(args) => conformance::conformance(&args),
+        Chore::Costs(args) => costs::costs(&args),
         Chore::Guest(args) => guest::guest(&args),
         Chore::Ringtest(args) => ringtest::ringtest(&args),
+        Chore::Truth(args) => truth::run(&args),
         Chore::Screenshot(args) => screenshot::screenshot(&args).map(|()| true),
     };
     match done {

@@ -9,11 +9,10 @@ use clap::Args;
 
 use crate::conformance::check;
 use crate::demo::demo;
-use crate::guest::Kernel;
+use crate::guest::{Kernel, boots};
 use crate::limit::{Deadline, LIMIT};
 use crate::steps::{Failure, Steps};
 use crate::tools::{DebianTool, NIGHTLY, cargo_fuzz, debian, is_there, miri};
-use crate::truth::truth;
 
 /// Set for tests that need a program: without it they fail when it is missing.
 const ALLOW_MISSING: &str = "VIRTSCOPE_ALLOW_MISSING";
@@ -233,7 +232,7 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
         let name = format!("guests: Linux {}", kernel.version());
         let mut moved = None;
         steps.step(&name, |deadline| {
-            moved = truth(kernel, deadline)?;
+            moved = boots(kernel, deadline)?;
             Ok(())
         });
         if let Some(moved) = moved {

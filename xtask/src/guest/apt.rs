@@ -71,6 +71,29 @@ impl Suite {
         Ok(packages)
     }
 
+    /// Downloads `packages` and everything they need into the folder `into`, as for a
+    /// system on which nothing is installed.
+    pub(crate) fn fetch_all(
+        &self,
+        packages: &[&str],
+        into: &Path,
+        deadline: Deadline,
+    ) -> anyhow::Result<Vec<PathBuf>> {
+        fs::create_dir_all(into.join("partial"))
+            .with_context(|| format!("making {}", into.display()))?;
+        let status = into.join("status");
+        fs::write(&status, "").with_context(|| format!("writing {}", status.display()))?;
+        let mut install = self.apt("apt-get");
+        install
+            .args(["-o", &format!("Dir::State::status={}", status.display())])
+            .args(["-o", &format!("Dir::Cache::archives={}", into.display())])
+            .args(["-q", "-y", "--no-install-recommends", "--download-only"])
+            .arg("install")
+            .args(packages);
+        deadline.run(&mut install)?;
+        debs(into)
+    }
+
     /// Downloads `packages` into the folder `into`.
     pub(crate) fn download(
         &self,
@@ -82,20 +105,13 @@ impl Suite {
         let mut download = self.apt("apt-get");
         download.arg("-q").arg("download").args(packages);
         deadline.run(download.current_dir(into))?;
-        let mut files = Vec::new();
-        for entry in fs::read_dir(into)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "deb") {
-                files.push(path);
-            }
-        }
+        let files = debs(into)?;
         ensure!(
             files.len() >= packages.len(),
             "{} packages asked for, {} came",
             packages.len(),
             files.len()
         );
-        files.sort();
         Ok(files)
     }
 
@@ -104,6 +120,19 @@ impl Suite {
         command.args(&self.options);
         command
     }
+}
+
+/// The packages in a folder, by name.
+fn debs(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Has apt keep everything below `state`.

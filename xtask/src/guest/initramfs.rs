@@ -16,7 +16,11 @@ const FILE: u32 = 0o100_644;
 const BUSYBOX: &str = "/bin/busybox";
 
 /// Writes it, uncompressed: unpacking costs an emulated CPU more than reading.
-pub(crate) fn write(to: &Path, modules: &[Module], programs: &[&Path]) -> anyhow::Result<()> {
+pub(crate) fn write(
+    to: &Path,
+    modules: &[Module],
+    programs: &[(&str, &Path)],
+) -> anyhow::Result<()> {
     let busybox = std::fs::read(BUSYBOX).with_context(|| format!("reading {BUSYBOX}"))?;
     let file = std::fs::File::create(to).with_context(|| format!("making {}", to.display()))?;
     let mut archive = Archive {
@@ -39,11 +43,10 @@ pub(crate) fn write(to: &Path, modules: &[Module], programs: &[&Path]) -> anyhow
         order.push('\n');
     }
     archive.add("modules/order", FILE, order.as_bytes())?;
-    for program in programs {
+    for (name, program) in programs {
         let content =
             std::fs::read(program).with_context(|| format!("reading {}", program.display()))?;
-        let name = program.file_name().context("a program has a name")?;
-        archive.add(&format!("bin/{}", name.display()), EXECUTABLE, &content)?;
+        archive.add(&format!("bin/{name}"), EXECUTABLE, &content)?;
     }
     newc::trailer(archive.out)
         .and_then(|mut out| out.flush())

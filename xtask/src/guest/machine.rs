@@ -120,7 +120,10 @@ impl Machine {
         qemu.args(["-smp", &self.cpus.to_string()]);
         qemu.arg("-kernel").arg(files.kernel);
         qemu.arg("-initrd").arg(files.initramfs);
-        qemu.args(["-append", "console=ttyS0 panic=-1 reboot=t quiet"]);
+        qemu.args([
+            "-append",
+            "console=ttyS0 panic=-1 reboot=t quiet ipv6.disable=1",
+        ]);
 
         let console = format!("file,id=console,path={}", value(&files.console()));
         qemu.args(["-chardev", &console, "-serial", "chardev:console"]);

@@ -2,6 +2,7 @@
 
 mod agent;
 mod apt;
+mod boots;
 mod initramfs;
 mod kernel;
 mod machine;
@@ -9,6 +10,7 @@ mod modules;
 mod program;
 mod qmp;
 mod running;
+mod userland;
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,9 +19,11 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
+pub(crate) use boots::boots;
 pub(crate) use kernel::Kernel;
 pub(crate) use machine::{Device, Machine, QUEUE_EVENTS};
-pub(crate) use running::Place;
+pub(crate) use running::{Guest, Place};
+pub(crate) use userland::disk as userland;
 
 use crate::limit::{Deadline, LIMIT};
 use crate::steps::Failure;

@@ -57,6 +57,11 @@ impl Place {
         Ok(Self { folder, program })
     }
 
+    /// With a program that is there, instead of one that is built.
+    pub(crate) fn with_program(program: &Path) -> Result<Self, Failure> {
+        Ok(Self::new(&crate::test::root()?, program.to_owned())?)
+    }
+
     /// Boots `machine` and waits until it takes scripts. It has `share` as its
     /// `/share`, and `programs` beside our own in `/bin`.
     pub(crate) fn boot(
@@ -72,8 +77,12 @@ impl Place {
             .tempdir()
             .context("making a folder for a guest")?;
         let initramfs = folder.path().join("initramfs");
-        let mut all = vec![self.program.as_path()];
-        all.extend(programs.iter().map(PathBuf::as_path));
+        let mut all = vec![("virtscope", self.program.as_path())];
+        for program in programs {
+            let name = program.file_name().and_then(|name| name.to_str());
+            let name = name.with_context(|| format!("{} has no name", program.display()))?;
+            all.push((name, program));
+        }
         initramfs::write(&initramfs, &image.modules()?, &all)?;
         let kernel = image.kernel();
         let files = Files {
@@ -165,7 +174,7 @@ impl Guest {
         let done = self.run(script, limit)?;
         if done.status != 0 {
             bail!(
-                "in the guest, this ended with {}:\n{script}\nand printed:\n{}",
+                "it ended with {} and printed:\n{}",
                 done.status,
                 done.output
             );
@@ -182,12 +191,7 @@ impl Guest {
     ) -> anyhow::Result<i32> {
         self.agent
             .run(script, Instant::now() + limit, output)
-            .with_context(|| {
-                format!(
-                    "in the guest:\n{script}\nits kernel printed:\n{}",
-                    console(&self.folder)
-                )
-            })
+            .with_context(|| format!("the guest's kernel printed:\n{}", console(&self.folder)))
     }
 
     /// Gives QEMU a command of its machine protocol.
