@@ -18,6 +18,9 @@ fn image(name: &str) -> PathBuf {
 
 #[rstest]
 #[case("6.1-split")]
+#[case("6.12-packed")]
+#[case("7.2-split")]
+#[case("7.2-packed")]
 fn devices_and_rings_of_a_guest(#[case] name: &str) {
     for command in ["list", "inspect"] {
         let ended = run(virtscope([command, "--from"]).arg(image(name)));

@@ -1,7 +1,7 @@
 //! One function a thing that tracing depends on.
 
 use super::{Attempts, Check, FunctionCheck, Host, How, Refusal, Seen, State, Tried};
-use crate::btf::{BtfError, KernelBtf};
+use crate::btf::{BtfError, Home, KernelBtf};
 use crate::walk::Offsets;
 
 /// Functions of the kernel that hardly ever run, one of which every kernel has.
@@ -11,7 +11,8 @@ const AS_ROOT: &str = "run it as root (sudo virtscope doctor) to have it tried";
 
 /// The function to attach to for trying.
 pub(super) fn quiet_function(btf: Option<&KernelBtf>) -> &'static str {
-    let is_there = |name: &&str| btf.is_some_and(|btf| btf.function(name).is_some());
+    // In the kernel itself: fentry does not reach into modules.
+    let is_there = |name: &&str| btf.is_some_and(|btf| btf.function(name) == Some(Home::Vmlinux));
     QUIET.into_iter().find(is_there).unwrap_or(QUIET[1])
 }
 
