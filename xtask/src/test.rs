@@ -20,7 +20,7 @@ const ALLOW_MISSING: &str = "VIRTSCOPE_ALLOW_MISSING";
 const UNSTABLE: (&str, &str) = ("RUSTC_BOOTSTRAP", "1");
 
 /// The programs that tests run beside ours.
-const PEERS: [DebianTool; 3] = [
+const PEERS: [DebianTool; 4] = [
     DebianTool {
         program: "tshark",
         package: "tshark",
@@ -32,6 +32,10 @@ const PEERS: [DebianTool; 3] = [
     DebianTool {
         program: "tmux",
         package: "tmux",
+    },
+    DebianTool {
+        program: "bpftrace",
+        package: "bpftrace",
     },
 ];
 

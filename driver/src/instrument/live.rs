@@ -22,7 +22,7 @@ use virtscope_record::{
 };
 
 use super::byte_ring::{Reader, Writer, byte_ring};
-use super::{Event, Instrument, Payload};
+use super::{Event, Instrument, Payload, usdt};
 
 /// Bytes of each thread's ring unless told otherwise: some 30,000 records.
 pub const DEFAULT_RING_BYTES: usize = 4 << 20;
@@ -33,7 +33,6 @@ pub struct Hub {
     id: u64,
     ring_bytes: usize,
     snaplen: u32,
-    process: u32,
     /// Rings being drained; held for as long as that takes.
     readers: Mutex<Vec<Reader>>,
     /// Rings of threads that are new. A lock of its own and never held for
@@ -44,9 +43,10 @@ pub struct Hub {
 
 /// One (queue, producer).
 #[derive(Debug)]
-struct Stream {
+pub(super) struct Stream {
     queue: QueueId,
     producer: ProducerId,
+    process: u32,
     generation: AtomicU16,
     /// The next sequence number, and so the records emitted.
     emitted: AtomicU64,
@@ -64,6 +64,64 @@ pub struct StreamCounters {
     pub emitted: u64,
     /// Records that a full byte ring refused.
     pub lost: u64,
+}
+
+impl Stream {
+    pub(super) fn new(queue: QueueId, producer: Producer) -> Self {
+        Self {
+            queue,
+            producer: producer.id(),
+            process: std::process::id(),
+            generation: AtomicU16::new(0),
+            emitted: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    /// The number of the record that is made now.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.emitted.fetch_add(1, Ordering::AcqRel)
+    }
+
+    pub(super) fn start_generation(&self, generation: Generation) {
+        self.generation.store(generation.0, Ordering::Relaxed);
+    }
+
+    /// The record of `event`, made by `thread`.
+    pub(super) fn record(&self, sequence: u64, thread: u32, event: &Event, flags: Flags) -> Record {
+        Record::new(
+            Common {
+                time: event.time,
+                queue: self.queue,
+                generation: Generation(self.generation.load(Ordering::Relaxed)),
+                producer: self.producer,
+                sequence: Sequence(sequence as u32),
+                context: Context::Task,
+                process: self.process,
+                thread,
+                token: event.token,
+                flags,
+            },
+            event.body,
+        )
+    }
+}
+
+thread_local! {
+    static THREAD: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// This thread's number, which the kernel is asked for once.
+pub(super) fn thread_id() -> u32 {
+    let ask = || gettid().as_raw_nonzero().get().cast_unsigned();
+    THREAD
+        .try_with(|known| {
+            if known.get() == 0 {
+                known.set(ask());
+            }
+            known.get()
+        })
+        .unwrap_or_else(|_| ask())
 }
 
 thread_local! {
@@ -93,7 +151,6 @@ impl Hub {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             ring_bytes,
             snaplen,
-            process: std::process::id(),
             readers: Mutex::new(Vec::new()),
             new_readers: Mutex::new(Vec::new()),
             streams: Mutex::new(Vec::new()),
@@ -103,13 +160,7 @@ impl Hub {
     /// An instrument for one half of one queue. Clones count as the same
     /// producer.
     pub fn probe(self: &Arc<Self>, queue: QueueId, producer: Producer) -> Probe {
-        let stream = Arc::new(Stream {
-            queue,
-            producer: producer.id(),
-            generation: AtomicU16::new(0),
-            emitted: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-        });
+        let stream = Arc::new(Stream::new(queue, producer));
         lock(&self.streams).push(Arc::clone(&stream));
         Probe {
             hub: Arc::clone(self),
@@ -211,7 +262,11 @@ impl Instrument for Probe {
 
     fn emit(&self, event: Event, payload: Payload<'_>) {
         let stream = &*self.stream;
-        let sequence = stream.emitted.fetch_add(1, Ordering::AcqRel);
+        let sequence = stream.next_sequence();
+        // Before the byte ring, which may be full: that is its own loss.
+        if usdt::is_watched() {
+            usdt::show(stream, sequence, &event, payload, self.hub.snaplen);
+        }
         debug_assert_ne!(event.body.kind(), Kind::Statistics);
         let len = payload.len().min(self.hub.snaplen as usize);
         let written = self.hub.with_writer(|thread, writer| {
@@ -221,21 +276,7 @@ impl Instrument for Probe {
                 let gathered = payload.copy_to(into);
                 let mut flags = event.flags;
                 flags.set(Flags::PAYLOAD_UNAVAILABLE, !gathered);
-                let record = Record::new(
-                    Common {
-                        time: event.time,
-                        queue: stream.queue,
-                        generation: Generation(stream.generation.load(Ordering::Relaxed)),
-                        producer: stream.producer,
-                        sequence: Sequence(sequence as u32),
-                        context: Context::Task,
-                        process: self.hub.process,
-                        thread,
-                        token: event.token,
-                        flags,
-                    },
-                    event.body,
-                );
+                let record = stream.record(sequence, thread, &event, flags);
                 (record, if gathered { len } else { 0 })
             })
         });
@@ -245,9 +286,7 @@ impl Instrument for Probe {
     }
 
     fn start_generation(&self, generation: Generation) {
-        self.stream
-            .generation
-            .store(generation.0, Ordering::Relaxed);
+        self.stream.start_generation(generation);
     }
 }
 

@@ -3,11 +3,13 @@
 //!
 //! [`NoInstrument`] compiles to nothing: [`Instrument::ENABLED`] is a constant,
 //! and all work for a record stands behind it. [`live`] is the way records leave
-//! a running driver: one bounded byte ring per producing thread.
+//! a running driver: one bounded byte ring per producing thread. [`usdt`] shows them to
+//! tracers outside the process.
 
 pub mod byte_ring;
 pub mod live;
 mod payload;
+pub mod usdt;
 
 pub use payload::Payload;
 use virtscope_record::{Body, Flags, Generation, Timestamp, Token};
