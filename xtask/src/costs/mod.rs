@@ -164,14 +164,15 @@ fn set_up(guest: &mut Guest, args: &CostsArgs) -> anyhow::Result<()> {
          test -e {ROOT}/lib/modules/$(uname -r)/build ||
              ln -s /usr/src/linux-headers-$(uname -r) {ROOT}/lib/modules/$(uname -r)/build\n"
     );
-    let head = format!(
-        "#!/bin/sh\nREADS={}\nROUNDS='{}'\n",
-        args.reads,
-        rounds.join(" ")
-    );
+    let rounds = rounds.join(" ");
+    // The peers' system has no shell but the one that is put there below.
+    let workload = |shell: &str| {
+        let reads = args.reads;
+        format!("#!{shell}\nREADS={reads}\nROUNDS='{rounds}'\n{WORKLOAD}")
+    };
     for (path, content) in [
-        ("/tmp/workload", format!("{head}{WORKLOAD}")),
-        ("/mnt/tmp/workload", format!("{head}{WORKLOAD}")),
+        ("/tmp/workload", workload("/bin/sh")),
+        ("/mnt/tmp/workload", workload("/usr/local/bin/sh")),
         ("/mnt/tmp/events.bt", include_str!("events.bt").to_owned()),
         ("/mnt/tmp/counts.bt", include_str!("counts.bt").to_owned()),
     ] {
@@ -179,7 +180,7 @@ fn set_up(guest: &mut Guest, args: &CostsArgs) -> anyhow::Result<()> {
             "cat > {path} << 'END OF FILE'\n{content}END OF FILE\n"
         ));
     }
-    // The peers' chroot has no busybox, and times the same commands.
+    // The same commands for both, so that they take the same time.
     script.push_str("chmod +x /tmp/workload /mnt/tmp/workload\n");
     script.push_str("mkdir -p /mnt/usr/local/bin && cp /bin/busybox /mnt/usr/local/bin/ && for name in find cat dd sh; do ");
     script.push_str("ln -sf busybox /mnt/usr/local/bin/$name; done\n");
