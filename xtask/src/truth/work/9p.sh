@@ -4,7 +4,7 @@ mount -t 9p -o trans=virtio,version=9p2000.L,msize=131072,cache=none share /shar
 mkdir /share/work
 cd /share/work || exit
 dd if=/dev/zero of=big bs=64k count=16 2> /dev/null
-tar cf archive.tar /modules/order /init
+tar cf archive.tar /modules/order /init 2> /dev/null
 dd if=big of=/dev/null bs=64k 2> /dev/null &
 (mkdir unpacked && tar xf archive.tar -C unpacked)
 wait
