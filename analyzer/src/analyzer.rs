@@ -6,6 +6,7 @@ use std::sync::Arc;
 use virtscope_captures::Selection;
 use virtscope_record::{QueueId, Record, Timestamp};
 
+use crate::filter::{Filter, Verdict};
 use crate::findings::Findings;
 use crate::life::{Incomplete, Life, Operation, Outcome};
 use crate::losses::Losses;
@@ -47,6 +48,9 @@ pub struct Options {
     pub draw_rings: bool,
     /// What was left out of the stream on purpose.
     pub selection: Selection,
+    /// Which requests are wanted: latencies, operations, errors and lists of requests
+    /// are of these alone. Records, notifications, occupancy and findings are of all.
+    pub filter: Option<Arc<Filter>>,
 }
 
 impl Default for Options {
@@ -58,6 +62,7 @@ impl Default for Options {
             collect_ended: false,
             draw_rings: true,
             selection: Selection::WHOLE,
+            filter: None,
         }
     }
 }
@@ -90,6 +95,8 @@ pub struct Analyzer {
     recent_queues: [usize; RECENT_QUEUES],
     operations: Operations,
     incomplete: BTreeMap<&'static str, (Incomplete, u64)>,
+    /// What the filter said of requests that ended.
+    filtered: Filtered,
     recent: VecDeque<Arc<Life>>,
     ended: Vec<Arc<Life>>,
     first: Option<Timestamp>,
@@ -117,6 +124,7 @@ impl Analyzer {
             recent_queues: [0; RECENT_QUEUES],
             operations: Operations::default(),
             incomplete: BTreeMap::new(),
+            filtered: Filtered::default(),
             recent: VecDeque::new(),
             ended: Vec::new(),
             first: None,
@@ -273,6 +281,15 @@ impl Analyzer {
         }
     }
 
+    /// The filter that says which requests are wanted, if there is one.
+    pub fn filter(&self) -> Option<&Arc<Filter>> {
+        self.options.filter.as_ref()
+    }
+
+    pub(crate) fn filtered(&self) -> Filtered {
+        self.filtered
+    }
+
     /// The report. It depends on the records and on `end` alone, so a live run and
     /// the capture of it have the same one.
     pub fn report(&self, end: &CaptureEnd) -> Report {
@@ -301,6 +318,31 @@ impl Analyzer {
                 in_flight: sum.in_flight + queue.in_flight,
             },
         )
+    }
+
+    /// Requests that are shown, all queues together.
+    pub(crate) fn shown_totals(&self) -> RequestTotals {
+        let queues = self.queues.iter().map(|queue| self.shown_totals_of(queue));
+        queues.fold(RequestTotals::default(), |sum, queue| RequestTotals {
+            completed: sum.completed + queue.completed,
+            incomplete: sum.incomplete + queue.incomplete,
+            in_flight: sum.in_flight + queue.in_flight,
+        })
+    }
+
+    /// One queue's requests that are shown.
+    pub(crate) fn shown_totals_of(&self, queue: &Queue) -> RequestTotals {
+        let Some(filter) = &self.options.filter else {
+            return queue.request_totals();
+        };
+        let first = self.first.unwrap_or_default();
+        let open = queue.open_lives(usize::MAX);
+        let in_flight = open.iter().filter(|life| filter.matches(life, first));
+        RequestTotals {
+            completed: queue.shown().completed,
+            incomplete: queue.shown().incomplete,
+            in_flight: in_flight.count() as u64,
+        }
     }
 
     /// One queue's records. Missed is what the kernel counted or what the ring's
@@ -353,6 +395,7 @@ impl Analyzer {
                 errors_by_errno: stats.errors.iter().map(|(e, n)| (*e, *n)).collect(),
                 data_bytes: stats.data_bytes,
                 latency: stats.latencies.view(),
+                histogram: stats.latencies.buckets(),
             })
             .collect();
         views.sort_by_key(|view| (view.operation.name(), view.operation));
@@ -389,21 +432,30 @@ impl Analyzer {
             queues,
             operations,
             incomplete,
+            filtered,
             recent,
             ended,
+            first,
             ..
         } = self;
         let Some(queue) = queues.get_mut(at) else {
             return;
         };
         queue.drain_ended(|life| {
+            if let Some(filter) = &options.filter {
+                let verdict = filter.judge(life, first.unwrap_or_default());
+                filtered.count(verdict);
+                if verdict != Verdict::Matches {
+                    return false;
+                }
+            }
             operations.of(life.operation).record(life);
             if let Outcome::Incomplete(reason) = life.outcome {
                 incomplete.entry(reason.name()).or_insert((reason, 0)).1 += 1;
             }
             // A copy is made only of what somebody keeps.
             if !options.collect_ended && options.recent_lives == 0 {
-                return;
+                return true;
             }
             let life = Arc::new(life.clone());
             if options.collect_ended {
@@ -415,19 +467,42 @@ impl Analyzer {
                 }
                 recent.push_back(life);
             }
+            true
         });
     }
 
     fn oldest_in_flight(&self, most: usize) -> Vec<Arc<Life>> {
+        let (filter, first) = (self.options.filter.as_ref(), self.first.unwrap_or_default());
         let mut lives: Vec<_> = self
             .queues
             .iter()
-            .flat_map(|queue| queue.open_lives(most))
+            .flat_map(|queue| queue.open_lives(if filter.is_some() { usize::MAX } else { most }))
+            .filter(|life| filter.is_none_or(|filter| filter.matches(life, first)))
             .map(Arc::new)
             .collect();
         lives.sort_by_key(|life| life.number);
         lives.truncate(most);
         lives
+    }
+}
+
+/// Requests by what a filter said of them when they ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Filtered {
+    pub(crate) matching: u64,
+    pub(crate) others: u64,
+    pub(crate) unknown: u64,
+    pub(crate) failed: u64,
+}
+
+impl Filtered {
+    fn count(&mut self, verdict: Verdict) {
+        *match verdict {
+            Verdict::Matches => &mut self.matching,
+            Verdict::Differs => &mut self.others,
+            Verdict::Unknown => &mut self.unknown,
+            Verdict::Fails => &mut self.failed,
+        } += 1;
     }
 }
 

@@ -15,7 +15,9 @@
 mod analyzer;
 #[cfg(test)]
 mod analyzer_tests;
+mod diff;
 mod errno;
+mod filter;
 mod findings;
 mod index_space;
 mod life;
@@ -41,7 +43,12 @@ mod text;
 mod waits;
 
 pub use analyzer::{Analyzer, Options};
+pub use diff::{
+    Change, Comparison, DIFF_SCHEMA_VERSION, DiffOptions, DiffReport, Direction, MeasureName,
+    Moved, Run, RunReport, Side, Tail, TooFew,
+};
 pub use errno::Errno;
+pub use filter::{FIELDS, FieldInfo, Filter, FilterError, Verdict, filter_help};
 pub use findings::{About, Evidence, Finding, FindingCode, Findings, Severity, Undecided};
 pub use life::{
     Announcement, Anomaly, BufferShape, Incomplete, KickDecision, Life, Message, Moments,
@@ -57,6 +64,6 @@ pub use ring::{Drawing, Pointers, RingModel, Slot, SlotState, UsedSlot};
 pub use snapshot::{
     Facts, Note, NoteCode, OperationView, QueueView, Rates, RecordTotals, RequestTotals, Snapshot,
 };
-pub use stats::{InterruptCounts, KickCounts, LatencyView, Percentiles, QueueCounts};
+pub use stats::{Bucket, InterruptCounts, KickCounts, LatencyView, Percentiles, QueueCounts};
 pub use text::{bytes as format_bytes, duration as format_duration, sanitize};
 pub use waits::{SpaceWaits, Waiter};

@@ -36,6 +36,8 @@ pub(crate) struct Queue {
     pub(crate) generations: u64,
     pub(crate) counts: QueueCounts,
     pub(crate) requests: RequestStats,
+    /// Those that the filter wants, if there is one.
+    pub(crate) matching: Option<RequestStats>,
     pub(crate) occupancy: Occupancy,
     pub(crate) continuity: Continuity,
     pub(crate) positions: Positions,
@@ -58,6 +60,7 @@ impl Queue {
             generations: 0,
             counts: QueueCounts::default(),
             requests: RequestStats::default(),
+            matching: options.filter.is_some().then(RequestStats::default),
             occupancy: Occupancy::default(),
             continuity: Continuity::default(),
             positions: Positions::default(),
@@ -248,12 +251,13 @@ impl Queue {
     }
 
     /// Counts the lives that ended here since this was called last, and shows each
-    /// to `each`.
+    /// to `each`, which says whether it is wanted.
     #[inline]
-    pub(crate) fn drain_ended(&mut self, mut each: impl FnMut(&Life)) {
+    pub(crate) fn drain_ended(&mut self, mut each: impl FnMut(&Life) -> bool) {
         let Self {
             lives,
             requests,
+            matching,
             counts,
             rates,
             detectors,
@@ -268,7 +272,10 @@ impl Queue {
                 rates.bytes += life.data_bytes;
             }
             detectors.life(life);
-            each(life);
+            let is_wanted = each(life);
+            if let (true, Some(matching)) = (is_wanted, &mut *matching) {
+                matching.record(life);
+            }
         });
         detectors.others(lives);
     }
@@ -304,6 +311,11 @@ impl Queue {
         }
     }
 
+    /// The requests that are shown.
+    pub(crate) fn shown(&self) -> &RequestStats {
+        self.matching.as_ref().unwrap_or(&self.requests)
+    }
+
     pub(crate) fn open_lives(&self, most: usize) -> Vec<Life> {
         self.lives.open_lives(most)
     }
@@ -319,12 +331,12 @@ impl Queue {
             name: self.name.clone(),
             facts: self.facts.clone(),
             requests: self.request_totals(),
-            errors: self.requests.error_count(),
-            data_bytes: self.requests.data_bytes,
+            errors: self.shown().error_count(),
+            data_bytes: self.shown().data_bytes,
             occupancy: self.occupancy.view(now),
             waits: self.waits.view(),
             rates: now.map(|now| self.rates.rates(now)).unwrap_or_default(),
-            latency: self.requests.latencies.view(),
+            latency: self.shown().latencies.view(),
             counts: self.counts,
             conversation: self.lives.conversation(),
             ring: drawn.unwrap_or_default(),

@@ -9,7 +9,7 @@ use crate::life::{Life, Operation};
 use crate::occupancy::OccupancyView;
 use crate::p9;
 use crate::ring::RingModel;
-use crate::stats::{LatencyView, QueueCounts};
+use crate::stats::{Bucket, LatencyView, QueueCounts};
 use crate::waits::SpaceWaits;
 
 /// Everything a screen needs at one moment. A screen is a function of this.
@@ -171,6 +171,8 @@ pub struct OperationView {
     pub data_bytes: u64,
     /// Of completed requests.
     pub latency: LatencyView,
+    /// The same by powers of two.
+    pub histogram: Vec<Bucket>,
 }
 
 /// One thing a reader must know.

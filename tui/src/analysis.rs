@@ -18,6 +18,8 @@ pub(crate) struct Analysis {
     end: Option<End>,
     /// Losses that packets told of, of a capture that is a part of another.
     dropped: BTreeMap<QueueId, u64>,
+    /// What the capture was made of.
+    origin: Vec<String>,
 }
 
 /// What an item amounted to.
@@ -41,6 +43,7 @@ impl Analysis {
             first_corrupt: None,
             end: None,
             dropped: BTreeMap::new(),
+            origin: Vec::new(),
         }
     }
 
@@ -62,6 +65,7 @@ impl Analysis {
             }
             // What was left out on purpose must be known before the first record.
             Item::Section(section) if !self.any_record => {
+                self.origin = section.origin.lines().to_vec();
                 if let Some(info) = &section.info {
                     self.options.selection = info.selection;
                     self.analyzer = Analyzer::new(self.options.clone());
@@ -105,6 +109,8 @@ impl Analysis {
             },
             corrupt_packets: reader.corrupt_packets(),
             foreign_packets: reader.foreign_packets(),
+            selection: self.options.selection,
+            origin: self.origin.clone(),
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use virtscope_analyzer::{Filter, FilterError};
 use virtscope_captures::MAX_SNAPLEN;
 use virtscope_driver::ring::QueueSize;
 use virtscope_record::QueueId;
@@ -31,6 +33,7 @@ pub(crate) enum Command {
     View(ViewArgs),
     Report(ReportArgs),
     Print(PrintArgs),
+    Diff(DiffArgs),
     Merge(MergeArgs),
     Slice(SliceArgs),
     Redact(RedactArgs),
@@ -130,6 +133,9 @@ pub(crate) struct ViewArgs {
     /// Go on waiting at the end of a file that is still being written.
     #[arg(short, long)]
     pub(crate) follow: bool,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
 }
 
 /// Report on a capture: what was seen and lost, where the time went.
@@ -144,9 +150,69 @@ pub(crate) struct ReportArgs {
     /// As JSON. The schema stands in docs/report.schema.json.
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+}
+
+/// Compare two captures: what got slower, by operation and by phase.
+///
+/// Differences that chance explains are no news, and small ones neither. The exit
+/// code is 0 if nothing got slower, 1 if something did, 2 if a capture could not be
+/// read.
+#[derive(Args, Debug)]
+pub(crate) struct DiffArgs {
+    /// The capture of how it was.
+    #[arg(value_name = "A")]
+    pub(crate) before: PathBuf,
+
+    /// The capture of how it is.
+    #[arg(value_name = "B")]
+    pub(crate) after: PathBuf,
+
+    /// As JSON. The schema stands in docs/diff.schema.json.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// In how many of 100 pairs of runs of which nothing differs something may be
+    /// raised.
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
+    pub(crate) error_rate: f64,
+
+    /// By how many percent a median must move to be news.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = percent)]
+    pub(crate) smallest_shift: f64,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+}
+
+/// Which requests are wanted.
+#[derive(Args, Debug)]
+pub(crate) struct FilterArgs {
+    /// Only requests for which this expression is true, like
+    /// `op == "read" && latency > duration("1ms")`; `--filter help` lists the fields.
+    #[arg(long, value_name = "EXPR", value_parser = filter)]
+    pub(crate) filter: Option<Arc<Filter>>,
+}
+
+fn filter(text: &str) -> Result<Arc<Filter>, FilterError> {
+    Filter::compile(text).map(Arc::new)
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent < 100.0 => Ok(percent),
+        _ => Err(format!(
+            "`{text}` is no percentage: write a number between 0 and 100"
+        )),
+    }
 }
 
 /// Print a capture: one line a request, in the order they ended.
+///
+/// A line has the request's number, when it began, its queue, how long it took in
+/// all and in its phases (queued + device + harvest), what it was and how it ended.
 #[derive(Args, Debug)]
 pub(crate) struct PrintArgs {
     /// The capture.
@@ -154,12 +220,15 @@ pub(crate) struct PrintArgs {
     pub(crate) capture: PathBuf,
 
     /// One line a record instead.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "filter")]
     pub(crate) records: bool,
 
     /// Go on waiting at the end of a file that is still being written.
     #[arg(short, long)]
     pub(crate) follow: bool,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
 }
 
 /// Make one capture of several, on one clock.

@@ -21,6 +21,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
+use virtscope_analyzer::filter_help;
 
 use cli::{Cli, Command, DemoArgs};
 use commands::{Outcome, complain};
@@ -28,15 +29,24 @@ use commands::{Outcome, complain};
 /// The exit code for what could not be done, or not be done wholly; 0 is all
 /// well, and 1 is kept for findings.
 const TROUBLE: u8 = 2;
+/// The exit code for what was found.
+const FINDINGS: u8 = 1;
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    if asks_for_filter_help() {
+        return match io::Write::write_all(&mut io::stdout(), filter_help().as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(TROUBLE),
+            _ => ExitCode::SUCCESS,
+        };
+    }
     let cli = Cli::parse();
     if let Err(error) = cli.check() {
         error.exit();
     }
     match run(cli) {
         Ok(Outcome::Clean) => ExitCode::SUCCESS,
+        Ok(Outcome::Findings) => ExitCode::from(FINDINGS),
         Ok(Outcome::Failed) => ExitCode::from(TROUBLE),
         // Whoever closed the pipe has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -55,6 +65,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::View(args)) => commands::view::view(&args, &stop),
         Some(Command::Report(args)) => commands::report::report(&args, &stop),
         Some(Command::Print(args)) => commands::print::print(&args, &stop),
+        Some(Command::Diff(args)) => commands::diff::diff(&args, &stop),
         Some(Command::Merge(args)) => commands::merge::merge(&args, &stop),
         Some(Command::Slice(args)) => commands::slice::slice(&args, &stop),
         Some(Command::Redact(args)) => commands::redact::redact(&args, &stop),
@@ -64,6 +75,14 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Stat(args)) => commands::stat::stat(&args, &stop),
         Some(Command::Doctor(args)) => commands::doctor::doctor(&args),
     }
+}
+
+/// Whether `--filter help` is among the arguments. It needs no capture, and a
+/// command that does would ask for one first.
+fn asks_for_filter_help() -> bool {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let pair = |pair: &[std::ffi::OsString]| pair[0] == "--filter" && pair[1] == "help";
+    arguments.windows(2).any(pair) || arguments.iter().any(|one| one == "--filter=help")
 }
 
 /// What `virtscope demo` without arguments means.

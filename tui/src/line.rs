@@ -13,7 +13,7 @@ fn seconds(time: Timestamp, first: Timestamp) -> String {
 /// how it ended.
 ///
 /// ```text
-///    0.001234 virtio0.0  head  12  45.6 µs = 1.20 µs + 40.1 µs + 4.30 µs  read /etc/hosts 0..4096 → 220 bytes
+/// #17        0.001234 virtio0.0   45.6 µs = 1.20 µs + 40.1 µs + 4.30 µs  read /etc/hosts 0..4096 → 220 bytes
 /// ```
 pub(crate) fn life(life: &Life, first: Timestamp) -> String {
     let began = life
@@ -36,9 +36,9 @@ pub(crate) fn life(life: &Life, first: Timestamp) -> String {
         Outcome::Incomplete(reason) => format!("{:41}", format!("incomplete: {}", reason.name())),
     };
     format!(
-        "{began} {:<10} head {:>5} {times}  {}",
+        "#{:<7} {began} {:<10} {times}  {}",
+        life.number,
         life.queue.to_string(),
-        life.head,
         messages(life)
     )
 }

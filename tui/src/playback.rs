@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use virtscope_analyzer::{Options, Snapshot};
+use virtscope_analyzer::{Filter, Options, Snapshot};
 use virtscope_captures::{CaptureReader, ReadError};
 use virtscope_record::Timestamp;
 
@@ -72,15 +72,25 @@ impl Playback {
         path: &Path,
         pace: Pace,
         follow: bool,
+        filter: Option<Arc<Filter>>,
         stop: Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
+        let options = Options {
+            filter,
+            ..Options::default()
+        };
+        let filtered = options
+            .filter
+            .as_ref()
+            .map(|filter| filter.text().to_owned());
         let source = Source {
+            options,
             path: path.to_owned(),
             is_live: pace == Pace::AsItComes,
             follow: follow.then(|| Arc::clone(&stop)),
         };
         let reader = source.open()?;
-        let analysis = Analysis::new(Options::default());
+        let analysis = Analysis::new(source.options.clone());
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(analysis.analyzer.snapshot(None)),
             state: Mutex::new(State {
@@ -118,7 +128,10 @@ impl Playback {
         Ok(Self {
             shared,
             controls: Mutex::new(sender),
-            title: format!("view {}", name(path)),
+            title: match filtered {
+                Some(filter) => format!("view {} where {filter}", name(path)),
+                None => format!("view {}", name(path)),
+            },
             thread,
         })
     }
@@ -206,6 +219,8 @@ impl Clock {
 
 /// The capture, to be opened once more when it is played from the start again.
 struct Source {
+    /// What the analyzer of each time it is played keeps.
+    options: Options,
     path: PathBuf,
     is_live: bool,
     follow: Option<Arc<AtomicBool>>,
@@ -368,7 +383,7 @@ impl Player {
                     return;
                 }
             }
-            self.analysis = Analysis::new(Options::default());
+            self.analysis = Analysis::new(self.source.options.clone());
             self.first = None;
             self.position_ns = 0;
             self.ended = false;

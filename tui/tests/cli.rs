@@ -28,6 +28,7 @@ use virtscope_record::Kind;
 #[case("inspect", &["inspect", "--help"])]
 #[case("stat", &["stat", "--help"])]
 #[case("doctor", &["doctor", "--help"])]
+#[case("diff", &["diff", "--help"])]
 #[case("merge", &["merge", "--help"])]
 #[case("slice", &["slice", "--help"])]
 #[case("redact", &["redact", "--help"])]

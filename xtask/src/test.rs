@@ -97,7 +97,7 @@ const FUZZ: [Fuzz; 4] = [
     Fuzz {
         package: "analyzer",
         sanitizer: "none",
-        targets: &["p9_decode", "p9_conversation", "analyze"],
+        targets: &["p9_decode", "p9_conversation", "analyze", "filter"],
     },
     Fuzz {
         package: "tracer",

@@ -3,6 +3,8 @@
 //! As JSON it has a published schema (`docs/report.schema.json`); as text it is
 //! the same report for people. All times are nanoseconds.
 
+mod page;
+mod plot;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -11,22 +13,28 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use virtscope_captures::Selection;
 
 use crate::analyzer::Analyzer;
 use crate::findings::{Finding, Findings, Undecided};
 use crate::life::Incomplete;
 use crate::notes;
+use crate::occupancy::{History, HistoryBucket};
 use crate::queue::Queue;
 use crate::snapshot::{Note, OperationView, RecordTotals, RequestTotals};
-use crate::stats::{LatencyView, QueueCounts};
+use crate::stats::{Bucket, LatencyView, QueueCounts};
+use crate::text::sanitize;
 
 /// The version of the report's form: `major.minor`. A minor version adds fields;
 /// a major one changes or removes some.
-pub const REPORT_SCHEMA_VERSION: &str = "1.1";
+pub const REPORT_SCHEMA_VERSION: &str = "1.2";
+
+/// Stretches of time of a queue's history, at most.
+const STRETCHES: usize = 120;
 
 /// How the capture that was read ended; for a live run, the default with the
 /// snaplen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CaptureEnd {
     /// Packets in the capture; `None` if records did not come from one: then as
     /// many as there were records.
@@ -39,6 +47,10 @@ pub struct CaptureEnd {
     pub corrupt_packets: u64,
     /// Packets of other link types, skipped.
     pub foreign_packets: u64,
+    /// What was left out on purpose.
+    pub selection: Selection,
+    /// What the capture was made of, in sentences.
+    pub origin: Vec<String>,
 }
 
 /// Everything that is said of a run.
@@ -52,6 +64,9 @@ pub struct Report {
     pub not_enough_evidence: Vec<Undecided>,
     /// Records: emitted = stored + lost + filtered, exactly.
     pub records: RecordTotals,
+    /// The filter that chose the requests, if there was one: what follows of requests,
+    /// their latencies, errors and data is of those that match.
+    pub filter: Option<FilterReport>,
     /// Requests: the three are disjoint.
     pub requests: RequestTotals,
     /// Incomplete requests by reason, most frequent first.
@@ -67,6 +82,32 @@ pub struct Report {
     pub queues: Vec<QueueReport>,
     /// By name, all queues together.
     pub operations: Vec<OperationReport>,
+}
+
+/// What a filter chose.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+pub struct FilterReport {
+    /// The expression. Escaped for printing.
+    pub expression: String,
+    /// Requests that ended and match.
+    pub matching: u64,
+    /// Requests that ended and do not.
+    pub not_matching: u64,
+    /// Requests that ended and of which a field is not known that decides.
+    pub unknown: u64,
+    /// Requests that ended and for which the expression cannot be evaluated.
+    pub failed: u64,
+}
+
+/// What was left out of a capture on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, JsonSchema)]
+pub struct SelectionReport {
+    /// Records were left out because a filter said so.
+    pub filtered: bool,
+    /// Only some of the operations were recorded.
+    pub sampled: bool,
+    /// It is a part of another capture.
+    pub cut: bool,
 }
 
 /// How many requests are incomplete for one reason.
@@ -91,7 +132,7 @@ pub struct TimeSpan {
 }
 
 /// The capture that a report is of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub struct CaptureReport {
     /// Packets in the capture, corrupt and foreign ones included.
     pub packets: u64,
@@ -108,6 +149,11 @@ pub struct CaptureReport {
     pub corrupt_packets: u64,
     /// Packets of other link types, skipped.
     pub foreign_packets: u64,
+    /// What was left out of it on purpose.
+    pub selection: SelectionReport,
+    /// What it was made of, in sentences; empty if a recorder wrote it. Escaped for
+    /// printing.
+    pub origin: Vec<String>,
 }
 
 /// One queue.
@@ -139,6 +185,9 @@ pub struct QueueReport {
     pub data_bytes: u64,
     /// Of completed requests, ns.
     pub latency_ns: LatencyView,
+    /// Of completed requests: how many took how long, by powers of two, without a
+    /// gap from the first to the last.
+    pub latency_histogram: Vec<Bucket>,
     /// How full the ring was.
     pub occupancy: OccupancyReport,
     /// What was counted.
@@ -150,12 +199,29 @@ pub struct QueueReport {
 }
 
 /// How full a ring was.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, JsonSchema)]
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
 pub struct OccupancyReport {
     /// Time observed.
     pub observed_ns: u64,
     /// Time without a free descriptor.
     pub full_ns: u64,
+    /// Buffers in flight, mean over time.
+    pub in_flight_mean: f64,
+    /// Most buffers in flight.
+    pub in_flight_peak: u32,
+    /// Descriptors in use, mean over time.
+    pub descriptors_mean: f64,
+    /// Most descriptors in use.
+    pub descriptors_peak: u32,
+    /// Equal stretches of time from the queue's first record on, at most 120.
+    pub history: Vec<OccupancyStretch>,
+}
+
+/// How full a ring was in one stretch of time.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct OccupancyStretch {
+    /// When it begins, ns on the monotonic clock.
+    pub from_ns: u64,
     /// Buffers in flight, mean over time.
     pub in_flight_mean: f64,
     /// Most buffers in flight.
@@ -186,6 +252,9 @@ pub struct OperationReport {
     pub data_bytes: u64,
     /// Of completed requests, ns.
     pub latency_ns: LatencyView,
+    /// Of completed requests: how many took how long, by powers of two, without a
+    /// gap from the first to the last.
+    pub latency_histogram: Vec<Bucket>,
 }
 
 /// How many requests ended in one error.
@@ -208,7 +277,17 @@ impl Report {
             findings: found,
             not_enough_evidence: undecided,
             records,
-            requests: analyzer.request_totals(),
+            filter: analyzer.filter().map(|filter| {
+                let counts = analyzer.filtered();
+                FilterReport {
+                    expression: sanitize(filter.text()).into_owned(),
+                    matching: counts.matching,
+                    not_matching: counts.others,
+                    unknown: counts.unknown,
+                    failed: counts.failed,
+                }
+            }),
+            requests: analyzer.shown_totals(),
             incomplete_reasons: reasons(analyzer.incomplete_reasons()),
             time: analyzer
                 .span()
@@ -225,12 +304,25 @@ impl Report {
                 tail_known: analyzer.losses().tail_known(),
                 corrupt_packets: end.corrupt_packets,
                 foreign_packets: end.foreign_packets,
+                selection: SelectionReport {
+                    filtered: end.selection.filtered,
+                    sampled: end.selection.sampled,
+                    cut: end.selection.cut,
+                },
+                origin: end
+                    .origin
+                    .iter()
+                    .map(|line| sanitize(line).into_owned())
+                    .collect(),
             },
             notes: notes::of(analyzer, Some(end)),
             queues: analyzer
                 .queues()
                 .into_iter()
-                .map(|queue| QueueReport::new(queue, analyzer.queue_records(queue)))
+                .map(|queue| {
+                    let requests = analyzer.shown_totals_of(queue);
+                    QueueReport::new(queue, analyzer.queue_records(queue), requests)
+                })
                 .collect(),
             operations: analyzer
                 .operation_views()
@@ -261,7 +353,7 @@ fn reasons(found: impl Iterator<Item = (Incomplete, u64)>) -> Vec<ReasonCount> {
 }
 
 impl QueueReport {
-    fn new(queue: &Queue, records: RecordTotals) -> Self {
+    fn new(queue: &Queue, records: RecordTotals, requests: RequestTotals) -> Self {
         let facts = queue.facts.as_ref();
         let occupancy = queue.occupancy.view(None);
         Self {
@@ -276,10 +368,11 @@ impl QueueReport {
                 .unwrap_or_default(),
             generations: queue.generations,
             records,
-            requests: queue.request_totals(),
-            errors: queue.requests.error_count(),
-            data_bytes: queue.requests.data_bytes,
-            latency_ns: queue.requests.latencies.view(),
+            requests,
+            errors: queue.shown().error_count(),
+            data_bytes: queue.shown().data_bytes,
+            latency_ns: queue.shown().latencies.view(),
+            latency_histogram: queue.shown().latencies.buckets(),
             occupancy: OccupancyReport {
                 observed_ns: occupancy.observed_ns,
                 full_ns: occupancy.full_ns,
@@ -287,12 +380,37 @@ impl QueueReport {
                 in_flight_peak: occupancy.in_flight.peak,
                 descriptors_mean: occupancy.descriptors.mean,
                 descriptors_peak: occupancy.descriptors.peak,
+                history: stretches(&occupancy.history),
             },
             counts: queue.counts,
             buffers_per_notification: queue.counts.buffers_per_notification(),
             completions_per_callback: queue.counts.completions_per_callback(),
         }
     }
+}
+
+/// The history in at most [`STRETCHES`] pieces.
+fn stretches(history: &History) -> Vec<OccupancyStretch> {
+    let together = history.buckets.len().div_ceil(STRETCHES).max(1);
+    history
+        .buckets
+        .chunks(together)
+        .enumerate()
+        .map(|(number, buckets)| {
+            let mean = |of: fn(&HistoryBucket) -> f64| {
+                buckets.iter().map(of).sum::<f64>() / buckets.len() as f64
+            };
+            let peak = |of: fn(&HistoryBucket) -> u32| buckets.iter().map(of).max().unwrap_or(0);
+            let passed = (number * together) as u64 * history.bucket_ns;
+            OccupancyStretch {
+                from_ns: history.start.as_nanos().saturating_add(passed),
+                in_flight_mean: mean(|bucket| bucket.mean_in_flight),
+                in_flight_peak: peak(|bucket| bucket.peak_in_flight),
+                descriptors_mean: mean(|bucket| bucket.mean_descriptors),
+                descriptors_peak: peak(|bucket| bucket.peak_descriptors),
+            }
+        })
+        .collect()
 }
 
 impl From<OperationView> for OperationReport {
@@ -314,6 +432,7 @@ impl From<OperationView> for OperationReport {
                 .collect(),
             data_bytes: view.data_bytes,
             latency_ns: view.latency,
+            latency_histogram: view.histogram,
         }
     }
 }

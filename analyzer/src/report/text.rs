@@ -1,23 +1,25 @@
-//! The report for people: at most 100 columns, top down.
+//! The report for people, top down: as wide as the formatter says (`{:80}`), 100
+//! columns if it says nothing, with colours if it says so (`{:#}`).
 
 use std::fmt;
 
-use super::{OperationReport, QueueReport, Report};
+use super::page::{COLUMNS, Style};
+use super::{OperationReport, QueueReport, Report, plot};
 use crate::snapshot::RequestTotals;
 use crate::stats::Percentiles;
 use crate::text::{bytes, duration};
 
-/// Widest line.
-const COLUMNS: usize = 100;
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let style = Style::of(f);
+        self.verdict(f, style)?;
         self.seen(f)?;
         self.lost(f)?;
+        self.chosen(f)?;
         for queue in &self.queues {
-            queue.write(f)?;
+            queue.write(f, style)?;
         }
-        self.operations(f)
+        self.operations(f, style)
     }
 }
 
@@ -63,26 +65,33 @@ impl Report {
         Ok(())
     }
 
-    fn operations(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn operations(&self, f: &mut fmt::Formatter<'_>, style: Style) -> fmt::Result {
         if self.operations.is_empty() {
             return Ok(());
         }
-        writeln!(
-            f,
-            "\n{:<11}{:>10}{:>9}{:>9}{:>10}  {:>9} {:>9} {:>9} {:>9} {:>9}",
-            "Operation",
-            "completed",
-            "incompl.",
-            "errors",
-            "data",
-            "p50",
-            "p90",
-            "p99",
-            "p99.9",
-            "max"
-        )?;
+        let narrow = style.columns < COLUMNS;
+        let heading = match narrow {
+            false => format!(
+                "{:<11}{:>10}{:>9}{:>9}{:>10}  {:>9} {:>9} {:>9} {:>9} {:>9}",
+                "Operation",
+                "completed",
+                "incompl.",
+                "errors",
+                "data",
+                "p50",
+                "p90",
+                "p99",
+                "p99.9",
+                "max"
+            ),
+            true => format!(
+                "{:<11}{:>10}{:>8} {:>9} {:>9} {:>9}",
+                "Operation", "completed", "errors", "p50", "p99", "max"
+            ),
+        };
+        writeln!(f, "\n{}", style.heading(&heading))?;
         for operation in &self.operations {
-            operation.write(f)?;
+            operation.write(f, narrow)?;
         }
         let mut errors = self
             .operations
@@ -106,11 +115,27 @@ impl Report {
 }
 
 impl OperationReport {
-    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, narrow: bool) -> fmt::Result {
         let name = match self.name.as_str() {
             "unknown" => "(unknown)",
             name => name,
         };
+        if narrow {
+            let p = &self.latency_ns.total;
+            let of = |ns| match p.count {
+                0 => "-".to_owned(),
+                _ => duration(ns),
+            };
+            return writeln!(
+                f,
+                "{name:<11}{:>10}{:>8} {:>9} {:>9} {:>9}",
+                self.completed,
+                self.errors,
+                of(p.p50),
+                of(p.p99),
+                of(p.max)
+            );
+        }
         writeln!(
             f,
             "{name:<11}{:>10}{:>9}{:>9}{:>10}{}",
@@ -124,10 +149,28 @@ impl OperationReport {
 }
 
 impl QueueReport {
-    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, style: Style) -> fmt::Result {
         self.heading(f)?;
         let latency = &self.latency_ns;
-        if latency.total.count > 0 {
+        if latency.total.count > 0 && style.columns < COLUMNS {
+            writeln!(
+                f,
+                "  {:<10} {:>9} {:>9} {:>9}",
+                "time goes", "p50", "p99", "max"
+            )?;
+            for (name, p) in [
+                ("queued", &latency.queued),
+                ("device", &latency.device),
+                ("  served", &latency.service),
+                ("harvest", &latency.harvest),
+                ("total", &latency.total),
+            ] {
+                if p.count > 0 {
+                    let (p50, p99, max) = (duration(p.p50), duration(p.p99), duration(p.max));
+                    writeln!(f, "  {name:<10} {p50:>9} {p99:>9} {max:>9}")?;
+                }
+            }
+        } else if latency.total.count > 0 {
             writeln!(
                 f,
                 "  {:<39}  {:>9} {:>9} {:>9} {:>9} {:>9}",
@@ -145,8 +188,10 @@ impl QueueReport {
                 }
             }
         }
+        plot::histogram(f, &self.latency_histogram, style)?;
         self.notifications(f)?;
-        self.occupancy_lines(f)
+        self.occupancy_lines(f)?;
+        plot::occupancy(f, self, style)
     }
 
     fn heading(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -287,21 +332,22 @@ fn per_second(count: u64, ns: u64) -> String {
     format!(": {:.0} requests/s", count as f64 * 1e9 / ns as f64)
 }
 
-fn plural(count: u64, noun: &str) -> String {
+pub(super) fn plural(count: u64, noun: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{s}")
 }
 
 /// Writes `text` broken between words, later lines indented like the first. A
 /// word that does not fit a line is cut where the line ends.
-fn wrapped(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+pub(super) fn wrapped(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+    let columns = Style::of(f).columns;
     let indent = if label.is_empty() { 4 } else { label.len() };
     let mut line = label.to_owned();
     let mut width = label.chars().count();
     let mut empty = true;
     for word in text.split(' ') {
         let mut rest: Vec<char> = word.chars().collect();
-        if !empty && width + 1 + rest.len() > COLUMNS {
+        if !empty && width + 1 + rest.len() > columns {
             writeln!(f, "{}", line.trim_end())?;
             line = " ".repeat(indent);
             width = indent;
@@ -311,8 +357,8 @@ fn wrapped(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
             line.push(' ');
             width += 1;
         }
-        while width + rest.len() > COLUMNS {
-            let tail = rest.split_off(COLUMNS - width);
+        while width + rest.len() > columns {
+            let tail = rest.split_off(columns - width);
             line.extend(&rest);
             writeln!(f, "{line}")?;
             line = " ".repeat(indent);

@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::{LatencyView, Percentiles};
+use super::{Bucket, LatencyView, Percentiles};
 use crate::life::Phases;
 
 /// Distributions in the making.
@@ -24,6 +24,11 @@ impl Latencies {
         if let Some(ns) = service_ns {
             self.service.record(ns);
         }
+    }
+
+    /// The totals, by powers of two.
+    pub(crate) fn buckets(&self) -> Vec<Bucket> {
+        self.total.buckets()
     }
 
     pub(crate) fn view(&self) -> LatencyView {
@@ -104,6 +109,32 @@ impl Distribution {
                 count(histogram, ns);
             }
         }
+    }
+
+    /// How many values lie from one power of two up to the next, from the lowest to
+    /// the highest that has any.
+    fn buckets(&self) -> Vec<Bucket> {
+        let mut counts = [0_u64; 65];
+        let place = |ns: u64| (u64::BITS - ns.leading_zeros()) as usize;
+        for ns in &self.few {
+            counts[place(*ns)] += 1;
+        }
+        if let Some(histogram) = &self.histogram {
+            for bucket in histogram.iter_recorded() {
+                counts[place(bucket.value_iterated_to())] += bucket.count_at_value();
+            }
+        }
+        let has = |count: &u64| *count > 0;
+        let (Some(first), Some(last)) = (counts.iter().position(has), counts.iter().rposition(has))
+        else {
+            return Vec::new();
+        };
+        (first..=last)
+            .map(|at| Bucket {
+                from_ns: if at == 0 { 0 } else { 1 << (at - 1) },
+                count: counts[at],
+            })
+            .collect()
     }
 
     fn view(&self) -> Percentiles {

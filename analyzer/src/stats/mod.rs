@@ -44,6 +44,16 @@ pub struct Percentiles {
     pub max: u64,
 }
 
+/// Requests whose latency lies from a power of two up to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, schemars::JsonSchema)]
+pub struct Bucket {
+    /// The smallest latency that counts here, ns: 0 or a power of two. The next
+    /// bucket begins at twice that.
+    pub from_ns: u64,
+    /// Requests. One within a thousandth of a bound may stand beyond it.
+    pub count: u64,
+}
+
 /// What is counted on one queue.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, schemars::JsonSchema)]
 pub struct QueueCounts {

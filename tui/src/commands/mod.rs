@@ -1,6 +1,7 @@
 //! One module a command.
 
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 mod edit;
 pub(crate) mod export;
@@ -27,6 +28,8 @@ pub(crate) const OUTPUT_FAILED: &str = "cannot write to standard output; send it
 pub(crate) enum Outcome {
     /// All is well.
     Clean,
+    /// It worked, and something was found.
+    Findings,
     /// It worked as far as it went, and went not all the way; why was said on
     /// standard error.
     Failed,

@@ -20,7 +20,9 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
     let mut reader = open(&args.capture, args.follow.then(|| Arc::clone(stop)))?;
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
+        draw_rings: false,
         collect_ended: true,
+        filter: args.filter.filter.clone(),
         ..Options::default()
     });
     let mut first: Option<Timestamp> = None;
@@ -55,6 +57,15 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
         }
     }
     out.flush().context(OUTPUT_FAILED)?;
+    if let Some(filter) = &args.filter.filter {
+        let failed = match filter.failed() {
+            0 => String::new(),
+            many => format!("; for {many} it cannot be evaluated"),
+        };
+        let text = format!("only requests that match {}{failed}\n", filter.text());
+        // Standard output is lines of requests and nothing else.
+        let _ = io::stderr().write_all(format!("virtscope: {}", sanitized(&text)).as_bytes());
+    }
     if let Some(trouble) = analysis.trouble()
         && !args.follow
     {
@@ -62,6 +73,10 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
         return Ok(Outcome::Failed);
     }
     Ok(Outcome::Clean)
+}
+
+fn sanitized(text: &str) -> String {
+    format!("{}\n", virtscope_analyzer::sanitize(text.trim_end()))
 }
 
 fn print_life(

@@ -1,15 +1,32 @@
 //! `virtscope report`.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use virtscope_analyzer::Options;
+use virtscope_analyzer::{Options, Report};
 
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::ReportArgs;
 use crate::input::{name, open};
+
+/// Bytes of each message that a filter can ask about: all but the longest names.
+const FILTERED_BYTES: usize = 512;
+
+/// The report as wide as the terminal and with its colours, or as plain text of 100
+/// columns where there is none.
+fn page(report: &Report) -> String {
+    let terminal = io::stdout().is_terminal();
+    let columns = terminal.then(|| crossterm::terminal::size().ok()).flatten();
+    let width = columns.map_or(100, |(columns, _)| usize::from(columns));
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if terminal && !plain {
+        format!("{report:#width$}")
+    } else {
+        format!("{report:width$}")
+    }
+}
 
 /// Reads the whole capture and prints what became of its requests.
 ///
@@ -19,8 +36,10 @@ pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Out
     // Single lives are not shown, so none is kept.
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
-        keep_bytes: 0,
+        // Only a filter looks into a request.
+        keep_bytes: args.filter.filter.as_ref().map_or(0, |_| FILTERED_BYTES),
         draw_rings: false,
+        filter: args.filter.filter.clone(),
         ..Options::default()
     });
     let mut interrupted = false;
@@ -41,7 +60,7 @@ pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Out
         json.push('\n');
         json
     } else {
-        report.to_string()
+        page(&report)
     };
     io::stdout()
         .write_all(text.as_bytes())

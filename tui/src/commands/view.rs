@@ -23,7 +23,13 @@ pub(crate) fn view(args: &ViewArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Ou
     } else {
         Pace::Times(args.speed)
     };
-    let playback = Playback::start(&args.capture, pace, args.follow, Arc::clone(stop))?;
+    let playback = Playback::start(
+        &args.capture,
+        pace,
+        args.follow,
+        args.filter.filter.clone(),
+        Arc::clone(stop),
+    )?;
     let shown = screen::run(&playback, stop).context("the terminal failed");
     stop.store(true, Ordering::Release);
     let trouble = playback.end();

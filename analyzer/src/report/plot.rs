@@ -1,0 +1,103 @@
+//! Pictures of letters: how long requests took, how full a ring was.
+
+use std::fmt::{self, Write};
+
+use super::page::Style;
+use super::{OccupancyStretch, QueueReport};
+use crate::stats::Bucket;
+use crate::text::duration;
+
+/// Eighths of a cell, from below and from the left.
+const RISING: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+const GROWING: [char; 9] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
+
+/// Rows of the picture of a ring.
+const ROWS: usize = 4;
+
+/// Columns left of a picture.
+const MARGIN: usize = 11;
+
+/// One line for each power of two; those between that have none are there, too.
+pub(super) fn histogram(
+    f: &mut fmt::Formatter<'_>,
+    buckets: &[Bucket],
+    style: Style,
+) -> fmt::Result {
+    let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or(0);
+    if most == 0 {
+        return Ok(());
+    }
+    let room = style.columns.saturating_sub(2 * MARGIN + 18).clamp(10, 60);
+    writeln!(f, "  how many requests took how long")?;
+    for bucket in buckets {
+        let (from, to) = match bucket.from_ns {
+            0 => ("0 ns".to_owned(), "1 ns".to_owned()),
+            from => (duration(from), duration(from.saturating_mul(2))),
+        };
+        let eighths = (bucket.count as f64 / most as f64 * room as f64 * 8.0).ceil() as usize;
+        let mut bar: String = std::iter::repeat_n(GROWING[8], eighths / 8).collect();
+        if eighths % 8 > 0 {
+            bar.push(GROWING[eighths % 8]);
+        }
+        let line = format!("  {from:>9} .. {to:<9} {:>10} ", bucket.count);
+        writeln!(f, "{line}{}", style.bar(&bar))?;
+    }
+    Ok(())
+}
+
+/// Buffers in flight over time.
+pub(super) fn occupancy(
+    f: &mut fmt::Formatter<'_>,
+    queue: &QueueReport,
+    style: Style,
+) -> fmt::Result {
+    let history = &queue.occupancy.history;
+    let peak = queue.occupancy.in_flight_peak;
+    if history.len() < 2 || peak == 0 {
+        return Ok(());
+    }
+    let room = style.columns.saturating_sub(MARGIN + 2).clamp(20, 120);
+    let means = spread(history, room);
+    let of = queue
+        .size
+        .map_or_else(String::new, |size| format!(", ring of {size}"));
+    writeln!(
+        f,
+        "  buffers in flight over time (mean of each stretch; peak {peak}{of})"
+    )?;
+    let top = means.iter().copied().fold(1.0_f64, f64::max);
+    for row in (0..ROWS).rev() {
+        let label = match row {
+            row if row == ROWS - 1 => format!("{top:.1}"),
+            0 => "0".to_owned(),
+            _ => String::new(),
+        };
+        let mut line = String::new();
+        for mean in &means {
+            let eighths = (mean / top * (ROWS * 8) as f64).round() as usize;
+            line.push(RISING[eighths.saturating_sub(row * 8).min(8)]);
+        }
+        writeln!(f, "  {label:>8} {}", style.bar(line.trim_end()))?;
+    }
+    let mut scale = String::new();
+    let end = duration(queue.occupancy.observed_ns);
+    let width = means.len().saturating_sub(end.chars().count() + 3);
+    write!(scale, "0 s{:>width$}{end}", "")?;
+    writeln!(f, "  {:>8} {scale}", "")
+}
+
+/// The means of a history over as many columns as it has stretches, at most `room`.
+fn spread(history: &[OccupancyStretch], room: usize) -> Vec<f64> {
+    let columns = room.min(history.len());
+    (0..columns)
+        .map(|column| {
+            let start = column * history.len() / columns;
+            let end = ((column + 1) * history.len() / columns).max(start + 1);
+            let part = &history[start..end];
+            part.iter()
+                .map(|stretch| stretch.in_flight_mean)
+                .sum::<f64>()
+                / part.len() as f64
+        })
+        .collect()
+}
