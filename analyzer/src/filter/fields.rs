@@ -163,7 +163,7 @@ fields! {
         |life, first| FieldOf::Int(life.shape.descriptors.into());
     indirect: Bool, "its segments stand in an indirect descriptor table",
         |life, first| FieldOf::Bool(life.shape.indirect);
-    path: String nullable, "the path of the file that a 9P request is about, where it is known whole",
+    path: String nullable, "the path of the file that a 9P request is about, where it is known",
         |life, first| life.subject.path.as_ref()
             .and_then(|path| path.known())
             .map(|path| FieldOf::Text(String::from_utf8_lossy(path)))
