@@ -103,6 +103,8 @@ pub struct Analyzer {
     last: Option<Timestamp>,
     /// The latest [`tick`](Self::tick).
     now: Option<Timestamp>,
+    /// The time of the latest record since the clock was set back last.
+    present: Timestamp,
     next_number: u64,
     /// Records of a kind or layout that this version does not know.
     unknown_records: u64,
@@ -130,6 +132,7 @@ impl Analyzer {
             first: None,
             last: None,
             now: None,
+            present: Timestamp::default(),
             next_number: 0,
             unknown_records: 0,
             unfollowed_records: 0,
@@ -142,6 +145,7 @@ impl Analyzer {
     pub fn push(&mut self, record: &Record, payload: &[u8]) {
         self.losses.observe(record);
         let time = record.time();
+        self.present = self.present.max(time);
         self.first = Some(self.first.map_or(time, |first| first.min(time)));
         self.last = self.last.max(Some(time));
         let Some(at) = self.queue_at(record.queue()) else {
@@ -154,6 +158,9 @@ impl Analyzer {
         match record.body() {
             Ok(body) => {
                 queue.push(record, &body, payload, &mut self.next_number);
+                if queue.continuity.set_back {
+                    self.present = time;
+                }
             }
             Err(_) => {
                 // It still has its place in the sequence.
@@ -223,7 +230,7 @@ impl Analyzer {
     /// How things stand. `now` is the present on the stream's clock, where there is
     /// one (a live view); without it, the latest [`tick`](Self::tick) or record.
     pub fn snapshot(&self, now: Option<Timestamp>) -> Snapshot {
-        let now = now.max(self.now).max(self.last);
+        let now = self.at(now);
         let mut slots = SLOT_LIMIT;
         let queues = self
             .queues()
@@ -245,9 +252,15 @@ impl Analyzer {
         }
     }
 
+    /// The moment of a snapshot at `now`; none if there was no record.
+    fn at(&self, now: Option<Timestamp>) -> Option<Timestamp> {
+        let present = self.last.map(|_| self.present);
+        now.max(self.now).max(present)
+    }
+
     /// What is wrong by `now`, which is as for [`snapshot`](Self::snapshot).
     pub fn findings(&self, now: Option<Timestamp>) -> Findings {
-        self.findings_at(now.max(self.now).max(self.last), false)
+        self.findings_at(self.at(now), false)
     }
 
     /// `over`: the stream has ended, and it should be known what was lost at its end.
@@ -255,7 +268,7 @@ impl Analyzer {
         let queues = self.queues().into_iter();
         Findings::of(
             queues.map(|queue| (queue, self.doubt(queue, over))),
-            now.or(self.last).unwrap_or_default(),
+            now.or(self.at(None)).unwrap_or_default(),
         )
     }
 

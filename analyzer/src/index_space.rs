@@ -77,6 +77,18 @@ impl IndexSpace {
         (ahead <= longest).then_some(ahead)
     }
 
+    /// How far `to` lies ahead of `from`, by the shorter way round: negative if it
+    /// lies behind.
+    #[inline]
+    pub(crate) fn distance(self, from: RingIndex, to: RingIndex) -> i64 {
+        let ahead = self.ahead(from, to);
+        if ahead <= self.modulus / 2 {
+            i64::from(ahead)
+        } else {
+            i64::from(ahead) - i64::from(self.modulus)
+        }
+    }
+
     /// Whether positions count descriptors of a packed ring.
     pub(crate) fn is_packed(self) -> bool {
         self.packed_size.is_some()
@@ -95,7 +107,12 @@ impl IndexSpace {
     /// Whether `index` lies behind `mark`, by the shorter way round.
     pub(crate) fn is_before(self, index: RingIndex, mark: RingIndex) -> bool {
         let behind = self.ahead(index, mark);
-        behind > 0 && behind <= self.modulus / 2
+        // What is a whole packed ring behind is as far ahead.
+        let most = match self.packed_size {
+            None => self.modulus / 2,
+            Some(size) => u32::from(size) - 1,
+        };
+        behind > 0 && behind <= most
     }
 }
 

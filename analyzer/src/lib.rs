@@ -15,6 +15,8 @@
 mod analyzer;
 #[cfg(test)]
 mod analyzer_tests;
+#[cfg(test)]
+mod damage_tests;
 mod diff;
 mod errno;
 mod filter;

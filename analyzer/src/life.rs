@@ -281,6 +281,8 @@ pub enum Incomplete {
     /// It came back, and the kernel skipped the probe that would have told of it: the
     /// ring's positions do.
     CompletionMissed,
+    /// The clock was set back during it, so how long it took is not known.
+    ClockSetBack,
     /// The queue was reset while it was in flight.
     QueueReset,
     /// Its id was added again though it never came back, and nothing was lost.
@@ -299,6 +301,7 @@ impl Incomplete {
             Self::Lost(Piece::Callback) => "lost_callback",
             Self::Lost(Piece::Used) => "lost_used",
             Self::CompletionMissed => "completion_missed",
+            Self::ClockSetBack => "clock_set_back",
             Self::QueueReset => "queue_reset",
             Self::IdReused => "id_reused",
             Self::Detached => "detached",
@@ -317,6 +320,9 @@ impl Incomplete {
             Self::Lost(Piece::Used) => "the record of its return is missing",
             Self::CompletionMissed => {
                 "completion missed: it came back, but the kernel skipped the probe that tells when"
+            }
+            Self::ClockSetBack => {
+                "the clock was set back during its life, so how long it took is not known"
             }
             Self::QueueReset => "the queue was reset while it was in flight",
             Self::IdReused => "its id was added again though it never came back",

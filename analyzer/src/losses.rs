@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use virtscope_captures::{Ledger, Selection, Totals};
-use virtscope_record::{Producer, ProducerId, QueueId, Record, Statistics};
+use virtscope_record::{Producer, ProducerId, QueueId, Record, Statistics, Timestamp};
 
 use crate::snapshot::RecordTotals;
 
@@ -86,6 +86,8 @@ pub(crate) struct Continuity {
     pub(crate) driver_holes: u64,
     /// Sequence numbers of the device's half that were passed over.
     pub(crate) device_holes: u64,
+    /// Whether the clock was set back before the record observed last.
+    pub(crate) set_back: bool,
 }
 
 /// Where a record stands in the sequence of its producer.
@@ -105,7 +107,14 @@ struct Stream {
     next: u64,
     /// Records that the producer's last statistics say it emitted.
     emitted: u64,
+    /// The latest moment that it told of since the clock was set back last.
+    latest: Timestamp,
 }
+
+/// How far a record may tell of an earlier moment than one with a smaller number.
+/// Threads that share a producer take their numbers one way round and their times
+/// the other, but not for so long; a larger step is one of the clock.
+const DISORDER_NS: u64 = 10_000_000;
 
 /// Places remembered: as many producers of one queue, if they are CPUs, do not get
 /// into each other's way.
@@ -143,9 +152,14 @@ impl Continuity {
 
     /// Nothing, if there are too many producers.
     fn step(&mut self, record: &Record) -> Option<Step> {
+        self.set_back = false;
         let stream = self.stream(record.producer().id())?;
+        let time = record.time();
+        let set_back = stream.latest.nanos_since(time) > DISORDER_NS;
         if record.sequence().0 == stream.next as u32 {
             stream.next = stream.next.saturating_add(1);
+            stream.latest = stream.latest.max(time);
+            self.note_set_back(record, set_back);
             return Some(Step::Next);
         }
         let mut number = record.sequence().unwrap_near(stream.next);
@@ -159,11 +173,26 @@ impl Continuity {
         }
         let missing = stream.next..number;
         stream.next = number + 1;
+        stream.latest = stream.latest.max(time);
+        self.note_set_back(record, set_back);
         Some(if missing.is_empty() {
             Step::Next
         } else {
             Step::Over(missing)
         })
+    }
+
+    /// A record in sequence tells of a moment long before the one before it. All
+    /// producers have the same clock, so this is said once; the device's half is not
+    /// asked.
+    #[inline]
+    fn note_set_back(&mut self, record: &Record, set_back: bool) {
+        if set_back && !matches!(record.producer(), Producer::DeviceHalf | Producer::Recorder) {
+            self.set_back = true;
+            for (_, stream) in &mut self.streams {
+                stream.latest = stream.latest.min(record.time());
+            }
+        }
     }
 
     /// Takes note of what a producer says of itself.

@@ -110,6 +110,21 @@ fn on_records(analyzer: &Analyzer, notes: &mut Vec<Note>) {
             format!("The stream contradicts itself: {text}."),
         );
     }
+    let steps: u64 = analyzer
+        .queues()
+        .iter()
+        .map(|queue| queue.clock_steps)
+        .sum();
+    if steps > 0 {
+        note(
+            notes,
+            NoteCode::Inconsistent,
+            format!(
+                "The clock was set back {}: what lies on both sides of that has no known length.",
+                count(steps, "time", "times")
+            ),
+        );
+    }
     if analyzer.unfollowed_records() > 0 {
         note(
             notes,

@@ -144,6 +144,14 @@ impl Occupancy {
             .hold(at, ns, self.in_flight.now, self.descriptors.now);
     }
 
+    /// The clock was set back to `now`: what comes is added up from there on, and
+    /// the history goes on where it was.
+    pub(crate) fn set_back(&mut self, now: Timestamp) {
+        if let Some(at) = self.at.replace(now) {
+            self.bins.set_back(at.nanos_since(now));
+        }
+    }
+
     #[inline]
     pub(crate) fn set_in_flight(&mut self, count: u32) {
         if count != self.in_flight.now {
@@ -252,6 +260,11 @@ impl Default for Bins {
 impl Bins {
     fn begin(&mut self, start: Timestamp) {
         self.start = start;
+    }
+
+    /// The clock was set back by so much: so was the start, as far as that goes.
+    fn set_back(&mut self, ns: u64) {
+        self.start = Timestamp::from_nanos(self.start.as_nanos().saturating_sub(ns));
     }
 
     #[inline]

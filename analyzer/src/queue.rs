@@ -34,6 +34,8 @@ pub(crate) struct Queue {
     pub(crate) facts: Option<Facts>,
     /// Generations seen.
     pub(crate) generations: u64,
+    /// Times the clock was set back.
+    pub(crate) clock_steps: u64,
     pub(crate) counts: QueueCounts,
     pub(crate) requests: RequestStats,
     /// Those that the filter wants, if there is one.
@@ -58,6 +60,7 @@ impl Queue {
             name: id.to_string(),
             facts: None,
             generations: 0,
+            clock_steps: 0,
             counts: QueueCounts::default(),
             requests: RequestStats::default(),
             matching: options.filter.is_some().then(RequestStats::default),
@@ -119,9 +122,22 @@ impl Queue {
 
     fn follow(&mut self, record: &Record) {
         if let Some(step) = self.continuity.observe(record) {
+            if self.continuity.set_back {
+                self.set_back(record.time());
+            }
             let step = if self.is_part { Step::Next } else { step };
             self.lives.follow(record, step);
         }
+    }
+
+    /// The clock was set back to `time`.
+    #[cold]
+    fn set_back(&mut self, time: Timestamp) {
+        self.clock_steps += 1;
+        self.lives.set_back(time);
+        self.waits.reset();
+        self.occupancy.set_back(time);
+        self.rates = RateWindow::default();
     }
 
     /// Whether the record is of the generation being followed. A newer one ends

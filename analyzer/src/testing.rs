@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use virtscope_record::{
-    Add, Body, Callback, CallbackSwitch, Common, Detach, Flags, Generation, Layout, Notification,
-    NotificationReason, Producer, ProducerId, QueueFacts, QueueId, Record, Reset, Returned,
-    RingIndex, Sequence, Statistics, Taken, Timestamp, Token, Used,
+    Add, Body, Callback, CallbackSwitch, Common, Detach, Flags, Generation, InFlight, Layout,
+    Notification, NotificationReason, Producer, ProducerId, QueueFacts, QueueId, Record, Reset,
+    Returned, RingIndex, Sequence, Statistics, Taken, Timestamp, Token, Used,
 };
 
 use crate::{Analyzer, Life, Options};
@@ -20,6 +20,8 @@ pub(crate) const QUEUE: QueueId = QueueId::new(0, 0);
 pub(crate) struct Stream {
     pub(crate) records: Vec<(Record, Vec<u8>)>,
     pub(crate) free: u16,
+    /// Of the buffers that are added and taken back.
+    pub(crate) descriptors: u16,
     now: u64,
     generation: u16,
     /// What the records of a packed ring are marked with.
@@ -32,6 +34,7 @@ impl Stream {
         Self {
             records: Vec::new(),
             free: 8,
+            descriptors: 2,
             now: 0,
             generation: 0,
             layout: Flags::empty(),
@@ -52,6 +55,23 @@ impl Stream {
         stream.layout = Flags::PACKED;
         stream.facts(8, 0);
         stream
+    }
+
+    /// What follows is about a packed ring.
+    pub(crate) fn packed(&mut self) -> &mut Self {
+        self.layout = Flags::PACKED;
+        self
+    }
+
+    /// A buffer that was in flight when the capture began.
+    pub(crate) fn in_flight(&mut self, head: u16) -> &mut Self {
+        let body = Body::InFlight(InFlight {
+            free: self.free,
+            head,
+            descriptors: self.descriptors,
+            ..InFlight::default()
+        });
+        self.driver(token(head), Flags::empty(), body, &[])
     }
 
     pub(crate) fn at(&mut self, ns: u64) -> &mut Self {
@@ -145,7 +165,7 @@ impl Stream {
             position: RingIndex(position),
             readable_segments: 1,
             writable_segments: 1,
-            descriptors: 2,
+            descriptors: self.descriptors,
             ..Add::default()
         };
         let token = token(head);
@@ -255,7 +275,7 @@ impl Stream {
             head,
             position: RingIndex(position),
             used_index: RingIndex(position.wrapping_add(1)),
-            descriptors: 2,
+            descriptors: self.descriptors,
             ..Used::default()
         });
         self.driver(token, Flags::empty(), body, reply)
@@ -275,10 +295,15 @@ impl Stream {
     }
 
     pub(crate) fn taken(&mut self, head: u16, position: u16) -> &mut Self {
+        self.taken_up_to(head, position, position.wrapping_add(1))
+    }
+
+    /// With the place behind it, of which a packed ring's record tells.
+    pub(crate) fn taken_up_to(&mut self, head: u16, position: u16, behind: u16) -> &mut Self {
         let body = Body::Taken(Taken {
             head,
             position: RingIndex(position),
-            avail_index: RingIndex(position.wrapping_add(1)),
+            avail_index: RingIndex(behind),
             ..Taken::default()
         });
         self.device(Flags::empty(), body)

@@ -37,6 +37,15 @@ struct PackedCallback {
     time: Timestamp,
 }
 
+/// What is known of an entry's announcement on a packed ring.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct PackedAnnouncement {
+    /// The first callback that is known to have announced it.
+    pub(super) callback: Option<Timestamp>,
+    /// One before that may have: when the entry was returned is not known.
+    pub(super) is_unclear: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Interrupt {
     old: RingIndex,
@@ -94,20 +103,31 @@ impl Announcements {
         &mut self,
         space: IndexSpace,
         position: RingIndex,
+        added: Option<Timestamp>,
         returned: Option<Timestamp>,
-    ) -> Option<Timestamp> {
-        while let Some(first) = self.packed.front() {
-            if space.is_before(position, first.last_used) {
-                return None;
-            }
-            let returned_before = returned.is_some_and(|returned| returned <= first.time);
-            if position == first.last_used || returned_before {
-                return Some(first.time);
-            }
-            // Entries further on were returned later still.
+    ) -> PackedAnnouncement {
+        // Positions come again: of what was added later a callback cannot have spoken,
+        // nor of what was returned later; nor of entries further on, which were
+        // returned later still.
+        let is_too_late = |callback: &PackedCallback| {
+            let after = |time: Option<Timestamp>| time.is_some_and(|time| callback.time < time);
+            after(added) || (callback.last_used != position && after(returned))
+        };
+        while self.packed.front().is_some_and(is_too_late) {
             self.packed.pop_front();
         }
-        None
+        let mut found = PackedAnnouncement::default();
+        for callback in &self.packed {
+            if space.is_before(position, callback.last_used) {
+                break;
+            }
+            if callback.last_used == position || returned.is_some() {
+                found.callback = Some(callback.time);
+                break;
+            }
+            found.is_unclear = true;
+        }
+        found
     }
 
     pub(super) fn interrupt(
@@ -140,15 +160,18 @@ impl Announcements {
         }
     }
 
-    /// The decision about the entry at `position`: when, and the verdict.
+    /// The decision about the entry at `position`: when, and the verdict. It was made
+    /// after the entry was, `not_before`: the positions of a packed ring come again.
     pub(super) fn interrupt_for(
         &self,
         space: IndexSpace,
         position: RingIndex,
+        not_before: Timestamp,
     ) -> Option<(Timestamp, bool)> {
         self.interrupts
             .iter()
             .rev()
+            .take_while(|interrupt| interrupt.time >= not_before)
             .find(|interrupt| space.contains(interrupt.old, interrupt.new, position))
             .map(|interrupt| (interrupt.time, interrupt.needed))
     }

@@ -51,7 +51,7 @@ impl Lives {
                 && life
                     .used_position
                     .is_none_or(|position| position == returned.position)
-                && life.moments.added.is_some_and(|added| added <= time)
+                && (open.begun_before || life.moments.added.is_some_and(|added| added <= time))
         };
         let used = if self.settling.any_unreturned() {
             self.settling.ids().find(|id| is_it(self.pool.at(*id)))

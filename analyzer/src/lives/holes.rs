@@ -72,6 +72,14 @@ impl Holes {
         self.begin.unwrap_or(self.found)
     }
 
+    /// The clock was set back to `time`.
+    pub(super) fn set_back(&mut self, time: Timestamp) {
+        self.latest = Some(time);
+        for hole in &mut self.open {
+            hole.since = hole.since.min(time);
+        }
+    }
+
     /// Whether a gap found after `mark` is confirmed.
     pub(super) fn is_touched(&self, mark: Gap) -> bool {
         self.confirmed > mark

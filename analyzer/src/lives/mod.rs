@@ -77,6 +77,10 @@ pub(crate) struct Lives {
     heads: Paged<Id>,
     /// Open or settling lives that no kick decision covers, in order of position.
     unkicked: VecDeque<Unkicked>,
+    /// The position behind the last add, and how many entries or descriptors were
+    /// made available up to it, from wherever was begun to count.
+    next_available: RingIndex,
+    available: i64,
     announcements: Announcements,
     early: VecDeque<Early>,
     /// Used, and waiting for pieces of their own.
@@ -90,13 +94,16 @@ pub(crate) struct Lives {
     begun_before: u16,
     facts_seen: bool,
     device_half_seen: bool,
+    /// Completions that were missed, of which it is not known whose they were.
+    nameless: u32,
     /// Lives that ended, for the caller to look at.
     ended: Vec<Id>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Unkicked {
-    position: RingIndex,
+    /// How many entries or descriptors were made available before it.
+    total: i64,
     id: Id,
     number: u64,
 }
@@ -116,6 +123,8 @@ impl Lives {
             pool: Pool::default(),
             heads: Paged::default(),
             unkicked: VecDeque::new(),
+            next_available: RingIndex::default(),
+            available: 0,
             announcements: Announcements::default(),
             early: VecDeque::new(),
             settling: Settling::default(),
@@ -125,6 +134,7 @@ impl Lives {
             begun_before: 0,
             facts_seen: false,
             device_half_seen: false,
+            nameless: 0,
             ended: Vec::new(),
         }
     }
@@ -208,7 +218,11 @@ impl Lives {
         self.begun = true;
         let head = add.head;
         if let Some(old) = self.close(head) {
-            let reason = if self.holes.is_doubtful(self.pool.at(old).gaps_at_add) {
+            let reason = if self.nameless > 0 && self.pool.at(old).gaps_at_add < self.holes.mark() {
+                // Its id was free again: it was one of those.
+                self.nameless -= 1;
+                Incomplete::CompletionMissed
+            } else if self.holes.is_doubtful(self.pool.at(old).gaps_at_add) {
                 Incomplete::Lost(Piece::Used)
             } else {
                 Incomplete::IdReused
@@ -228,11 +242,15 @@ impl Lives {
         if !self.early.is_empty() {
             self.early.retain(|early| !early.apply(open));
         }
-        self.unkicked.push_back(Unkicked {
-            position: add.position,
-            id,
-            number,
-        });
+        let total = self.total_at(add.position);
+        let places = if self.space.is_packed() {
+            add.descriptors
+        } else {
+            1
+        };
+        self.next_available = self.space.advance(add.position, places);
+        self.available = total + i64::from(places);
+        self.unkicked.push_back(Unkicked { total, id, number });
         // More than the ring holds are waiting only if kicks are missing.
         if self.unkicked.len() > 1 << 16 {
             self.unkicked.pop_front();
@@ -278,11 +296,13 @@ impl Lives {
             raced: is_raced(flags, kick),
             batch: self.batch(flags, kick),
         };
+        let new = self.total_at(kick.new);
+        let old = new - i64::from(self.space.ahead(kick.old, kick.new));
         while let Some(waiting) = self.unkicked.front().copied() {
-            let covered = self.space.contains(kick.old, kick.new, waiting.position);
-            if !covered && !self.space.is_before(waiting.position, kick.old) {
+            if waiting.total >= new {
                 break;
             }
+            let covered = waiting.total >= old;
             self.unkicked.pop_front();
             let open = self.pool.at_mut(waiting.id);
             if open.life.number != waiting.number {
@@ -303,15 +323,26 @@ impl Lives {
 
     /// How many buffers a kick decision is about.
     fn batch(&self, flags: Flags, kick: &Notification) -> u16 {
+        let count = self.space.ahead(kick.old, kick.new);
         let count = if flags.contains(Flags::PACKED) {
             // Its positions count descriptors.
-            let covered = |at| self.space.contains(kick.old, kick.new, at);
+            let new = self.total_at(kick.new);
+            let covered = new - i64::from(count)..new;
             let waiting = self.unkicked.iter();
-            waiting.filter(|waiting| covered(waiting.position)).count()
+            waiting
+                .filter(|waiting| covered.contains(&waiting.total))
+                .count()
         } else {
-            self.space.ahead(kick.old, kick.new) as usize
+            count as usize
         };
         u16::try_from(count).unwrap_or(u16::MAX)
+    }
+
+    /// How many entries or descriptors were made available up to `index`, which lies
+    /// near the last add. Positions come again, on a packed ring soon; this number
+    /// does not.
+    fn total_at(&self, index: RingIndex) -> i64 {
+        self.available + self.space.distance(self.next_available, index)
     }
 
     pub(crate) fn callback(&mut self, record: &Record, callback: &Callback) {
@@ -331,7 +362,7 @@ impl Lives {
         if used.error != 0 {
             return;
         }
-        let callback = self.announced(record, used);
+        let (callback, is_unclear) = self.announced(record, used);
         let oldest = self.pool.oldest();
         let Some(id) = self.close(used.head) else {
             self.used_without_add(record, used, payload, numbers);
@@ -348,7 +379,7 @@ impl Lives {
         let open = self.pool.at_mut(id);
         open.life.out_of_order = oldest != Some(id);
         open.gaps_at_used = self.holes.mark();
-        open.touched = self.holes.is_touched(open.gaps_at_add);
+        open.touched = is_unclear || self.holes.is_touched(open.gaps_at_add);
         open.used(record, used, callback, kept);
         if let Some(conversation) = &mut self.conversation {
             open.decode_reply(payload, conversation);
@@ -358,16 +389,28 @@ impl Lives {
         self.settle(record.time());
     }
 
-    /// When the entry that is taken was announced.
-    fn announced(&mut self, record: &Record, used: &Used) -> Option<Timestamp> {
+    /// When the entry that is taken was announced, and whether that is in doubt.
+    fn announced(&mut self, record: &Record, used: &Used) -> (Option<Timestamp>, bool) {
         let position = used.position;
         if !record.flags().contains(Flags::PACKED) {
-            return self.announcements.callback_for(self.space, position);
+            let callback = self.announcements.callback_for(self.space, position);
+            return (callback, false);
         }
         let open = self.heads.get(used.head).map(|id| self.pool.at(id));
-        let returned = open.and_then(|open| open.life.moments.returned);
-        self.announcements
-            .packed_callback_for(self.space, position, returned)
+        // Moments before the clock was set back can't be compared with those after.
+        let moments = open
+            .filter(|open| !open.set_back)
+            .map(|open| open.life.moments)
+            .unwrap_or_default();
+        let found = self.announcements.packed_callback_for(
+            self.space,
+            position,
+            moments.added,
+            moments.returned,
+        );
+        // Where there is a device half, its word is missing. Where there is none,
+        // nobody knows, and a harvest that can't be told apart is the device's.
+        (found.callback, found.is_unclear && self.device_half_seen)
     }
 
     fn used_without_add(
@@ -412,10 +455,12 @@ impl Lives {
         if missed.operation() != Some(Kind::Used) {
             return;
         }
-        if let Some(id) = missed.head().and_then(|head| self.close(head)) {
-            self.end_incomplete(id, Incomplete::CompletionMissed);
-        } else {
-            self.begun_before = self.begun_before.saturating_sub(1);
+        match missed.head() {
+            Some(head) => match self.close(head) {
+                Some(id) => self.end_incomplete(id, Incomplete::CompletionMissed),
+                None => self.begun_before = self.begun_before.saturating_sub(1),
+            },
+            None => self.nameless = self.nameless.saturating_add(missed.count),
         }
     }
 
@@ -450,6 +495,7 @@ impl Lives {
         self.announcements = Announcements::default();
         self.early.clear();
         self.begun_before = 0;
+        self.nameless = 0;
         self.next_add = None;
         if let Some(conversation) = &mut self.conversation {
             conversation.reset();

@@ -28,6 +28,8 @@ pub(super) struct Open {
     pub(super) returned_position: Option<RingIndex>,
     /// Its add lies before the capture.
     pub(super) begun_before: bool,
+    /// The clock was set back during it.
+    pub(super) set_back: bool,
     /// Lives in flight before and behind it, while it is in flight.
     pub(super) neighbours: Neighbours,
     /// Tag and type of the request, if its header was captured.
@@ -44,6 +46,7 @@ impl Default for Open {
             kick_settled: true,
             returned_position: None,
             begun_before: false,
+            set_back: false,
             neighbours: Neighbours::default(),
             request_9p: None,
         }
@@ -266,9 +269,11 @@ impl Open {
     /// Looks up the interrupt decision of the used entry.
     pub(super) fn interrupt(&mut self, announcements: &Announcements, space: IndexSpace) {
         let position = self.life.used_position.or(self.returned_position);
+        let moments = &self.life.moments;
+        let not_before = moments.returned.or(moments.added).unwrap_or_default();
         if self.life.interrupted.is_none()
-            && let Some((time, needed)) =
-                position.and_then(|position| announcements.interrupt_for(space, position))
+            && let Some((time, needed)) = position
+                .and_then(|position| announcements.interrupt_for(space, position, not_before))
         {
             self.life.interrupted = Some(needed);
             self.life.moments.interrupt_sent = needed.then_some(time);
@@ -302,9 +307,12 @@ impl Open {
     /// Ends a life that was used.
     pub(super) fn end(&mut self) {
         self.note_device_half();
-        self.life.overlap_ns = overlap(&self.life.moments);
+        if !self.set_back {
+            self.life.overlap_ns = overlap(&self.life.moments);
+        }
         self.life.outcome = match phases(&self.life.moments) {
             _ if self.begun_before => Outcome::Incomplete(Incomplete::BegunBefore),
+            _ if self.set_back => Outcome::Incomplete(Incomplete::ClockSetBack),
             None => Outcome::Incomplete(Incomplete::Lost(Piece::Kick)),
             Some(_) if self.touched => Outcome::Incomplete(Incomplete::Lost(Piece::Callback)),
             Some(phases) => Outcome::Complete(phases),

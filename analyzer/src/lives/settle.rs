@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use virtscope_record::{Record, Timestamp};
 
+use super::announcements::Announcements;
 use super::holes::Gap;
 use super::open::Open;
 use super::pool::{Id, Pool};
@@ -93,6 +94,20 @@ impl Lives {
         }
     }
 
+    /// The clock was set back to `time`: how long anything took that had begun before
+    /// is not known.
+    pub(crate) fn set_back(&mut self, time: Timestamp) {
+        let open: Vec<_> = self.pool.oldest_first().collect();
+        let used = self.settling.ids().chain(self.undecided.iter().copied());
+        for id in open.into_iter().chain(used.collect::<Vec<_>>()) {
+            self.pool.at_mut(id).set_back = true;
+        }
+        self.holes.set_back(time);
+        self.early.clear();
+        self.announcements = Announcements::default();
+        self.settling.look_again();
+    }
+
     /// The driver's half lost something for certain: what is in flight was touched
     /// by it.
     pub(crate) fn gap(&mut self) {
@@ -157,9 +172,16 @@ impl Lives {
             .filter(|id| self.holes.is_touched(self.pool.at(*id).gaps_at_add))
             .collect();
         for id in touched {
-            if self.close(self.pool.at(id).life.head).is_some() {
-                self.end_incomplete(id, Incomplete::Lost(Piece::Used));
+            if self.close(self.pool.at(id).life.head).is_none() {
+                continue;
             }
+            // Which of several it was about is not known, unless there is one.
+            let reason = if self.nameless > 0 && self.nameless as usize > self.pool.in_flight() {
+                Incomplete::CompletionMissed
+            } else {
+                Incomplete::Lost(Piece::Used)
+            };
+            self.end_incomplete(id, reason);
         }
     }
 

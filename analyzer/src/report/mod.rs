@@ -114,7 +114,7 @@ pub struct SelectionReport {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub struct ReasonCount {
     /// `begun_before`, `lost_add`, `lost_kick`, `lost_callback`, `lost_used`,
-    /// `completion_missed`, `queue_reset`, `id_reused` or `detached`.
+    /// `completion_missed`, `clock_set_back`, `queue_reset`, `id_reused` or `detached`.
     pub reason: String,
     /// Requests.
     pub count: u64,
