@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use virtscope_analyzer::{Analyzer, CaptureEnd, Options};
-use virtscope_captures::{CaptureReader, End, Item};
+use virtscope_captures::{End, Item};
 use virtscope_record::{QueueId, Timestamp};
 
-use crate::input::Input;
+use crate::input::Counted;
 
 /// The analyzer of one capture, and how the capture fared.
 pub(crate) struct Analysis {
@@ -98,17 +98,17 @@ impl Analysis {
         Progress::Other
     }
 
-    /// What the report needs to know of the capture that `reader` has read.
-    pub(crate) fn capture_end(&self, reader: &CaptureReader<Input>) -> CaptureEnd {
+    /// What the report needs to know of the capture whose reader counted so much.
+    pub(crate) fn capture_end(&self, counted: Counted) -> CaptureEnd {
         CaptureEnd {
-            packets: Some(reader.packets()),
-            snaplen: reader.info().map(|info| info.snaplen),
+            packets: Some(counted.packets),
+            snaplen: counted.snaplen,
             truncated_at: match self.end {
                 Some(End::Truncated { offset, .. } | End::Damaged { offset, .. }) => Some(offset),
                 Some(End::Complete) | None => None,
             },
-            corrupt_packets: reader.corrupt_packets(),
-            foreign_packets: reader.foreign_packets(),
+            corrupt_packets: counted.corrupt,
+            foreign_packets: counted.foreign,
             selection: self.options.selection,
             origin: self.origin.clone(),
         }

@@ -8,7 +8,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use anyhow::{Context, bail};
-use virtscope_captures::{CaptureReader, Follow};
+use virtscope_captures::{CaptureReader, Follow, Item, ReadAhead, ReadError};
+
+use crate::meter::Meter;
 
 /// Where the bytes of a capture come from.
 pub(crate) type Input = Box<dyn Read + Send>;
@@ -35,7 +37,66 @@ pub(crate) fn open(
     CaptureReader::new(input(path, follow)?).with_context(|| name(path))
 }
 
-/// The same, for whoever has other things to do than to wait: where nothing more
+/// The same whole, as [`Whole`], counted by `meter`.
+pub(crate) fn open_whole(path: &Path, meter: &Meter) -> anyhow::Result<Whole> {
+    let reader = CaptureReader::new(meter.over(input(path, None)?)).with_context(|| name(path))?;
+    Ok(if meter.is_of_file() {
+        Whole::Ahead(ReadAhead::spawn(reader).context("no thread for reading the capture")?)
+    } else {
+        Whole::Here(Box::new(reader))
+    })
+}
+
+/// A capture that is read from its beginning to its end. A file is read ahead by a
+/// thread of its own; of a pipe nothing is held back.
+pub(crate) enum Whole {
+    Ahead(ReadAhead),
+    Here(Box<CaptureReader<Input>>),
+}
+
+impl Whole {
+    #[inline]
+    pub(crate) fn next_item(&mut self) -> Result<Item<'_>, ReadError> {
+        match self {
+            Self::Ahead(reader) => reader.next_item(),
+            Self::Here(reader) => reader.next_item(),
+        }
+    }
+
+    pub(crate) fn counted(&self) -> Counted {
+        match self {
+            Self::Ahead(reader) => Counted {
+                packets: reader.packets(),
+                corrupt: reader.corrupt_packets(),
+                foreign: reader.foreign_packets(),
+                snaplen: reader.info().map(|info| info.snaplen),
+            },
+            Self::Here(reader) => Counted::by(reader),
+        }
+    }
+}
+
+/// What a reader counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    pub(crate) packets: u64,
+    pub(crate) corrupt: u64,
+    pub(crate) foreign: u64,
+    pub(crate) snaplen: Option<u32>,
+}
+
+impl Counted {
+    pub(crate) fn by(reader: &CaptureReader<Input>) -> Self {
+        Self {
+            packets: reader.packets(),
+            corrupt: reader.corrupt_packets(),
+            foreign: reader.foreign_packets(),
+            snaplen: reader.info().map(|info| info.snaplen),
+        }
+    }
+}
+
+/// The same as [`open`], for whoever has other things to do than to wait: where nothing more
 /// is there yet, the reader says [`ErrorKind::WouldBlock`] and may be asked again.
 /// Only for the first bytes does this wait.
 pub(crate) fn open_live(

@@ -11,6 +11,7 @@ pub mod demo;
 mod export;
 mod input;
 mod line;
+mod meter;
 mod playback;
 pub mod recorder;
 mod screen;

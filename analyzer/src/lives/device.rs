@@ -10,10 +10,13 @@ impl Lives {
     pub(crate) fn taken(&mut self, record: &Record, taken: &Taken) {
         self.device_half_seen = true;
         let time = record.time();
+        // What comes after its end is about another, whose add was lost.
+        let is_in_time = |open: &Open| open.life.moments.used.is_none_or(|used| time <= used);
         let is_it = |open: &Open| {
             open.life.head == taken.head
                 && open.life.position == Some(taken.position)
                 && open.life.moments.taken.is_none()
+                && is_in_time(open)
         };
         // Lives that were used come first, because they are older, unless this one
         // was added before: then they were over by that time.
@@ -44,10 +47,12 @@ impl Lives {
     pub(crate) fn returned(&mut self, record: &Record, returned: &Returned) {
         self.device_half_seen = true;
         let time = record.time();
+        let is_in_time = |open: &Open| open.life.moments.used.is_none_or(|used| time <= used);
         let is_it = |open: &Open| {
             let life = &open.life;
             life.head == returned.head
                 && life.moments.returned.is_none()
+                && is_in_time(open)
                 && life
                     .used_position
                     .is_none_or(|position| position == returned.position)

@@ -40,7 +40,7 @@ struct Ring {
     memory: Vec<Descriptor>,
     states: Vec<SlotState>,
     /// Whose available descriptor stands there, or stood there last.
-    owners: Vec<Option<RingIndex>>,
+    owners: Vec<Option<(RingIndex, u16)>>,
     free_ids: Vec<u16>,
     free: u16,
     next_avail: RingIndex,
@@ -93,7 +93,7 @@ impl Ring {
     fn set(&mut self, buffer: Buffer, state: SlotState) {
         for place in 0..buffer.descriptors {
             let slot = self.slot(buffer.position, place);
-            if self.owners[slot] == Some(buffer.position) {
+            if self.owners[slot] == Some((buffer.position, buffer.id)) {
                 self.states[slot] = state;
             }
         }
@@ -114,7 +114,7 @@ impl Ring {
         for place in 0..descriptors {
             let slot = self.slot(buffer.position, place);
             self.memory[slot] = Descriptor::Available { id, place };
-            self.owners[slot] = Some(buffer.position);
+            self.owners[slot] = Some((buffer.position, id));
         }
         self.set(buffer, SlotState::Added);
         self.next_avail = self.space.advance(self.next_avail, descriptors);

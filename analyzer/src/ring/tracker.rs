@@ -185,7 +185,7 @@ impl RingTracker {
     /// Moves the used index to `index` if that lies further.
     pub(super) fn used_up_to(&mut self, index: RingIndex) {
         let used_idx = &mut self.pointers.used_idx;
-        if used_idx.is_none_or(|old| self.space.is_before(old, index)) {
+        if used_idx.is_none_or(|old| self.space.distance(old, index) > 0) {
             *used_idx = Some(index);
         }
     }

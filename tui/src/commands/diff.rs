@@ -12,7 +12,7 @@ use super::edit::check_inputs;
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::DiffArgs;
-use crate::input::{name, open};
+use crate::input::{Counted, name, open};
 
 /// Bytes of each message that a filter can ask about: all but the longest names.
 const FILTERED_BYTES: usize = 512;
@@ -96,7 +96,9 @@ fn read(path: &Path, filter: Option<&Arc<Filter>>, stop: &AtomicBool) -> anyhow:
             break;
         }
     }
-    let report = analysis.analyzer.report(&analysis.capture_end(&reader));
+    let report = analysis
+        .analyzer
+        .report(&analysis.capture_end(Counted::by(&reader)));
     Ok(Read {
         name: name(path),
         run,

@@ -9,7 +9,8 @@ use virtscope_analyzer::{Options, Report};
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::ReportArgs;
-use crate::input::{name, open};
+use crate::input::{name, open_whole};
+use crate::meter::Meter;
 
 /// Bytes of each message that a filter can ask about: all but the longest names.
 const FILTERED_BYTES: usize = 512;
@@ -32,7 +33,8 @@ fn page(report: &Report) -> String {
 ///
 /// A signal ends the reading, not the report: it is then of what was read.
 pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
-    let mut reader = open(&args.capture, None)?;
+    let mut meter = Meter::of(&args.capture);
+    let mut reader = open_whole(&args.capture, &meter)?;
     // Single lives are not shown, so none is kept.
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
@@ -50,11 +52,15 @@ pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Out
             break;
         }
         let item = reader.next_item().with_context(|| name(&args.capture))?;
+        meter.step();
         if analysis.observe(&item) == Progress::End {
             break;
         }
     }
-    let report = analysis.analyzer.report(&analysis.capture_end(&reader));
+    drop(meter);
+    let report = analysis
+        .analyzer
+        .report(&analysis.capture_end(reader.counted()));
     let text = if args.json {
         let mut json = serde_json::to_string_pretty(&report).context("the report as JSON")?;
         json.push('\n');
