@@ -172,7 +172,7 @@ impl Model {
         stream.at(1000).facts(SIZE, setup.begun_before);
         let space = IndexSpace::new(SIZE, layout);
         let start = if setup.packed {
-            RingIndex(0x8000 | setup.start % SIZE)
+            RingIndex(0x8000 | (setup.start % SIZE))
         } else {
             RingIndex(setup.start)
         };

@@ -765,10 +765,13 @@ impl Conversation {
                     self.tree.forget(node, now);
                 }
             },
-            (Effect::Remove { node, .. }, _) => {
-                if let Some(node) = node {
-                    self.tree.remove(node);
-                }
+            (
+                Effect::Remove {
+                    node: Some(node), ..
+                },
+                _,
+            ) => {
+                self.tree.remove(node);
             }
             (Effect::Unlink { dir: Some(_) }, _) => {
                 if let Some(node) = from.and_then(|edge| self.tree.at(edge)) {
