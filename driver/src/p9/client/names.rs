@@ -168,7 +168,7 @@ impl<I: Instrument> Client<I> {
         self.call(&request).map(drop)
     }
 
-    /// Removes a name; a directory with [`UNLINK_DIRECTORY`](super::message::UNLINK_DIRECTORY).
+    /// Removes a name; a directory with [`UNLINK_DIRECTORY`](crate::p9::message::UNLINK_DIRECTORY).
     ///
     /// # Errors
     /// What the server says.
