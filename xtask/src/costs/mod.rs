@@ -83,13 +83,13 @@ fn tracers() -> Vec<Tracer> {
         Tracer {
             name: "virtiostat",
             script: format!(
-                "PATH=$PATH:/usr/sbin chroot {ROOT} /usr/sbin/virtiostat-bpfcc 3600 > /tmp/out 2>&1 & peer=$!
-                 for _ in $(seq 600); do
+                "PATH=$PATH:/usr/sbin PYTHONUNBUFFERED=1 chroot {ROOT} /usr/sbin/virtiostat-bpfcc 3600 > /tmp/out 2>&1 & peer=$!
+                 for _ in $(seq 1500); do
                      grep -q Tracing /tmp/out && break
                      kill -0 $peer 2> /dev/null || {{ tail -n 20 /tmp/out; exit 1; }}
                      sleep 0.2
                  done
-                 grep -q Tracing /tmp/out || exit 1
+                 grep -q Tracing /tmp/out || {{ echo 'it never began'; tail -n 20 /tmp/out; exit 1; }}
                  sh /tmp/workload; status=$?
                  kill -INT $peer; wait $peer; exit $status"
             ),
