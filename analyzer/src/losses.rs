@@ -145,11 +145,6 @@ impl Continuity {
         }
     }
 
-    /// Whether this producer has made records, or said that it is there.
-    pub(crate) fn knows(&self, producer: Producer) -> bool {
-        self.places.contains_key(&producer.id())
-    }
-
     /// Nothing, if there are too many producers.
     fn step(&mut self, record: &Record) -> Option<Step> {
         self.set_back = false;

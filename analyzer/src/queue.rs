@@ -81,6 +81,9 @@ impl Queue {
     pub(crate) fn push(&mut self, record: &Record, body: &Body, payload: &[u8], number: &mut u64) {
         if let Body::Statistics(statistics) = body {
             self.continuity.learn(statistics);
+            if statistics.about == Producer::DeviceHalf.id() {
+                self.detectors.device_half_known();
+            }
         }
         self.follow(record);
         // Statistics are about all generations. On a queue gone quiet they alone
@@ -307,11 +310,6 @@ impl Queue {
     /// What is known to be absent of the driver's half, whether lost or missed.
     fn absent(&self) -> u64 {
         self.continuity.driver_holes + self.positions.driver_absent()
-    }
-
-    /// Whether the device's half makes records.
-    pub(crate) fn device_half_known(&self) -> bool {
-        self.continuity.knows(Producer::DeviceHalf)
     }
 
     /// The least number of operations that no record tells of.

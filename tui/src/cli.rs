@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use virtscope_analyzer::{Filter, FilterError};
+use virtscope_analyzer::{Filter, FilterError, FindingCode};
 use virtscope_captures::MAX_SNAPLEN;
 use virtscope_driver::ring::QueueSize;
+
+use crate::demo::scenario::Scenario;
 use virtscope_record::QueueId;
 
 /// Bytes of payload a record carries unless told otherwise: enough for every 9P
@@ -96,6 +98,20 @@ pub(crate) struct DemoArgs {
     /// (`VIRTIO_F_IN_ORDER`).
     #[arg(long)]
     pub(crate) in_order: bool,
+
+    /// Play a scenario instead: trouble made on purpose, which raises the finding of
+    /// that name, or comes near. `list` prints them all.
+    #[arg(long, value_name = "NAME", value_parser = scenario, conflicts_with_all = [
+        "directory", "rate", "queue_size", "suppression", "layout", "indirect", "in_order",
+    ])]
+    pub(crate) scenario: Option<ScenarioChoice>,
+}
+
+/// A scenario, or the list of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ScenarioChoice {
+    List,
+    One(&'static Scenario),
 }
 
 /// The layouts of a virtqueue.
@@ -140,7 +156,8 @@ pub(crate) struct ViewArgs {
 
 /// Report on a capture: what was seen and lost, where the time went.
 ///
-/// The exit code is 0, or 2 if the capture could not be read.
+/// The exit code is 0 if nothing was found, 1 if there are findings, and 2 if the
+/// capture could not be read or not be read wholly.
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
     /// The capture.
@@ -150,6 +167,10 @@ pub(crate) struct ReportArgs {
     /// As JSON. The schema stands in docs/report.schema.json.
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// End with 1 for these findings alone, whatever else is found.
+    #[arg(long, value_name = "FINDING,…", value_delimiter = ',', value_parser = finding)]
+    pub(crate) fail_on: Vec<FindingCode>,
 
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
@@ -458,6 +479,22 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err("it must be longer than nothing".to_owned());
     }
     Ok(time)
+}
+
+fn scenario(text: &str) -> Result<ScenarioChoice, String> {
+    if text == "list" {
+        return Ok(ScenarioChoice::List);
+    }
+    Scenario::of_name(text)
+        .map(ScenarioChoice::One)
+        .ok_or_else(|| "there is no such scenario; `--scenario list` prints them".to_owned())
+}
+
+fn finding(text: &str) -> Result<FindingCode, String> {
+    FindingCode::from_name(text).ok_or_else(|| {
+        let names: Vec<_> = FindingCode::ALL.iter().map(|code| code.name()).collect();
+        format!("there is no such finding; there are {}", names.join(", "))
+    })
 }
 
 fn queue_size(text: &str) -> Result<QueueSize, String> {

@@ -27,8 +27,7 @@ use virtscope_analyzer::filter_help;
 use cli::{Cli, Command, DemoArgs};
 use commands::{Outcome, complain};
 
-/// The exit code for what could not be done, or not be done wholly; 0 is all
-/// well, and 1 is kept for findings.
+/// The exit code for what could not be done, or not be done wholly.
 const TROUBLE: u8 = 2;
 /// The exit code for what was found.
 const FINDINGS: u8 = 1;

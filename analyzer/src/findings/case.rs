@@ -3,7 +3,7 @@
 use virtscope_record::{Body, Flags, Record, RingIndex, Timestamp};
 
 use super::signs::Signs;
-use crate::life::Life;
+use crate::life::{Incomplete, Life, Outcome};
 use crate::lives::Lives;
 use crate::queue::Queue;
 
@@ -58,7 +58,7 @@ impl Case<'_> {
     /// Whether the device's half of the queue makes records too, so that it would be
     /// known if it took a buffer.
     pub(super) fn device_half_known(&self) -> bool {
-        self.queue.device_half_known()
+        self.signs.device_half
     }
 
     /// The oldest request that is not known to have been taken, if it has been in
@@ -85,6 +85,14 @@ impl Case<'_> {
         lives.truncate(most);
         lives
     }
+}
+
+/// Whether a life was cut short in the ring's prime: by a reset, or taken out unused.
+pub(super) fn is_cut(life: &Life) -> bool {
+    matches!(
+        life.outcome,
+        Outcome::Incomplete(Incomplete::QueueReset | Incomplete::Detached)
+    )
 }
 
 /// Whether the device owes an answer for this buffer. One without a device-readable

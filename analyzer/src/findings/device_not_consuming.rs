@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use virtscope_record::Timestamp;
 
-use super::case::{Case, Ended, is_request};
+use super::case::{Case, Ended, is_cut, is_request};
 use super::finding::{Evidence, Found, Verdict};
-use super::lost_kick::{is_made_up_for, is_unanswered};
+use super::lost_kick::{is_cut_with, is_made_up_for, is_unanswered};
 use super::signs::Signs;
 use super::stuck_request::STUCK_NS;
 use super::{About, Detector, FindingCode, Severity, Tally, count};
@@ -26,6 +26,9 @@ pub(super) const ABOUT: About = About {
 pub(super) struct DeviceNotConsuming {
     over: Tally,
     longest_ns: u64,
+    /// Those that waited until a reset.
+    cut: Tally,
+    cut_at: Option<Timestamp>,
 }
 
 impl Detector for DeviceNotConsuming {
@@ -40,13 +43,21 @@ impl Detector for DeviceNotConsuming {
             && is_request(life)
         {
             self.late(life, added, end, ended.signs);
+        } else if is_cut(life) && is_request(life) {
+            self.cut(life, ended.signs);
         }
     }
 
     fn judge(&self, case: &Case<'_>) -> Verdict {
         let now = self.now(case);
-        if self.over.count == 0 && now.is_none() {
+        let cut = self.cut.count;
+        if self.over.count + cut == 0 && now.is_none() {
             return Verdict::Nothing;
+        }
+        if let (Some(doubt), true) = (case.doubt, cut > 0) {
+            return Verdict::Undecided(format!(
+                "A request was not seen to be taken until a reset, but {doubt}"
+            ));
         }
         let mut evidence = self.over.evidence.clone();
         let mut summary = format!(
@@ -54,6 +65,10 @@ impl Detector for DeviceNotConsuming {
             count(self.over.count, "request waited", "requests waited"),
             format_duration(self.longest_ns)
         );
+        if cut > 0 {
+            evidence.splice(0..0, self.cut.evidence.iter().cloned());
+            summary = "The device took nothing until the queue was reset or taken down.".to_owned();
+        }
         let mut waiting = 0;
         if let Some((many, life)) = now {
             if let Some(doubt) = case.doubt {
@@ -79,12 +94,12 @@ impl Detector for DeviceNotConsuming {
         let waits = (waiting > 0).then_some(case.now);
         Verdict::Found(Found {
             summary,
-            count: self.over.count + waiting,
-            first: self.over.first.or_else(|| {
+            count: self.over.count + cut + waiting,
+            first: self.over.first.or(self.cut.first).or_else(|| {
                 let ns = evidence.first().and_then(|piece| piece.time_ns)?;
                 Some(Timestamp::from_nanos(ns))
             }),
-            last: waits.or(self.over.last),
+            last: waits.or(self.cut.last).or(self.over.last),
             evidence,
         })
     }
@@ -123,6 +138,35 @@ impl DeviceNotConsuming {
             let text = format!("waited {} until the device took it", format_duration(quiet));
             Evidence::at(added, text).of(&Arc::new(life.clone()))
         });
+    }
+
+    #[cold]
+    fn cut(&mut self, life: &Life, signs: &Signs) {
+        let now = signs.now;
+        let oldest = !is_cut_with(self.cut_at, now);
+        let moments = &life.moments;
+        let (Some(added), None, None) = (moments.added, moments.taken, moments.returned) else {
+            return;
+        };
+        self.cut_at = Some(now);
+        let waited = now.nanos_since(added);
+        let told = match moments.kicked {
+            _ if !oldest || waited < STUCK_NS => false,
+            Some(kicked) if signs.device_half => {
+                let kicked_for = life.kick.is_some_and(|kick| kick.needed);
+                !(kicked_for && is_unanswered(kicked, now, signs))
+            }
+            _ => {
+                let since = signs.used.last_before(now).unwrap_or(added).max(added);
+                now.nanos_since(since) >= STUCK_NS && signs.kicks.between(since, now).count() >= 2
+            }
+        };
+        if told {
+            self.cut.add(added, || {
+                let text = format!("waited {} and was not taken", format_duration(waited));
+                Evidence::at(added, text).of(&Arc::new(life.clone()))
+            });
+        }
     }
 
     /// How many requests wait now for a device that takes nothing, and the oldest.

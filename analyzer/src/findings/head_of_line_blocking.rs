@@ -11,16 +11,19 @@ use crate::format_duration;
 use crate::life::Life;
 
 /// A request slow enough to be in the way of others.
-pub(super) const SLOW_NS: u64 = 20_000_000;
+pub(super) const SLOW_NS: u64 = 50_000_000;
 /// So many others must have come back right behind it.
 pub(super) const LEAST_FOLLOWERS: u64 = 4;
 /// How soon behind it, as a part of the time it took.
-const BEHIND_PART: u64 = 10;
+pub(super) const BEHIND_PART: u64 = 50;
 /// So often must it have happened.
-pub(super) const LEAST_TIMES: u64 = 3;
+pub(super) const LEAST_TIMES: u64 = 8;
 /// The share of all time in requests, in percent, that was spent waiting so. A machine
 /// that stalls holds up everybody for a moment; that is a small part of the whole.
-pub(super) const BLOCKED_PERCENT: u64 = 30;
+pub(super) const BLOCKED_PERCENT: u64 = 60;
+
+/// More out of order than this, in percent of all, and there is no head of the line.
+pub(super) const OVERTAKEN_PERCENT: u64 = 1;
 
 pub(super) const ABOUT: About = About {
     severity: Severity::Warning,
@@ -70,7 +73,13 @@ impl Detector for HeadOfLineBlocking {
         }
     }
 
-    fn judge(&self, _: &Case<'_>) -> Verdict {
+    fn judge(&self, case: &Case<'_>) -> Verdict {
+        // Where requests overtake each other nobody has to wait behind another.
+        let counts = &case.queue.counts;
+        let completed = counts.announced + counts.polled;
+        if counts.out_of_order.saturating_mul(100) > completed.saturating_mul(OVERTAKEN_PERCENT) {
+            return Verdict::Nothing;
+        }
         let (mut times, mut blocked_ns) = (self.times.clone(), self.blocked_ns);
         if let Some(slow) = self.slow.as_ref().filter(|slow| self.was_in_the_way(slow)) {
             blocked_ns = blocked_ns.saturating_add(slow.blocked_ns);

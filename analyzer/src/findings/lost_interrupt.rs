@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use virtscope_record::Timestamp;
 
-use super::case::{Case, Ended, is_request};
+use super::case::{Case, Ended, is_cut, is_request};
 use super::finding::{Evidence, Found, Verdict};
 use super::signs::Signs;
 use super::stuck_request::STUCK_NS;
@@ -25,7 +25,7 @@ const MOST_BETWEEN: usize = 4;
 pub(super) const ABOUT: About = About {
     severity: Severity::Error,
     sentence: "The device returned a buffer and interrupted, and no callback ran.",
-    spec: "virtio 1.4 §2.7.7, §2.7.8.2, §2.8.10",
+    spec: "virtio 1.4 §2.7.7, §2.7.14, §2.8.10",
     advice: "Look at what carries the interrupt (irqfd, MSI-X routing and masking, the vector's \
              CPU affinity), and in the driver at the order of: enable callbacks, full barrier, \
              look at the used ring once more.",
@@ -36,6 +36,8 @@ pub(super) const ABOUT: About = About {
 #[derive(Default, Debug)]
 pub(super) struct LostInterrupt {
     over: Tally,
+    /// Those that lay there until a reset.
+    cut: Tally,
 }
 
 impl Detector for LostInterrupt {
@@ -49,6 +51,10 @@ impl Detector for LostInterrupt {
             && found.nanos_since(sent) >= LOST_INTERRUPT_NS
         {
             self.late(life, sent, found, ended.signs);
+        } else if let Some(sent) = moments.interrupt_sent
+            && is_cut(life)
+        {
+            self.cut(life, sent, ended.signs);
         }
     }
 
@@ -60,6 +66,19 @@ impl Detector for LostInterrupt {
             evidence: self.over.evidence.clone(),
             ..Found::default()
         };
+        if self.cut.count > 0 {
+            if let Some(doubt) = case.doubt {
+                return Verdict::Undecided(format!(
+                    "An interrupt was sent and no callback was seen until a reset, but {doubt}"
+                ));
+            }
+            found.count += self.cut.count;
+            found.first = found.first.or(self.cut.first);
+            found.last = self.cut.last;
+            found
+                .evidence
+                .splice(0..0, self.cut.evidence.iter().cloned());
+        }
         let (mut waiting, mut oldest) = (0, 0);
         for life in case.oldest_requests(usize::MAX) {
             let Some(sent) = life.moments.interrupt_sent else {
@@ -98,6 +117,10 @@ impl Detector for LostInterrupt {
             return self.without_the_device_half(case);
         }
         found.summary = match waiting {
+            0 if self.cut.count > 0 => format!(
+                "{} lay in the ring until it was reset or taken down, for the interrupt was lost.",
+                count(self.cut.count, "returned buffer", "returned buffers")
+            ),
             0 => format!(
                 "{} found late, for the interrupt that announced them was lost.",
                 count(found.count, "returned buffer was", "returned buffers were")
@@ -113,6 +136,22 @@ impl Detector for LostInterrupt {
 }
 
 impl LostInterrupt {
+    #[cold]
+    fn cut(&mut self, life: &Life, sent: Timestamp, signs: &Signs) {
+        let waited = signs.now.nanos_since(sent);
+        let answered = signs.callbacks.between(sent, signs.now).next().is_some();
+        if waited < STUCK_NS || answered {
+            return;
+        }
+        self.cut.add(sent, || {
+            let text = format!(
+                "returned, the interrupt sent, and {} later neither called back nor taken back",
+                format_duration(waited)
+            );
+            Evidence::at(sent, text).of(&Arc::new(life.clone()))
+        });
+    }
+
     #[cold]
     fn late(&mut self, life: &Life, sent: Timestamp, found: Timestamp, signs: &Signs) {
         let Outcome::Complete(_) = life.outcome else {

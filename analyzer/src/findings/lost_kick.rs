@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use virtscope_record::Timestamp;
 
-use super::case::{Case, Ended, is_request};
+use super::case::{Case, Ended, is_cut, is_request};
 use super::finding::{Evidence, Found, Verdict};
 use super::signs::Signs;
 use super::stuck_request::STUCK_NS;
@@ -41,6 +41,10 @@ pub(super) struct LostKick {
     proved: Tally,
     /// Seen without the device's half.
     suspected: Tally,
+    /// Those that nothing made up for until a reset.
+    cut: Tally,
+    /// When that was: of those cut at once, the oldest alone tells why.
+    cut_at: Option<Timestamp>,
 }
 
 impl Detector for LostKick {
@@ -51,6 +55,9 @@ impl Detector for LostKick {
         let (life, moments) = (ended.life, &ended.life.moments);
         let Some(kicked) = moments.kicked else { return };
         let Some(woken) = moments.taken.or(moments.used) else {
+            if is_cut(life) && is_request(life) {
+                self.cut(life, kicked, ended.signs);
+            }
             return;
         };
         if woken.nanos_since(kicked) >= LOST_KICK_NS && is_request(life) {
@@ -67,6 +74,19 @@ impl Detector for LostKick {
             ..Found::default()
         };
         let mut asleep = None;
+        if self.cut.count > 0 {
+            if let Some(doubt) = case.doubt {
+                return Verdict::Undecided(format!(
+                    "A request was kicked and not seen to be taken until a reset, but {doubt}"
+                ));
+            }
+            found.count += self.cut.count;
+            found.first = found.first.or(self.cut.first);
+            found.last = self.cut.last;
+            found
+                .evidence
+                .splice(0..0, self.cut.evidence.iter().cloned());
+        }
         if let Some(life) = case.first_untaken(STUCK_NS)
             && let Some(kicked) = life.moments.kicked
             && life.kick.is_some_and(|kick| kick.needed)
@@ -103,6 +123,10 @@ impl Detector for LostKick {
                     "A kick was lost: the device has slept on for {} over buffers it was notified of.",
                     format_duration(ns)
                 ),
+                None if self.cut.count > 0 => format!(
+                    "{} lost: the device slept on until the queue was reset or taken down.",
+                    count(found.count, "kick was", "kicks were")
+                ),
                 None => format!(
                     "{} lost: only the next kick woke the device.",
                     count(found.count, "kick was", "kicks were")
@@ -129,6 +153,25 @@ impl Detector for LostKick {
 }
 
 impl LostKick {
+    #[cold]
+    fn cut(&mut self, life: &Life, kicked: Timestamp, signs: &Signs) {
+        let now = signs.now;
+        let oldest = !is_cut_with(self.cut_at, now);
+        self.cut_at = Some(now);
+        let waited = now.nanos_since(kicked);
+        let hung = waited >= STUCK_NS && life.moments.returned.is_none() && signs.device_half;
+        let kicked_for = life.kick.is_some_and(|kick| kick.needed);
+        if oldest && hung && kicked_for && is_unanswered(kicked, now, signs) {
+            self.cut.add(kicked, || {
+                let text = format!(
+                    "kicked, and {} later not taken, with no sign of the device since",
+                    format_duration(waited)
+                );
+                Evidence::at(kicked, text).of(&Arc::new(life.clone()))
+            });
+        }
+    }
+
     #[cold]
     fn late(&mut self, life: &Life, kicked: Timestamp, woken: Timestamp, signs: &Signs) {
         let Outcome::Complete(_) = life.outcome else {
@@ -160,6 +203,11 @@ fn undecided(case: &Case<'_>, kicked: Timestamp, why: &str) -> Verdict {
         "A request was kicked {} ago and is not known to have been taken, but {why}",
         format_duration(case.since(kicked))
     ))
+}
+
+/// Whether a life that was cut at `now` went with the one that was cut at `last`.
+pub(super) fn is_cut_with(last: Option<Timestamp>, now: Timestamp) -> bool {
+    last.is_some_and(|last| now.nanos_since(last) < STUCK_NS)
 }
 
 /// Whether nothing but the kick at `kicked` tried to wake the device by `now`, and it

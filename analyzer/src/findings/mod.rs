@@ -84,6 +84,11 @@ macro_rules! detectors {
         }
 
         impl Detectors {
+            /// The device's half makes records too.
+            pub(crate) fn device_half_known(&mut self) {
+                self.signs.device_half = true;
+            }
+
             /// Takes note of a record of a ring of `size` entries, after it was joined;
             /// `lives` are in flight.
             #[inline]
@@ -95,7 +100,7 @@ macro_rules! detectors {
                     size,
                     lives,
                 };
-                self.signs.record(seen.time, record.flags(), body);
+                self.signs.record(seen.time, record.flags(), body, size);
                 $(self.$field.record(&seen);)+
             }
 

@@ -19,16 +19,27 @@ pub(super) struct Signs {
     pub(super) used: Latest,
     /// What the device's half did.
     pub(super) device: Latest,
+    /// Whether the device's half makes records.
+    pub(super) device_half: bool,
+    /// The time of the latest record.
+    pub(super) now: Timestamp,
+    /// Entries of the ring; 0 if it is not known.
+    pub(super) size: u16,
 }
 
 impl Signs {
     #[inline]
-    pub(super) fn record(&mut self, time: Timestamp, flags: Flags, body: &Body) {
+    pub(super) fn record(&mut self, time: Timestamp, flags: Flags, body: &Body, size: u16) {
+        self.now = time;
+        self.size = size;
         match body {
             Body::Kick(_) if flags.contains(Flags::NOTIFICATION_NEEDED) => self.kicks.push(time),
             Body::Callback(_) => self.callbacks.push(time),
             Body::Used(_) => self.used.push(time),
-            Body::Taken(_) | Body::Returned(_) => self.device.push(time),
+            Body::Taken(_) | Body::Returned(_) => {
+                self.device_half = true;
+                self.device.push(time);
+            }
             Body::InterruptSent(_) => {
                 self.device.push(time);
                 if flags.contains(Flags::NOTIFICATION_NEEDED) {

@@ -11,11 +11,11 @@ pub(super) const LEAST_SPURIOUS: u64 = 100;
 /// The share of all callbacks, in percent. Some are to be expected: while the driver
 /// takes buffers back, the device may return more and interrupt for them, and the
 /// driver takes those too before it hears of it.
-pub(super) const SPURIOUS_PERCENT: u64 = 60;
+pub(super) const SPURIOUS_PERCENT: u64 = 30;
 
 pub(super) const ABOUT: About = About {
     severity: Severity::Notice,
-    sentence: "Most interrupts find nothing used.",
+    sentence: "Many interrupts find nothing used.",
     spec: "virtio 1.4 §2.7.7, §2.8.10",
     advice: "Negotiate VIRTIO_F_EVENT_IDX, or see whether the device interrupts before it has \
              published its used index, whether the interrupt is shared, and whether the driver \

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use virtscope_record::Timestamp;
 
-use super::case::{Case, Ended, is_request};
+use super::case::{Case, Ended, is_cut, is_request};
 use super::finding::{Evidence, Found, Verdict};
-use super::{About, Detector, FindingCode, MOST_EVIDENCE, Severity, count};
+use super::{About, Detector, FindingCode, MOST_EVIDENCE, Severity, Tally, count};
 use crate::format_duration;
 use crate::life::{Life, Outcome};
 
@@ -30,6 +30,8 @@ pub(super) struct StuckRequest {
     count: u64,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
+    /// Those that hung until a reset.
+    cut: Tally,
 }
 
 impl Detector for StuckRequest {
@@ -38,45 +40,54 @@ impl Detector for StuckRequest {
     #[inline]
     fn life(&mut self, ended: &Ended<'_>) {
         let life = ended.life;
-        if let Outcome::Complete(phases) = life.outcome
-            && phases.total_ns() >= STUCK_NS
-            && is_request(life)
-        {
-            self.came_back(life);
+        match life.outcome {
+            Outcome::Complete(phases) if phases.total_ns() >= STUCK_NS && is_request(life) => {
+                self.came_back(life);
+            }
+            Outcome::Incomplete(_) if is_cut(life) && is_request(life) => {
+                self.cut(life, ended.signs.now);
+            }
+            _ => {}
         }
     }
 
     fn judge(&self, case: &Case<'_>) -> Verdict {
         let mut stuck = case.oldest_requests(usize::MAX);
         stuck.retain(|life| age(life, case) >= STUCK_NS);
-        if let (Some(doubt), false) = (case.doubt, stuck.is_empty()) {
+        let unseen = stuck.len() as u64 + self.cut.count;
+        if let (Some(doubt), 1..) = (case.doubt, unseen) {
             if self.count == 0 {
-                let oldest = stuck.first().map_or(0, |life| age(life, case));
                 return Verdict::Undecided(format!(
-                    "{} not seen to come back, the oldest for {}, but {doubt}",
-                    count(stuck.len() as u64, "request was", "requests were"),
-                    format_duration(oldest)
+                    "{} not seen to come back for two seconds or longer, but {doubt}",
+                    count(unseen, "request was", "requests were")
                 ));
             }
             stuck.clear();
         }
-        let total = self.count + stuck.len() as u64;
+        let cut = if case.doubt.is_some() {
+            0
+        } else {
+            self.cut.count
+        };
+        let total = self.count + cut + stuck.len() as u64;
         if total == 0 {
             return Verdict::Nothing;
         }
         let stuck: Vec<_> = stuck.into_iter().map(Arc::new).collect();
+        let mut evidence = self.evidence(&stuck, case);
+        if cut > 0 {
+            evidence.extend(self.cut.evidence.iter().cloned());
+            evidence.truncate(MOST_EVIDENCE);
+        }
+        let began = stuck.first().and_then(|life| life.began());
+        let firsts = [self.first, self.cut.first, began];
+        let now = (!stuck.is_empty()).then_some(case.now);
         Verdict::Found(Found {
-            summary: self.summary(&stuck, case),
+            summary: self.summary(&stuck, cut, case),
             count: total,
-            first: self
-                .first
-                .min_with(stuck.first().and_then(|life| life.began())),
-            last: if stuck.is_empty() {
-                self.last
-            } else {
-                Some(case.now)
-            },
-            evidence: self.evidence(&stuck, case),
+            first: firsts.into_iter().flatten().min(),
+            last: now.max(self.last).max(self.cut.last),
+            evidence,
         })
     }
 }
@@ -96,8 +107,33 @@ impl StuckRequest {
         }
     }
 
-    fn summary(&self, stuck: &[Arc<Life>], case: &Case<'_>) -> String {
+    #[cold]
+    fn cut(&mut self, life: &Life, now: Timestamp) {
+        let Some(added) = life.moments.added else {
+            return;
+        };
+        let ns = now.nanos_since(added);
+        if ns < STUCK_NS {
+            return;
+        }
+        self.cut.add(added, || {
+            let text = format!(
+                "{} id {}, in flight for {} until it was given up: {}",
+                life.operation.name(),
+                life.head,
+                format_duration(ns),
+                whereabouts(life)
+            );
+            Evidence::at(added, text).of(&Arc::new(life.clone()))
+        });
+    }
+
+    fn summary(&self, stuck: &[Arc<Life>], cut: u64, case: &Case<'_>) -> String {
         match (stuck.first(), self.came_back.first()) {
+            (None, _) if cut > 0 => format!(
+                "{} stuck in flight until the queue was reset or taken down.",
+                count(cut, "request was", "requests were")
+            ),
             (Some(oldest), _) => format!(
                 "{} in flight, the oldest for {}: {}.",
                 count(stuck.len() as u64, "request is stuck", "requests are stuck"),
@@ -154,19 +190,5 @@ pub(super) fn whereabouts(life: &Life) -> &'static str {
             "the device wanted no notification and is not known to have taken it"
         }
         (None, None, None) => "no kick decision was made about it",
-    }
-}
-
-/// The earlier of two moments that there may be.
-trait MinWith {
-    fn min_with(self, other: Self) -> Self;
-}
-
-impl MinWith for Option<Timestamp> {
-    fn min_with(self, other: Self) -> Self {
-        match (self, other) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use virtscope_record::Timestamp;
 
-use super::case::{Case, Ended};
+use super::case::{Case, Ended, is_cut, is_request};
 use super::finding::{Evidence, Found, Verdict};
+use super::signs::Signs;
 use super::stuck_request::{STUCK_NS, age};
 use super::{About, Detector, FindingCode, MOST_EVIDENCE, Severity, Tally, count};
 use crate::format_duration;
-use crate::life::{Incomplete, Outcome};
+use crate::life::{Incomplete, Life, Outcome};
 
 /// So many rings full of buffers must have come back since.
 const RINGS: u64 = 4;
@@ -35,8 +36,9 @@ pub(super) struct TokenNeverReturned {
     marks: VecDeque<(Timestamp, u64)>,
     /// Time between marks, ns; doubles when there are too many.
     spacing_ns: u64,
-    /// Those whose id was given to another buffer.
+    /// Those whose id was given to another buffer, and those left until a reset.
     reused: Tally,
+    cut: Tally,
 }
 
 impl Default for TokenNeverReturned {
@@ -46,6 +48,7 @@ impl Default for TokenNeverReturned {
             marks: VecDeque::new(),
             spacing_ns: 100_000_000,
             reused: Tally::default(),
+            cut: Tally::default(),
         }
     }
 }
@@ -65,6 +68,9 @@ impl Detector for TokenNeverReturned {
                 self.mark(used);
             }
         }
+        if is_cut(ended.life) && is_request(ended.life) {
+            self.cut(ended.life, ended.signs);
+        }
         if ended.life.outcome == Outcome::Incomplete(Incomplete::IdReused) {
             let life = ended.life;
             let added = life.began().unwrap_or_default();
@@ -79,8 +85,7 @@ impl Detector for TokenNeverReturned {
     }
 
     fn judge(&self, case: &Case<'_>) -> Verdict {
-        let size = case.queue.facts.as_ref().map_or(0, |facts| facts.size);
-        let enough = (RINGS * u64::from(size)).max(LEAST_PASSED);
+        let enough = enough(case.signs);
         let mut left = Vec::new();
         // Those the device has not taken yet it has not kept.
         for life in case.oldest_requests(usize::MAX) {
@@ -94,13 +99,14 @@ impl Detector for TokenNeverReturned {
                 left.push((passed, Arc::new(life)));
             }
         }
-        if let (Some(doubt), Some((passed, _))) = (case.doubt, left.first()) {
+        let unseen = left.len() as u64 + self.cut.count;
+        if let (Some(doubt), 1..) = (case.doubt, unseen) {
             return Verdict::Undecided(format!(
-                "{} not seen to come back while {passed} others did, but {doubt}",
-                count(left.len() as u64, "buffer was", "buffers were")
+                "{} not seen to come back while many others did, but {doubt}",
+                count(unseen, "buffer was", "buffers were")
             ));
         }
-        let total = self.reused.count + left.len() as u64;
+        let total = self.reused.count + unseen;
         if total == 0 {
             return Verdict::Nothing;
         }
@@ -114,6 +120,7 @@ impl Detector for TokenNeverReturned {
             Evidence::at(life.began().unwrap_or_default(), text).of(life)
         });
         let evidence: Vec<_> = kept
+            .chain(self.cut.evidence.iter().cloned())
             .chain(self.reused.evidence.iter().cloned())
             .take(MOST_EVIDENCE)
             .collect();
@@ -125,14 +132,40 @@ impl Detector for TokenNeverReturned {
                 left.first().map_or(self.returned, |(passed, _)| *passed)
             ),
             count: total,
-            first: self.reused.first.or(first),
-            last: self.reused.last.or(first),
+            first: self.reused.first.or(self.cut.first).or(first),
+            last: self.reused.last.or(self.cut.last).or(first),
             evidence,
         })
     }
 }
 
+/// How many buffers must have come back since.
+fn enough(signs: &Signs) -> u64 {
+    (RINGS * u64::from(signs.size)).max(LEAST_PASSED)
+}
+
 impl TokenNeverReturned {
+    #[cold]
+    fn cut(&mut self, life: &Life, signs: &Signs) {
+        let moments = &life.moments;
+        let Some(added) = moments.added else { return };
+        let kept = moments.returned.is_none() && (moments.taken.is_some() || !signs.device_half);
+        let passed = self.returned_since(added);
+        let waited = signs.now.nanos_since(added);
+        if !kept || waited < STUCK_NS || passed < enough(signs) {
+            return;
+        }
+        self.cut.add(added, || {
+            let text = format!(
+                "{} id {}, in flight for {} until it was given up, while {passed} came back",
+                life.operation.name(),
+                life.head,
+                format_duration(waited)
+            );
+            Evidence::at(added, text).of(&Arc::new(life.clone()))
+        });
+    }
+
     #[cold]
     fn mark(&mut self, now: Timestamp) {
         self.marks.push_back((now, self.returned));

@@ -517,6 +517,7 @@ impl Lives {
     /// Ends a life that is in no list any more.
     fn end_incomplete(&mut self, id: Id, reason: Incomplete) {
         let open = self.pool.at_mut(id);
+        open.interrupt(&self.announcements, self.space);
         open.end_incomplete(reason);
         if let Some(conversation) = &mut self.conversation {
             open.abandon(conversation);

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use virtscope_analyzer::Snapshot;
 use virtscope_captures::create_file;
+use virtscope_device::fault::Faults;
 use virtscope_device::p9::Delay;
 use virtscope_driver::instrument::live::DEFAULT_RING_BYTES;
 use virtscope_record::FeatureBits;
 
 use super::{OUTPUT_FAILED, Outcome, complain};
-use crate::cli::{DemoArgs, RingLayout, Suppression};
-use crate::demo::{DemoOptions, MountOptions, NoWitness, Running, Summary, run};
+use crate::cli::{DemoArgs, RingLayout, ScenarioChoice, Suppression};
+use crate::demo::scenario::{self, Scenario};
+use crate::demo::{DemoOptions, MSIZE, MountOptions, NoWitness, Running, Summary, run};
 use crate::input::{is_standard, name};
 use crate::recorder::{Output, Shared};
 use crate::screen::{self, Control, Feed, FeedStatus, Mode};
@@ -30,6 +32,11 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs the demo and prints its report.
 pub(crate) fn demo(args: &DemoArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
+    let scenario = match args.scenario {
+        Some(ScenarioChoice::List) => return list_scenarios(),
+        Some(ScenarioChoice::One(scenario)) => Some(scenario),
+        None => None,
+    };
     let capture = args.write.as_deref();
     let to_stdout = capture.is_some_and(is_standard);
     // The directory first: a mistake there must not leave an empty capture.
@@ -40,20 +47,40 @@ pub(crate) fn demo(args: &DemoArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Ou
     }
     let output = capture.map(open_output).transpose()?;
     let options = options(args, directory);
-    let duration = args.duration.or((!watched).then_some(UNWATCHED));
+    // A scenario ends by itself.
+    let ends = watched || scenario.is_some();
+    let duration = args.duration.or((!ends).then_some(UNWATCHED));
     let until = duration.and_then(|duration| Instant::now().checked_add(duration));
 
     let mut screen = Ok(());
-    let summary = run(&options, output, &NoWitness, |running| {
+    let look = |running: &Running<'_>| {
         if watched {
             screen = watch(running, args, stop, until);
         } else {
             wait(running, stop, until);
         }
-    })?;
+    };
+    let summary = match scenario {
+        Some(scenario) => {
+            scenario::play(scenario, options.snaplen, options.ring_bytes, output, look)?
+        }
+        None => run(&options, output, &NoWitness, look)?,
+    };
     let outcome = conclude(&summary, to_stdout)?;
     screen.context("the terminal failed")?;
     Ok(outcome)
+}
+
+/// Prints what scenarios there are.
+fn list_scenarios() -> anyhow::Result<Outcome> {
+    let mut text = String::new();
+    for Scenario { name, about, .. } in Scenario::all() {
+        text.push_str(&format!("{name}\n    {about}\n"));
+    }
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context(OUTPUT_FAILED)?;
+    Ok(Outcome::Clean)
 }
 
 fn options(args: &DemoArgs, directory: PathBuf) -> DemoOptions {
@@ -63,6 +90,8 @@ fn options(args: &DemoArgs, directory: PathBuf) -> DemoOptions {
             queue_size: args.queue_size,
             features: features(args),
             delay: Delay::none(),
+            faults: Faults::none(),
+            msize: MSIZE,
         },
         snaplen: args.snaplen,
         ring_bytes: DEFAULT_RING_BYTES,
@@ -142,7 +171,10 @@ fn watch(
 ) -> io::Result<()> {
     let feed = LiveFeed {
         recorder: running.recorder,
-        title: format!("demo {}", name(&args.directory)),
+        title: match args.scenario {
+            Some(ScenarioChoice::One(scenario)) => format!("scenario {}", scenario.name),
+            _ => format!("demo {}", name(&args.directory)),
+        },
         capture: args.write.as_deref().map(name),
         over: &|| over(running, stop, until),
     };

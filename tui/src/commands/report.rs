@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use virtscope_analyzer::{Options, Report};
+use virtscope_analyzer::{FindingCode, Options, Report};
 
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
@@ -80,5 +80,16 @@ pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Out
         complain(&format!("{}: {trouble}", name(&args.capture)));
         return Ok(Outcome::Failed);
     }
-    Ok(Outcome::Clean)
+    Ok(outcome(&report, &args.fail_on))
+}
+
+/// Whether the findings, or those of `fail_on` if there are any named, make a
+/// difference.
+fn outcome(report: &Report, fail_on: &[FindingCode]) -> Outcome {
+    let counts = |code| fail_on.is_empty() || fail_on.contains(&code);
+    if report.findings.iter().any(|finding| counts(finding.code)) {
+        Outcome::Findings
+    } else {
+        Outcome::Clean
+    }
 }

@@ -3,6 +3,7 @@
 
 mod housekeeping;
 mod mounts;
+pub mod scenario;
 mod scratch;
 mod tempo;
 mod workload;
@@ -24,7 +25,7 @@ use workload::{Conditions, explore, scribble};
 
 pub(crate) use scratch::remove as remove_scratch;
 
-pub use mounts::{MountError, MountOptions};
+pub use mounts::{MSIZE, MountError, MountOptions};
 pub use workload::{NoWitness, ScribbleError, Witness};
 
 /// How a demo runs.

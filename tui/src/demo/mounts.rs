@@ -18,8 +18,9 @@ use virtscope_record::{FeatureBits, Producer, QueueFacts, QueueId};
 
 use crate::recorder::QueueNotice;
 
-/// The longest message asked for: eight pages of reply for a full read.
-const MSIZE: u32 = 32 * 1024;
+/// The longest message asked for, if nothing else is said: eight pages of reply for a
+/// full read.
+pub const MSIZE: u32 = 32 * 1024;
 /// Guest memory of a device: the ring, and buffers for far more requests than
 /// the ring holds.
 const MEMORY_PAGES: usize = 4096;
@@ -36,6 +37,10 @@ pub struct MountOptions {
     pub features: FeatureBits,
     /// Operations that are made slow on purpose.
     pub delay: Delay,
+    /// What goes wrong on the queues on purpose.
+    pub faults: Faults,
+    /// The longest message asked for.
+    pub msize: u32,
 }
 
 /// A directory that could not be mounted.
@@ -85,6 +90,7 @@ pub(super) struct Device {
     /// What the recorder must be told of its queue before anything happens.
     pub(super) notice: QueueNotice,
     tag: &'static str,
+    msize: u32,
 }
 
 impl Machine {
@@ -131,7 +137,7 @@ impl Machine {
             features: options.features,
             workers: WORKERS,
             delay: options.delay.clone(),
-            faults: Faults::none(),
+            faults: options.faults.clone(),
         };
         let device_half = self.hub.probe(queue, Producer::DeviceHalf);
         let device = InProcess9p::new(directory, config, device_half)?;
@@ -162,6 +168,7 @@ impl Machine {
             channel,
             notice,
             tag,
+            msize: options.msize,
         })
     }
 
@@ -178,7 +185,7 @@ impl Device {
     /// # Errors
     /// The file server refuses.
     pub(super) fn mount(&self) -> Result<Client<Probe>, MountError> {
-        let mount = || Client::mount(self.channel.claim()?, MSIZE, "virtscope");
+        let mount = || Client::mount(self.channel.claim()?, self.msize, "virtscope");
         mount().map_err(|source| MountError::Client {
             tag: self.tag,
             source,

@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use virtscope::demo::{DemoOptions, MountOptions, Running, Summary, Witness};
+use virtscope::demo::{DemoOptions, MSIZE, MountOptions, Running, Summary, Witness};
+use virtscope_device::fault::Faults;
 use virtscope_device::p9::Delay;
 use virtscope_driver::ring::QueueSize;
 use virtscope_record::FeatureBits;
@@ -90,6 +91,8 @@ pub(crate) fn options(root: &Path) -> DemoOptions {
             queue_size: QueueSize::new(128).unwrap(),
             features: FeatureBits::EVENT_IDX,
             delay: Delay::none(),
+            faults: Faults::none(),
+            msize: MSIZE,
         },
         snaplen: 256,
         ring_bytes: 4 << 20,

@@ -38,19 +38,19 @@ fn convoys(convoys: u64, followers: u16, slow_ms: u64, ahead: bool) -> Stream {
 
 #[test]
 fn requests_that_come_back_right_behind_a_slow_one_were_blocked() {
-    let finding = only(&mut convoys(3, 4, 50, false), HeadOfLineBlocking);
+    let finding = only(&mut convoys(8, 4, 60, false), HeadOfLineBlocking);
     assert_eq!(
         finding.summary,
-        "3 times a slow request held up those behind it: 79 % of all time in requests was spent so."
+        "8 times a slow request held up those behind it: 79 % of all time in requests was spent so."
     );
     assert_eq!(
         finding.evidence[0].text,
-        "read id 0 took 50.0 ms, and 4 behind it came back with it"
+        "read id 0 took 60.0 ms, and 4 behind it came back with it"
     );
     // Overtaken; too few behind it; not slow enough.
-    none(&mut convoys(3, 4, 50, true));
-    none(&mut convoys(3, 3, 50, false));
-    none(&mut convoys(3, 4, 19, false));
+    none(&mut convoys(8, 4, 60, true));
+    none(&mut convoys(8, 3, 60, false));
+    none(&mut convoys(8, 4, 49, false));
 }
 
 /// Many requests of a millisecond, and one that takes so long while another is in

@@ -1,0 +1,116 @@
+//! Every finding on a real ring: the scenario that raises it does, and the one that
+//! comes near raises nothing. Driver, device, recorder, capture and analyzer are those
+//! of the program.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
+use virtscope::demo::scenario::{Scenario, play};
+use virtscope_analyzer::{Analyzer, CaptureEnd, FindingCode, Options, Report};
+use virtscope_captures::{CaptureReader, Item, create_file};
+
+/// How long a scenario may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Scenarios that are played at a time. Most of them wait most of the time.
+const AT_A_TIME: usize = 4;
+
+/// Plays a scenario to its end and reads its capture back: the report made live, and
+/// that of the capture.
+fn record(scenario: &Scenario, path: &Path) -> (Report, Report) {
+    let output = create_file(path).unwrap();
+    let summary = play(scenario, 256, 4 << 20, Some(Box::new(output)), |running| {
+        let began = Instant::now();
+        while !running.stop.load(Ordering::Acquire) {
+            assert!(began.elapsed() < PATIENCE, "{scenario:?} hangs");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    })
+    .unwrap();
+    let mut reader = CaptureReader::new(File::open(path).unwrap()).unwrap();
+    let mut analyzer = Analyzer::new(Options::default());
+    loop {
+        match reader.next_item().unwrap() {
+            Item::Record(packet) => analyzer.push(&packet.record, packet.payload),
+            Item::Corrupt { problem, .. } => panic!("{problem}"),
+            Item::End(_) => break,
+            _ => {}
+        }
+    }
+    analyzer.finish();
+    let report = analyzer.report(&CaptureEnd {
+        packets: Some(reader.packets()),
+        snaplen: reader.info().map(|info| info.snaplen),
+        ..CaptureEnd::default()
+    });
+    (summary.recorded.report, report)
+}
+
+/// What is wrong with a scenario's outcome, if anything is.
+fn judge(scenario: &Scenario) -> Option<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let (live, report) = record(scenario, &directory.path().join("x.pcapng"));
+    let found: Vec<FindingCode> = report.findings.iter().map(|each| each.code).collect();
+    let as_it_should = if scenario.raises {
+        found.contains(&scenario.finding)
+    } else {
+        found.is_empty()
+    };
+    if !as_it_should {
+        return Some(format!("{scenario:?} raised {:#?}", report.findings));
+    }
+    if live.findings != report.findings {
+        return Some(format!("{scenario:?}: the capture tells something else"));
+    }
+    for finding in &report.findings {
+        if finding.evidence.is_empty() || !finding.summary.ends_with('.') {
+            return Some(format!(
+                "{scenario:?}: no proof or no sentence: {finding:#?}"
+            ));
+        }
+    }
+    (report.records.lost > 0).then(|| format!("{scenario:?} lost records"))
+}
+
+fn judge_all(wanted: impl Fn(&Scenario) -> bool) {
+    let left = Mutex::new(
+        Scenario::all()
+            .filter(|each| wanted(each))
+            .collect::<Vec<_>>(),
+    );
+    let wrong = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                while let Some(scenario) = next() {
+                    let mut wrong = match judge(scenario) {
+                        Some(what) => {
+                            println!("WRONG: {what}");
+                            wrong.lock().unwrap_or_else(PoisonError::into_inner)
+                        }
+                        None => continue,
+                    };
+                    wrong.push(scenario.name);
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{wrong:?}; what is wrong stands above");
+}
+
+#[rstest]
+#[timeout(Duration::from_secs(600))]
+fn every_scenario_raises_its_finding() {
+    judge_all(|scenario| scenario.raises);
+}
+
+#[rstest]
+#[timeout(Duration::from_secs(600))]
+fn no_near_miss_raises_any_finding() {
+    judge_all(|scenario| !scenario.raises);
+}
