@@ -120,7 +120,7 @@ impl HeadOfLineBlocking {
             }
             self.close();
         }
-        if ns >= SLOW_NS && is_request(life) {
+        if ns >= SLOW_NS && is_request(life) && was_served_slowly(life, ns) {
             self.slow = Some(Slow {
                 life: Arc::new(life.clone()),
                 added,
@@ -147,6 +147,12 @@ impl HeadOfLineBlocking {
             .is_some_and(|time| slow.added < time && time < slow.used);
         !overtaken && slow.followers >= LEAST_FOLLOWERS
     }
+}
+
+/// Whether the device worked on it for most of its time, where that is known: one
+/// that lay waiting itself was in nobody's way.
+fn was_served_slowly(life: &Life, ns: u64) -> bool {
+    life.service_ns().is_none_or(|service| service >= ns / 2)
 }
 
 impl Slow {

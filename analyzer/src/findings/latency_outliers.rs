@@ -9,9 +9,9 @@ use crate::format_duration;
 use crate::life::{Life, Operation};
 use crate::lives::Lives;
 
-/// The least latency that can be one. People notice half a second; a busy machine
-/// makes a request wait for some tens of milliseconds now and then.
-pub(super) const OUTLIER_NS: u64 = 500_000_000;
+/// The least latency that can be one. A machine with far more to do than it has CPUs
+/// makes a request wait for some hundreds of milliseconds now and then.
+pub(super) const OUTLIER_NS: u64 = 1_000_000_000;
 /// How many times longer than 99 % of its kind it must have taken.
 pub(super) const OUTLIER_TIMES: u64 = 20;
 /// So many of its kind must be known.

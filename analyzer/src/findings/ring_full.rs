@@ -10,7 +10,7 @@ use crate::stats::is_no_space;
 
 /// A single wait that counts. A full ring in a burst empties within milliseconds,
 /// and that is what a ring is for.
-pub(super) const LONG_WAIT_NS: u64 = 500_000_000;
+pub(super) const LONG_WAIT_NS: u64 = 1_000_000_000;
 /// The share of the time observed, in percent, during which somebody waits for room,
 /// that counts however short each wait is.
 pub(super) const WAITING_PERCENT: u64 = 50;

@@ -89,17 +89,17 @@ fn with_one_of(slow_ms: u64, usual_us: u64) -> Stream {
 
 #[test]
 fn a_request_far_slower_than_its_kind_is_an_outlier() {
-    let finding = only(&mut with_one_of(600, 1000), LatencyOutliers);
+    let finding = only(&mut with_one_of(1100, 1000), LatencyOutliers);
     assert_eq!(
         finding.summary,
-        "2 requests took more than 20 times longer than 99 % of their kind, the longest 602 ms."
+        "2 requests took more than 20 times longer than 99 % of their kind, the longest 1.10 s."
     );
     assert_eq!(
         finding.evidence[1].text,
-        "read id 0 took 600 ms (99 % of its kind take less than 1.05 ms); in flight when it came \
+        "read id 0 took 1.10 s (99 % of its kind take less than 1.05 ms); in flight when it came \
          back: 1 read"
     );
     // Not that long; or all are slow.
-    none(&mut with_one_of(490, 1000));
-    none(&mut with_one_of(600, 40_000));
+    none(&mut with_one_of(990, 1000));
+    none(&mut with_one_of(1100, 40_000));
 }

@@ -88,16 +88,16 @@ fn refused_for(wait: u64) -> Stream {
 
 #[test]
 fn a_long_wait_for_room_is_a_finding() {
-    let finding = only(&mut refused_for(600), RingFull);
+    let finding = only(&mut refused_for(1200), RingFull);
     assert_eq!(
         finding.summary,
-        "1 thread waited for room in the ring, during 12 % of the time, at most 600 ms."
+        "1 thread waited for room in the ring, during 24 % of the time, at most 1.20 s."
     );
     assert_eq!(
         finding.evidence[0].text,
-        "thread 101 waited once, 600 ms in all, 600 ms at most"
+        "thread 101 waited once, 1.20 s in all, 1.20 s at most"
     );
-    none(&mut refused_for(400));
+    none(&mut refused_for(900));
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(super) const ALL: &[[Scenario; 2]] = &[
             "A small ring is full, and threads wait for room for a moment.",
         ],
         [
-            || Setup::faulty("delay:from=8,times=8,ms=800").size(16),
+            || Setup::faulty("delay:from=8,times=8,ms=1700").size(16),
             || Setup::faulty("delay:from=8,times=8,ms=100").size(16),
         ],
         [crowd, crowd],
@@ -90,11 +90,11 @@ pub(super) const ALL: &[[Scenario; 2]] = &[
         Code::LatencyOutliers,
         ["latency-outliers", "latency-outliers-near-miss"],
         [
-            "One request among many takes most of a second.",
+            "One request among many takes two seconds, nearly.",
             "One request among many takes a fifth of a second.",
         ],
         [
-            || Setup::faulty("delay:at=250,ms=800"),
+            || Setup::faulty("delay:at=250,ms=1900"),
             || Setup::faulty("delay:at=250,ms=200"),
         ],
         [many, many],
