@@ -330,6 +330,12 @@ impl Queue {
         self.matching.as_ref().unwrap_or(&self.requests)
     }
 
+    /// The lives in flight, oldest first, without what is only looked up when they are
+    /// shown.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Life> {
+        self.lives.open()
+    }
+
     pub(crate) fn open_lives(&self, most: usize) -> Vec<Life> {
         self.lives.open_lives(most)
     }

@@ -3,6 +3,7 @@
 use virtscope_record::{Body, Flags, Record, RingIndex, Timestamp};
 
 use super::signs::Signs;
+use super::stuck_request::STUCK_NS;
 use crate::life::{Incomplete, Life, Outcome};
 use crate::lives::Lives;
 use crate::queue::Queue;
@@ -61,28 +62,31 @@ impl Case<'_> {
         self.signs.device_half
     }
 
-    /// The oldest request that is not known to have been taken, if it has been in
-    /// flight for `least` ns.
-    pub(super) fn first_untaken(&self, least: u64) -> Option<Life> {
-        let lives = self.oldest_requests(usize::MAX);
-        lives.into_iter().filter(is_untaken).find(|life| {
-            life.moments
-                .added
-                .is_some_and(|added| self.since(added) >= least)
-        })
+    /// The oldest request that is not known to have been taken, if it is stuck.
+    pub(super) fn first_untaken(&self) -> Option<Life> {
+        let mut lives = self.stuck_requests().into_iter();
+        lives.find(|life| is_untaken(life))
     }
 
     /// How many requests are not known to have been taken.
     pub(super) fn untaken(&self) -> u64 {
-        let lives = self.oldest_requests(usize::MAX);
-        lives.iter().filter(|life| is_untaken(life)).count() as u64
+        let lives = self.queue.open();
+        lives
+            .filter(|life| is_request(life) && is_untaken(life))
+            .count() as u64
     }
 
-    /// The oldest lives in flight which are requests: see [`is_request`].
-    pub(super) fn oldest_requests(&self, most: usize) -> Vec<Life> {
-        let mut lives = self.queue.open_lives(usize::MAX);
-        lives.retain(is_request);
-        lives.truncate(most);
+    /// The requests that have been in flight for [`STUCK_NS`], oldest first.
+    pub(super) fn stuck_requests(&self) -> Vec<Life> {
+        let stuck = |life: &Life| match life.moments.added {
+            Some(added) => self.since(added) >= STUCK_NS,
+            // Begun before the capture.
+            None => true,
+        };
+        // Nearly always there is none, and none is cloned.
+        let old = self.queue.open().take_while(|life| stuck(life)).count();
+        let mut lives = self.queue.open_lives(old);
+        lives.retain(|life| life.moments.added.is_some() && is_request(life));
         lives
     }
 }

@@ -171,7 +171,7 @@ impl DeviceNotConsuming {
 
     /// How many requests wait now for a device that takes nothing, and the oldest.
     fn now(&self, case: &Case<'_>) -> Option<(u64, Life)> {
-        let life = case.first_untaken(STUCK_NS)?;
+        let life = case.first_untaken()?;
         let added = life.moments.added?;
         let signs = case.signs;
         if case.device_half_known() {

@@ -80,7 +80,7 @@ impl Detector for LostInterrupt {
                 .splice(0..0, self.cut.evidence.iter().cloned());
         }
         let (mut waiting, mut oldest) = (0, 0);
-        for life in case.oldest_requests(usize::MAX) {
+        for life in case.stuck_requests() {
             let Some(sent) = life.moments.interrupt_sent else {
                 continue;
             };
@@ -181,7 +181,7 @@ impl LostInterrupt {
 
     /// What a guest alone can say: that a request does not come back.
     fn without_the_device_half(&self, case: &Case<'_>) -> Verdict {
-        let stuck = case.first_untaken(STUCK_NS).filter(is_request);
+        let stuck = case.first_untaken().filter(is_request);
         match stuck {
             Some(life) if !case.device_half_known() && life.moments.kicked.is_some() => {
                 Verdict::Undecided(

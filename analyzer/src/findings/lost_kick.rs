@@ -87,7 +87,7 @@ impl Detector for LostKick {
                 .evidence
                 .splice(0..0, self.cut.evidence.iter().cloned());
         }
-        if let Some(life) = case.first_untaken(STUCK_NS)
+        if let Some(life) = case.first_untaken()
             && let Some(kicked) = life.moments.kicked
             && life.kick.is_some_and(|kick| kick.needed)
             && case.since(kicked) >= STUCK_NS

@@ -52,8 +52,7 @@ impl Detector for StuckRequest {
     }
 
     fn judge(&self, case: &Case<'_>) -> Verdict {
-        let mut stuck = case.oldest_requests(usize::MAX);
-        stuck.retain(|life| age(life, case) >= STUCK_NS);
+        let mut stuck = case.stuck_requests();
         let unseen = stuck.len() as u64 + self.cut.count;
         if let (Some(doubt), 1..) = (case.doubt, unseen) {
             if self.count == 0 {

@@ -88,7 +88,7 @@ impl Detector for TokenNeverReturned {
         let enough = enough(case.signs);
         let mut left = Vec::new();
         // Those the device has not taken yet it has not kept.
-        for life in case.oldest_requests(usize::MAX) {
+        for life in case.stuck_requests() {
             let known_taken = life.moments.taken.is_some() || !case.device_half_known();
             let Some(added) = life.moments.added else {
                 continue;

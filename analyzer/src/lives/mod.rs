@@ -185,6 +185,11 @@ impl Lives {
         self.heads.get(head).map(|id| &self.pool.at(id).life)
     }
 
+    /// The lives in flight, oldest first.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Life> {
+        self.pool.oldest_first().map(|id| &self.pool.at(id).life)
+    }
+
     /// The oldest lives in flight, oldest first, as they stand.
     pub(crate) fn open_lives(&self, most: usize) -> Vec<Life> {
         self.pool

@@ -12,7 +12,7 @@ use super::frame::body_of;
 use super::keys::{self, Command, Motion};
 use super::request_list::RequestList;
 use super::theme::Theme;
-use super::{detail, help, ring_layout};
+use super::{detail, findings, help, ring_layout};
 
 /// Which screen is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,21 +27,29 @@ pub(crate) enum View {
     Ring,
     /// The operations.
     Operations,
+    /// What is wrong.
+    Findings,
 }
 
 impl View {
     /// Those with a number and a tab.
-    pub(super) const TABS: [Self; 4] =
-        [Self::Overview, Self::Requests, Self::Ring, Self::Operations];
+    pub(super) const TABS: [Self; 5] = [
+        Self::Overview,
+        Self::Requests,
+        Self::Ring,
+        Self::Operations,
+        Self::Findings,
+    ];
 
     /// Every one.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Overview,
         Self::Requests,
         Self::Detail,
         Self::Ring,
         Self::Operations,
+        Self::Findings,
     ];
 
     /// Its place among the tabs.
@@ -51,6 +59,7 @@ impl View {
             Self::Requests | Self::Detail => 1,
             Self::Ring => 2,
             Self::Operations => 3,
+            Self::Findings => 4,
         }
     }
 
@@ -62,6 +71,7 @@ impl View {
             Self::Detail => "Request",
             Self::Ring => "Ring",
             Self::Operations => "Operations",
+            Self::Findings => "Findings",
         }
     }
 }
@@ -100,6 +110,12 @@ pub(crate) struct App {
     /// The chosen slot of its ring.
     pub(super) slot: usize,
     pub(super) operation: Option<Operation>,
+    /// The chosen finding; the first, if there is no such finding.
+    pub(super) finding: Option<findings::Key>,
+    /// The chosen piece of its proof.
+    piece: usize,
+    /// Where the request in detail was opened from.
+    detail_from: View,
     size: Size,
 }
 
@@ -124,6 +140,9 @@ impl App {
             queue: None,
             slot: 0,
             operation: None,
+            finding: None,
+            piece: 0,
+            detail_from: View::Requests,
             size,
         }
     }
@@ -173,6 +192,25 @@ impl App {
             .unwrap_or(0)
     }
 
+    /// The chosen finding's row.
+    pub(super) fn finding_row(&self) -> usize {
+        let rows = findings::rows(&self.snapshot.findings);
+        rows.iter()
+            .position(|row| Some(row.key()) == self.finding)
+            .unwrap_or(0)
+    }
+
+    /// The chosen piece of the chosen finding's proof.
+    pub(super) fn chosen_piece(&self) -> usize {
+        self.piece.min(self.pieces().saturating_sub(1))
+    }
+
+    fn pieces(&self) -> usize {
+        let rows = findings::rows(&self.snapshot.findings);
+        rows.get(self.finding_row())
+            .map_or(0, |row| row.evidence().len())
+    }
+
     /// Does what the key asks for.
     pub(crate) fn on_key(&mut self, event: KeyEvent) -> Action {
         let Some(command) = keys::command(event, self.view, self.is_replay()) else {
@@ -195,6 +233,8 @@ impl App {
             Command::NextView => self.show_neighbour(1),
             Command::PreviousView => self.show_neighbour(View::TABS.len() - 1),
             Command::Open => self.open(),
+            Command::NextPiece => self.choose_piece(1),
+            Command::PreviousPiece => self.choose_piece(self.pieces().max(1) - 1),
             Command::NextQueue => self.choose_queue(1),
             Command::PreviousQueue => self.choose_queue(self.snapshot.queues.len().max(1) - 1),
             Command::Filter => self.requests.next_filter(),
@@ -224,7 +264,7 @@ impl App {
 
     fn back(&mut self) {
         if self.help.take().is_none() && self.view == View::Detail {
-            self.view = View::Requests;
+            self.view = self.detail_from;
         }
     }
 
@@ -234,13 +274,31 @@ impl App {
             View::Requests => {
                 if let Some(life) = self.requests.selected(&self.snapshot) {
                     self.requests.select(&life);
-                    self.detail = Some(life);
-                    self.detail_scroll = 0;
-                    self.show(View::Detail);
+                    self.show_detail(life, View::Requests);
+                }
+            }
+            View::Findings => {
+                let rows = findings::rows(&self.snapshot.findings);
+                let row = rows.get(self.finding_row());
+                let piece = row.and_then(|row| row.evidence().get(self.chosen_piece()));
+                if let Some(life) = piece.and_then(|piece| piece.life.clone()) {
+                    self.show_detail(life, View::Findings);
                 }
             }
             View::Detail | View::Ring | View::Operations => {}
         }
+    }
+
+    fn show_detail(&mut self, life: Arc<Life>, from: View) {
+        self.detail = Some(life);
+        self.detail_scroll = 0;
+        self.detail_from = from;
+        self.show(View::Detail);
+        self.follow_detail();
+    }
+
+    fn choose_piece(&mut self, distance: usize) {
+        self.piece = (self.chosen_piece() + distance) % self.pieces().max(1);
     }
 
     fn choose_queue(&mut self, distance: usize) {
@@ -285,6 +343,13 @@ impl App {
                 let rows = &self.snapshot.operations;
                 let to = motion.apply(self.operation_row(), rows.len(), page);
                 self.operation = rows.get(to).map(|row| row.operation);
+            }
+            View::Findings => {
+                let rows = findings::rows(&self.snapshot.findings);
+                let to = motion.apply(self.finding_row(), rows.len(), page);
+                let key = rows.get(to).map(findings::Row::key);
+                self.finding = key;
+                self.piece = 0;
             }
         }
     }

@@ -10,7 +10,7 @@ use super::feed::Mode;
 use super::keys::{BINDINGS, Command};
 use super::number::exact;
 use super::words::Words;
-use super::{detail, help, operations, overview, requests, ring};
+use super::{detail, findings, help, operations, overview, requests, ring};
 
 /// The smallest terminal that the screens are drawn on.
 pub(super) const SMALLEST: Size = Size::new(60, 15);
@@ -43,6 +43,7 @@ pub(crate) fn draw(app: &App, buffer: &mut Buffer) {
         View::Detail => detail::draw(&mut body, app),
         View::Ring => ring::draw(&mut body, app),
         View::Operations => operations::draw(&mut body, app),
+        View::Findings => findings::draw(&mut body, app),
     }
     if let Some(scroll) = app.help {
         help::draw(&mut body, app, scroll);

@@ -9,6 +9,7 @@ mod app;
 mod canvas;
 mod detail;
 mod feed;
+mod findings;
 mod frame;
 mod help;
 mod keys;

@@ -8,9 +8,9 @@ use virtscope_record::FeatureBits;
 use super::app::App;
 use super::canvas::{Canvas, wrap};
 use super::number::{cells, exact, rate, share, short};
-use super::operations;
 use super::theme::Theme;
 use super::words::Words;
+use super::{findings, operations};
 
 /// Rows of a queue beside its history.
 const QUEUE_ROWS: usize = 7;
@@ -71,6 +71,7 @@ fn top(canvas: &Canvas<'_>, app: &App) -> Vec<Line<'static>> {
             .dim(" in flight")
             .line(),
     ];
+    lines.extend(findings::summary(app));
     notes(&mut lines, canvas, &snapshot.notes);
     lines
 }

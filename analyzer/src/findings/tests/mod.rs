@@ -1,6 +1,7 @@
 //! Each finding on composed streams: what raises it, and what comes near and does
 //! not. The same on a real ring is tested where all crates meet.
 
+mod book;
 mod delays;
 mod hangs;
 mod nine;

@@ -14,6 +14,7 @@ mod traffic;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use virtscope_analyzer::FindingCode;
 use virtscope_driver::instrument::live::Hub;
@@ -50,6 +51,9 @@ impl std::fmt::Debug for Scenario {
         f.write_str(self.name)
     }
 }
+
+/// How long a script that is told to end may take to do so by itself.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A scenario, and the twin that does not raise the finding.
 const fn twins(
@@ -141,6 +145,12 @@ pub fn play(
             stop,
         });
         stop.store(true, Ordering::Release);
+        let told = Instant::now();
+        while !script.is_finished() && told.elapsed() < GRACE {
+            std::thread::sleep(GRACE / 100);
+        }
+        // Whoever waits for the device still would do so for ever.
+        machine.remove(device);
         match script.join() {
             Ok(played) => played,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use virtscope_analyzer::{Life, Note, NoteCode, Snapshot};
-use virtscope_record::Producer;
+use virtscope_analyzer::{
+    Evidence, Finding, FindingCode, Findings, Life, Note, NoteCode, Snapshot, Undecided,
+};
+use virtscope_record::{Producer, Timestamp};
 
 use super::stream::{Fields, Stream, p9};
 use crate::screen::feed::{FeedStatus, Mode};
@@ -205,4 +207,63 @@ pub(super) fn replay() -> FeedStatus {
         message: None,
         finished: false,
     }
+}
+
+/// The same with findings of every severity, and one that is not decided.
+pub(super) fn with_findings() -> Snapshot {
+    let mut snapshot = snapshot();
+    let life = snapshot.recent.first().cloned();
+    let finding = |code: FindingCode, evidence| {
+        let about = code.about();
+        Finding {
+            code,
+            severity: about.severity,
+            queue: Some("virtio0.0".to_owned()),
+            name: "virtio0/requests".to_owned(),
+            summary: format!("What is said of {code}, with the numbers."),
+            count: 3,
+            first_ns: Some(1_000_200),
+            last_ns: Some(1_000_900),
+            evidence,
+            spec: about.spec.to_owned(),
+            advice: about.advice.to_owned(),
+        }
+    };
+    let piece = |text: &str, of: Option<Arc<Life>>| Evidence {
+        text: text.to_owned(),
+        time_ns: of
+            .as_ref()
+            .and_then(|life| life.began())
+            .map(Timestamp::as_nanos),
+        request: of.as_ref().map(|life| life.number),
+        life: of,
+    };
+    snapshot.findings = Findings {
+        found: vec![
+            finding(
+                FindingCode::LostKick,
+                vec![piece("kicked, and taken only 1.20 s later", life.clone())],
+            ),
+            finding(
+                FindingCode::RingFull,
+                vec![
+                    piece("thread 101 waited 3 times, 2.10 s in all", None),
+                    piece("thread 102 waited once, and waits still", None),
+                ],
+            ),
+            finding(
+                FindingCode::NineSmallReads,
+                vec![piece("fid 7: 512 bytes", life)],
+            ),
+        ],
+        undecided: vec![Undecided {
+            code: FindingCode::LostInterrupt,
+            queue: Some("virtio1.0".to_owned()),
+            name: "virtio1/req.0".to_owned(),
+            reason: "A request does not come back, but the device's half left no records: it \
+                     may have returned it."
+                .to_owned(),
+        }],
+    };
+    snapshot
 }

@@ -31,17 +31,24 @@ fn screens_are_chosen_by_number_and_by_tab() {
         ('2', View::Requests),
         ('3', View::Ring),
         ('4', View::Operations),
+        ('5', View::Findings),
         ('1', View::Overview),
     ] {
         assert_eq!(press(&mut app, KeyCode::Char(key)), Action::Redraw);
         assert_eq!(app.view, view);
     }
-    for view in [View::Requests, View::Ring, View::Operations, View::Overview] {
+    for view in [
+        View::Requests,
+        View::Ring,
+        View::Operations,
+        View::Findings,
+        View::Overview,
+    ] {
         press(&mut app, KeyCode::Tab);
         assert_eq!(app.view, view);
     }
     press(&mut app, KeyCode::BackTab);
-    assert_eq!(app.view, View::Operations);
+    assert_eq!(app.view, View::Findings);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::fixture::{live, packed, replay, snapshot, with_notes};
+use super::fixture::{live, packed, replay, snapshot, with_findings, with_notes};
 use super::{app, text, type_keys};
 use virtscope_analyzer::Snapshot;
 
@@ -33,6 +33,24 @@ const SIZES: [(u16, u16); 2] = [(80, 24), (200, 50)];
 fn screens(#[case] name: &str, #[case] keys: &str) {
     for (width, height) in SIZES {
         let mut app = app(snapshot(), live(), width, height);
+        type_keys(&mut app, keys);
+        insta::assert_snapshot!(
+            format!("{name}_{width}x{height}"),
+            text(&app, width, height)
+        );
+    }
+}
+
+/// What is wrong, and the way to a request that proves it.
+#[rstest]
+#[case::overview("findings_overview", "1")]
+#[case::list("findings", "5")]
+#[case::second("finding_second", "5jn")]
+#[case::undecided("finding_undecided", "5G")]
+#[case::request("finding_request", "5\n")]
+fn findings(#[case] name: &str, #[case] keys: &str) {
+    for (width, height) in SIZES {
+        let mut app = app(with_findings(), live(), width, height);
         type_keys(&mut app, keys);
         insta::assert_snapshot!(
             format!("{name}_{width}x{height}"),
