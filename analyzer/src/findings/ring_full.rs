@@ -13,9 +13,9 @@ use crate::stats::is_no_space;
 pub(super) const LONG_WAIT_NS: u64 = 1_000_000_000;
 /// The share of the time observed, in percent, during which somebody waits for room,
 /// that counts however short each wait is.
-pub(super) const WAITING_PERCENT: u64 = 50;
+pub(super) const WAITING_PERCENT: u64 = 80;
 /// The least time to judge a share by.
-pub(super) const LEAST_OBSERVED_NS: u64 = 1_000_000_000;
+pub(super) const LEAST_OBSERVED_NS: u64 = 5_000_000_000;
 
 /// Threads told apart; the rest go together.
 const MOST_THREADS: usize = 64;

@@ -274,7 +274,11 @@ pub(crate) fn number(report: &Value, pointer: &str) -> u64 {
 #[track_caller]
 pub(crate) fn whole(path: &Path) -> Value {
     let ended = run(virtscope(["report", "--json"]).arg(path));
-    let report = ended.assert_clean().json();
+    // What is found may be told: a small ring is full, and a busy machine is slow.
+    assert_eq!(ended.stderr, "");
+    assert!(matches!(ended.code, Some(0 | 1)), "{ended:?}");
+    let report = ended.json();
+    println!("{:#}", report["findings"]);
     assert_whole(&report);
     report
 }

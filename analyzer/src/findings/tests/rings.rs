@@ -114,10 +114,10 @@ fn many_short_waits_are_a_finding_if_they_fill_the_time() {
         }
         s
     };
-    assert_eq!(only(&mut waits(100, 5), RingFull).count, 100);
-    none(&mut waits(100, 30));
+    assert_eq!(only(&mut waits(600, 1), RingFull).count, 600);
+    none(&mut waits(600, 5));
     // Too short a time to say.
-    none(&mut waits(20, 5));
+    none(&mut waits(100, 1));
 }
 
 #[test]
