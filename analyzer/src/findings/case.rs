@@ -65,7 +65,7 @@ impl Case<'_> {
     /// The oldest request that is not known to have been taken, if it is stuck.
     pub(super) fn first_untaken(&self) -> Option<Life> {
         let mut lives = self.stuck_requests().into_iter();
-        lives.find(|life| is_untaken(life))
+        lives.find(is_untaken)
     }
 
     /// How many requests are not known to have been taken.
