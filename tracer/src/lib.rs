@@ -7,4 +7,5 @@ pub mod btf;
 pub mod doctor;
 pub mod kallsyms;
 pub mod memory;
+pub mod trace;
 pub mod walk;

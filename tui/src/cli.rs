@@ -13,6 +13,7 @@ use virtscope_driver::ring::QueueSize;
 
 use crate::demo::scenario::Scenario;
 use virtscope_record::QueueId;
+use virtscope_tracer::trace::{QueueFilter, SNAPLEN_LIMIT};
 
 /// Bytes of payload a record carries unless told otherwise: enough for every 9P
 /// message's fields, little of a file's content.
@@ -32,6 +33,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(DemoArgs),
+    Trace(TraceArgs),
     View(ViewArgs),
     Report(ReportArgs),
     Print(PrintArgs),
@@ -130,6 +132,80 @@ pub(crate) enum Suppression {
     Flags,
     /// By event indices (`VIRTIO_F_EVENT_IDX`, virtio 1.4 §2.7.7, §2.7.10, §2.8.10).
     EventIdx,
+}
+
+/// Take a record of every operation on this guest's virtqueues, by eBPF.
+///
+/// On a terminal it shows the screens until you quit, then a report; else it runs until
+/// it is told to end, and prints the report. It needs root, or the capabilities
+/// CAP_BPF, CAP_PERFMON and CAP_SYSLOG, and gives them up once it is attached.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct TraceArgs {
+    /// Only this device, like virtio0; may be given several times.
+    #[arg(short, long = "device", value_name = "DEVICE", value_parser = device)]
+    pub(crate) devices: Vec<u16>,
+
+    /// Only this queue: its index, like 0, or device and index, like virtio0.1; may be
+    /// given several times.
+    #[arg(short, long = "queue", value_name = "QUEUE")]
+    pub(crate) queues: Vec<QueueFilter>,
+
+    /// Only devices of this driver, like virtio_blk or 9pnet_virtio.
+    #[arg(long, value_name = "NAME", value_parser = driver_name)]
+    pub(crate) driver: Option<String>,
+
+    /// Only requests that this process or thread adds. What a kernel thread adds for it
+    /// is not seen.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) task: Option<u32>,
+
+    /// Bytes of each buffer to keep, up to 16384.
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, value_parser = trace_snaplen)]
+    pub(crate) snaplen: u32,
+
+    /// Which bytes of each buffer to keep.
+    #[arg(long, value_enum, default_value_t = Payload::Headers)]
+    pub(crate) payload: Payload,
+
+    /// Keep one request of every N, whole.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) sample: u32,
+
+    /// Write a capture: to a file, or to standard output with `-`.
+    #[arg(short, long, value_name = "FILE|-")]
+    pub(crate) write: Option<PathBuf>,
+
+    /// End after this many requests.
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// How long to run: `10s`, `500ms`, `2m`.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+
+    /// End when the capture has this many bytes: `10M`, `1G`.
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "write")]
+    pub(crate) max_size: Option<u64>,
+
+    /// Bytes of the buffer between kernel and user space: a power of two, at least one
+    /// page.
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = buffer_size)]
+    pub(crate) buffer_size: u32,
+
+    /// Trace for the life of this command.
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// Which bytes of a buffer are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Payload {
+    /// None.
+    None,
+    /// What a protocol says about its data, and none of the data.
+    Headers,
+    /// The first bytes, whatever they are: file contents, too.
+    Full,
 }
 
 /// Look at a capture on the screens: a file, or a pipe with `-`.
@@ -468,6 +544,55 @@ pub(crate) struct DoctorArgs {
     pub(crate) json: bool,
 }
 
+fn device(text: &str) -> Result<u16, String> {
+    text.strip_prefix("virtio")
+        .and_then(|number| number.parse().ok())
+        .filter(|number| *number != u16::MAX)
+        .ok_or_else(|| format!("`{text}` names no device: write it like virtio0"))
+}
+
+fn driver_name(text: &str) -> Result<String, String> {
+    if (1..32).contains(&text.len()) && !text.contains('\0') {
+        Ok(text.to_owned())
+    } else {
+        Err("a driver's name has 1 to 31 bytes, like virtio_blk".to_owned())
+    }
+}
+
+fn trace_snaplen(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(bytes) if bytes <= SNAPLEN_LIMIT => Ok(bytes),
+        _ => Err(format!("it must be a number up to {SNAPLEN_LIMIT}")),
+    }
+}
+
+/// A number of bytes like `4096`, `64K`, `10M`, `1G`.
+fn size(text: &str) -> Result<u64, String> {
+    let help = || format!("`{text}` is no size: write it like 4096, 64K, 10M or 1G");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err(help()),
+    };
+    let number: u64 = digits.parse().map_err(|_| help())?;
+    number
+        .checked_mul(1 << shift)
+        .filter(|size| *size > 0)
+        .ok_or_else(help)
+}
+
+fn buffer_size(text: &str) -> Result<u32, String> {
+    let bytes = u32::try_from(size(text)?).map_err(|_| "at most 2G".to_owned())?;
+    if bytes.is_power_of_two() && bytes >= 4096 && bytes <= 1 << 30 {
+        Ok(bytes)
+    } else {
+        Err("it must be a power of two from 4K to 1G".to_owned())
+    }
+}
+
 /// A time like `10s`, `500ms`, `1m30s`, or bare seconds like `10` or `2.5`.
 fn duration(text: &str) -> Result<Duration, String> {
     let help = || format!("`{text}` is no time: write it like 10s, 500ms or 2m");
@@ -582,6 +707,22 @@ mod tests {
         for bad in ["", "0", "0s", "-1", "ten", "1e400"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn sizes_of_files_and_buffers_are_read_as_people_write_them() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("64K"), Ok(65536));
+        assert_eq!(size("2G"), Ok(2 << 30));
+        for bad in ["", "K", "0", "-1", "1.5M", "10MiB", "99999999999G"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(buffer_size("4K"), Ok(4096));
+        for bad in ["2K", "3M", "4G"] {
+            assert!(buffer_size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(device("virtio3"), Ok(3));
+        assert!(device("eth0").is_err());
     }
 
     #[test]

@@ -58,10 +58,15 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    // Tracing gives up its privileges before any other thread begins.
+    if let Some(Command::Trace(args)) = &cli.command {
+        return commands::trace::trace(args);
+    }
     let stop = signals::stop_flag()?;
     match cli.command {
         None => commands::demo::demo(&demo_defaults(), &stop),
         Some(Command::Demo(args)) => commands::demo::demo(&args, &stop),
+        Some(Command::Trace(_)) => Ok(Outcome::Clean),
         Some(Command::View(args)) => commands::view::view(&args, &stop),
         Some(Command::Report(args)) => commands::report::report(&args, &stop),
         Some(Command::Print(args)) => commands::print::print(&args, &stop),

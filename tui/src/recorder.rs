@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use virtscope_analyzer::{Analyzer, CaptureEnd, Options, Report, Snapshot};
 use virtscope_captures::{
-    CaptureInfo, CaptureWriter, ClockOffset, Merge, MergeConfig, Totals, WriteError,
+    CaptureInfo, CaptureWriter, ClockOffset, Merge, MergeConfig, Selection, Totals, WriteError,
 };
-use virtscope_driver::instrument::live::{Hub, StreamCounters, monotonic_now};
+use virtscope_driver::instrument::live::{Hub, monotonic_now};
 use virtscope_record::{
-    Body, Common, Context, Flags, Generation, Producer, ProducerId, QueueFacts, QueueId, Record,
-    Sequence, Statistics, Timestamp, Token,
+    Body, Common, Context, Flags, Generation, InFlight, Producer, ProducerId, QueueFacts, QueueId,
+    Record, Sequence, Statistics, Timestamp, Token,
 };
 
 /// How long the drainer rests between two looks.
@@ -34,6 +34,82 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
 /// nothing happens.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// Where records come from.
+pub trait Source: Send {
+    /// Bytes of payload a record carries at most.
+    fn snaplen(&self) -> u32;
+
+    /// What is left out of the stream on purpose.
+    fn selection(&self) -> Selection {
+        Selection::WHOLE
+    }
+
+    /// Hands every record made up to now to `take`, each producer's in the order of
+    /// their numbers.
+    fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8]));
+
+    /// Queues that have become known by other means than their own records.
+    fn notices(&mut self) -> Vec<QueueNotice> {
+        Vec::new()
+    }
+
+    /// The counters of every producer of every queue.
+    fn counters(&self) -> Vec<Counters>;
+
+    /// Makes no more records; those made before are still drained.
+    fn stop(&mut self) {}
+}
+
+/// One producer's counters of one queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counters {
+    /// Whose queue.
+    pub queue: QueueId,
+    /// Whose they are.
+    pub producer: ProducerId,
+    /// Records made, lost and filtered ones included.
+    pub emitted: u64,
+    /// Records that could not be handed on.
+    pub lost: u64,
+    /// Records that a filter left out.
+    pub filtered: u64,
+    /// Operations that left no record.
+    pub missed: u64,
+}
+
+impl Source for Arc<Hub> {
+    fn snaplen(&self) -> u32 {
+        Hub::snaplen(self)
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8])) {
+        Hub::drain(self, take);
+    }
+
+    fn counters(&self) -> Vec<Counters> {
+        Hub::counters(self)
+            .into_iter()
+            .map(|stream| Counters {
+                queue: stream.queue,
+                producer: stream.producer,
+                emitted: stream.emitted,
+                lost: stream.lost,
+                filtered: 0,
+                missed: 0,
+            })
+            .collect()
+    }
+}
+
+/// When a recording ends by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Bytes the capture may have.
+    pub bytes: Option<u64>,
+    /// Requests that have ended.
+    pub requests: Option<u64>,
+}
+
 /// What is said of a queue before its first record.
 #[derive(Clone, Debug)]
 pub struct QueueNotice {
@@ -43,6 +119,8 @@ pub struct QueueNotice {
     pub facts: QueueFacts,
     /// Its name, then `key=value` lines: the payload of the facts' record.
     pub text: String,
+    /// What is in flight already, where that is known.
+    pub in_flight: Vec<(Token, InFlight)>,
 }
 
 /// Where the capture goes, if there is one.
@@ -76,6 +154,7 @@ pub struct Shared {
     written: AtomicU64,
     failed: Mutex<Option<String>>,
     capture_failed: AtomicBool,
+    limit_reached: AtomicBool,
 }
 
 /// What came out.
@@ -104,6 +183,11 @@ impl Shared {
         self.capture_failed.load(Ordering::Acquire)
     }
 
+    /// Whether one of the [`Limits`] is reached.
+    pub fn limit_reached(&self) -> bool {
+        self.limit_reached.load(Ordering::Acquire)
+    }
+
     /// Why, in a sentence.
     pub fn failure(&self) -> Option<String> {
         self.failed
@@ -114,27 +198,35 @@ impl Shared {
 }
 
 impl Recorder {
-    /// Starts to drain `hub`, whose queues are those of `notices`. The capture,
-    /// if any, goes to `output`.
+    /// Starts to drain `source`, whose queues are those of `notices` and any that its
+    /// own records tell of. The capture, if any, goes to `output`.
     ///
     /// # Errors
     /// The capture's first bytes can't be written, or there is no thread.
     pub fn start(
-        hub: Arc<Hub>,
+        source: impl Source + 'static,
         notices: &[QueueNotice],
         output: Option<Output>,
+        limits: Limits,
     ) -> Result<Self, RecordError> {
-        let info = CaptureInfo::new(hub.snaplen(), ClockOffset::measure());
+        let info = CaptureInfo {
+            selection: source.selection(),
+            ..CaptureInfo::new(source.snaplen(), ClockOffset::measure())
+        };
         let writer = output
             .map(|output| CaptureWriter::new(output, info))
             .transpose()?;
-        let analyzer = Analyzer::new(Options::default());
+        let analyzer = Analyzer::new(Options {
+            selection: info.selection,
+            ..Options::default()
+        });
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(analyzer.snapshot(None)),
             stop: AtomicBool::new(false),
             written: AtomicU64::new(0),
             failed: Mutex::new(None),
             capture_failed: AtomicBool::new(false),
+            limit_reached: AtomicBool::new(false),
         });
         let mut drainer = Drainer {
             merge: Merge::new(MergeConfig::new(
@@ -146,10 +238,11 @@ impl Recorder {
                 writer,
                 failure: None,
                 shared: Arc::clone(&shared),
+                limits,
             },
             own: notices.iter().map(|notice| (notice.queue, 0)).collect(),
             snaplen: info.snaplen,
-            hub,
+            source: Box::new(source),
         };
         for notice in notices {
             drainer.announce(notice);
@@ -184,7 +277,7 @@ struct Entry {
 }
 
 struct Drainer {
-    hub: Arc<Hub>,
+    source: Box<dyn Source>,
     merge: Merge<Entry>,
     sink: Sink,
     /// By queue: the next sequence number of our own records.
@@ -198,6 +291,7 @@ struct Sink {
     writer: Option<CaptureWriter<Output>>,
     failure: Option<WriteError>,
     shared: Arc<Shared>,
+    limits: Limits,
 }
 
 impl Drainer {
@@ -208,6 +302,9 @@ impl Drainer {
             // Before the drain: what is written to a ring after it was looked at
             // must not be overtaken, however long the looking takes.
             let now = monotonic_now();
+            for notice in self.source.notices() {
+                self.announce(&notice);
+            }
             self.drain();
             while let Some(entry) = self.merge.pop_due(now) {
                 self.sink.take(&entry);
@@ -230,6 +327,7 @@ impl Drainer {
     }
 
     fn finish(mut self) -> Recorded {
+        self.source.stop();
         self.drain();
         while let Some(entry) = self.merge.pop() {
             self.sink.take(&entry);
@@ -243,9 +341,12 @@ impl Drainer {
 
     fn drain(&mut self) {
         let Self {
-            hub, merge, sink, ..
+            source,
+            merge,
+            sink,
+            ..
         } = self;
-        hub.drain(|record, payload| {
+        source.drain(&mut |record, payload| {
             let entry = Entry {
                 record: *record,
                 payload: payload.into(),
@@ -257,35 +358,59 @@ impl Drainer {
     }
 
     fn announce(&mut self, notice: &QueueNotice) {
-        let record = self.own_record(notice.queue, Body::QueueFacts(notice.facts));
+        let record = self.own_record(
+            notice.queue,
+            Token::default(),
+            Body::QueueFacts(notice.facts),
+        );
         self.sink.take(&Entry {
             record,
             payload: notice.text.as_bytes().into(),
         });
+        for (token, found) in &notice.in_flight {
+            let record = self.own_record(notice.queue, *token, Body::InFlight(*found));
+            self.sink.take(&Entry {
+                record,
+                payload: Box::default(),
+            });
+        }
     }
 
     /// Writes each stream's counters, and in the end the recorder's own.
     fn statistics(&mut self, is_final: bool) {
-        let mut counters = self.hub.counters();
+        let mut counters = self.source.counters();
         if is_final {
             // The recorder's own last record counts itself.
-            counters.extend(self.own.iter().map(|(queue, sequence)| StreamCounters {
-                queue: *queue,
-                producer: Producer::Recorder.id(),
-                emitted: sequence + self.hub_streams_of(*queue) + 1,
-                lost: 0,
-            }));
+            let mut queues: Vec<_> = counters.iter().map(|each| each.queue).collect();
+            queues.extend(self.own.iter().map(|(queue, _)| *queue));
+            queues.sort_unstable();
+            queues.dedup();
+            let own = |queue| {
+                let made = self.own.iter().find(|(own, _)| *own == queue);
+                let still_to_come = counters.iter().filter(|each| each.queue == queue);
+                Counters {
+                    queue,
+                    producer: Producer::Recorder.id(),
+                    emitted: made.map_or(0, |(_, made)| *made) + still_to_come.count() as u64 + 1,
+                    lost: 0,
+                    filtered: 0,
+                    missed: 0,
+                }
+            };
+            let own: Vec<_> = queues.into_iter().map(own).collect();
+            counters.extend(own);
         }
         for counter in counters {
             let record = self.own_record(
                 counter.queue,
+                Token::default(),
                 Body::Statistics(Statistics {
                     about: counter.producer,
                     is_final,
-                    missed: 0,
+                    missed: u32::try_from(counter.missed).unwrap_or(u32::MAX),
                     emitted: counter.emitted,
                     lost: counter.lost,
-                    filtered: 0,
+                    filtered: counter.filtered,
                 }),
             );
             let entry = Entry {
@@ -298,19 +423,16 @@ impl Drainer {
         }
     }
 
-    /// How many statistics of `queue` precede the recorder's own.
-    fn hub_streams_of(&self, queue: QueueId) -> u64 {
-        let streams = self.hub.counters();
-        streams.iter().filter(|each| each.queue == queue).count() as u64
-    }
-
-    fn own_record(&mut self, queue: QueueId, body: Body) -> Record {
+    fn own_record(&mut self, queue: QueueId, token: Token, body: Body) -> Record {
         let sequence = match self.own.iter_mut().find(|(own, _)| *own == queue) {
             Some((_, next)) => {
                 *next += 1;
                 *next - 1
             }
-            None => 0,
+            None => {
+                self.own.push((queue, 1));
+                0
+            }
         };
         Record::new(
             Common {
@@ -322,7 +444,7 @@ impl Drainer {
                 context: Context::Task,
                 process: std::process::id(),
                 thread: 0,
-                token: Token::default(),
+                token,
                 flags: Flags::empty(),
             },
             body,
@@ -337,6 +459,20 @@ impl Sink {
             && let Err(error) = writer.write(&entry.record, &entry.payload)
         {
             self.fail(error);
+        }
+        self.check_limits();
+    }
+
+    fn check_limits(&self) {
+        let written = self.writer.as_ref().map(CaptureWriter::written);
+        let is_full = self.limits.bytes.zip(written);
+        let is_full = is_full.is_some_and(|(limit, written)| written >= limit);
+        let enough = self.limits.requests.is_some_and(|limit| {
+            let requests = self.analyzer.request_totals();
+            requests.completed + requests.incomplete >= limit
+        });
+        if is_full || enough {
+            self.shared.limit_reached.store(true, Ordering::Release);
         }
     }
 

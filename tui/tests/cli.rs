@@ -21,6 +21,7 @@ use virtscope_record::Kind;
 #[case("virtscope", &["--help"])]
 #[case("short", &["-h"])]
 #[case("demo", &["demo", "--help"])]
+#[case("trace", &["trace", "--help"])]
 #[case("view", &["view", "--help"])]
 #[case("report", &["report", "--help"])]
 #[case("print", &["print", "--help"])]

@@ -1,5 +1,6 @@
 //! Developers' chores: `cargo xtask …`.
 
+mod bpf;
 mod conformance;
 mod costs;
 mod demo;
@@ -29,6 +30,8 @@ enum Chore {
     ///
     /// What can't be fetched or run is listed at the end and fails the command.
     Test(test::TestArgs),
+    /// Rebuild the eBPF objects that are committed.
+    Bpf(bpf::BpfArgs),
     /// List which test shows which requirement of virtio 1.4.
     ///
     /// Makes the page in the book from the list of requirements and the citations
@@ -51,6 +54,7 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test(args) => test::test(&args),
+        Chore::Bpf(args) => bpf::bpf(&args),
         Chore::Conformance(args) => conformance::conformance(&args),
         Chore::Costs(args) => costs::costs(&args),
         Chore::Guest(args) => guest::guest(&args),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use crate::bpf;
 use crate::conformance::check;
 use crate::demo::{demo, quiet};
 use crate::guest::{Kernel, boots};
@@ -159,6 +160,9 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
             "-D",
             "warnings",
         ]))?)
+    });
+    steps.step("eBPF: what is committed is what is built", |deadline| {
+        bpf::check(&root, deadline)
     });
     steps.step("documentation", |deadline| {
         let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);

@@ -106,7 +106,7 @@ macro_rules! view {
         const _: () = assert!(size_of::<$wire>() == Record::LEN - Record::BODY_OFFSET);
 
         impl $name {
-            #[inline]
+            #[inline(always)]
             fn to_wire(self) -> [u8; 24] {
                 let wire = $wire { $( $field: self.$field.to_raw(), )* reserved: [0; $pad] };
                 zerocopy::transmute!(wire)
@@ -324,7 +324,7 @@ view! {
 }
 
 impl Statistics {
-    #[inline]
+    #[inline(always)]
     fn to_wire(self) -> [u8; 24] {
         StatisticsBody {
             about: self.about,
@@ -471,6 +471,7 @@ view! {
 
 impl Body {
     /// Which kind of record has this body.
+    #[inline(always)]
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Add(_) => Kind::Add,
@@ -493,7 +494,7 @@ impl Body {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn to_raw(self) -> (Kind, [u8; 24]) {
         let bytes = match self {
             Self::Add(view) | Self::AddFailed(view) => view.to_wire(),

@@ -119,7 +119,9 @@ impl Record {
     pub const BODY_OFFSET: usize = 40;
 
     /// The record that says `common` and `body`.
-    #[inline]
+    // Always, because the kernel takes no type information of an enum with fields: in a
+    // BPF program no function may be left that has a `Body` for an argument.
+    #[inline(always)]
     pub fn new(common: Common, body: Body) -> Self {
         let (kind, bytes) = body.to_raw();
         // Statistics keep their filtered count where other kinds keep the token.

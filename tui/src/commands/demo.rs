@@ -139,7 +139,7 @@ fn directory(path: &Path) -> anyhow::Result<PathBuf> {
     })
 }
 
-fn open_output(path: &Path) -> anyhow::Result<Output> {
+pub(super) fn open_output(path: &Path) -> anyhow::Result<Output> {
     if is_standard(path) {
         if io::stdout().is_terminal() {
             anyhow::bail!("a capture is no text: pipe it on, or name a file with -w");

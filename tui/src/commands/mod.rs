@@ -14,6 +14,7 @@ pub(crate) mod redact;
 pub(crate) mod report;
 pub(crate) mod slice;
 pub(crate) mod stat;
+pub(crate) mod trace;
 pub(crate) mod view;
 
 use std::io::{self, Write};

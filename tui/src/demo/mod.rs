@@ -17,7 +17,7 @@ use virtscope_driver::instrument::live::{Hub, Probe};
 use virtscope_driver::p9::client::{Client, ClientError};
 use virtscope_driver::p9::message::Type;
 
-use crate::recorder::{Output, RecordError, Recorded, Recorder, Shared};
+use crate::recorder::{Limits, Output, RecordError, Recorded, Recorder, Shared};
 use mounts::{Device, Machine};
 use scratch::Scratch;
 use tempo::Tempo;
@@ -101,7 +101,7 @@ pub fn run(
     let root = up("root", &options.directory, Access::ReadOnly)?;
     let writable = up("scratch", scratch.path(), Access::ReadWrite)?;
     let notices = [root.notice.clone(), writable.notice.clone()];
-    let recorder = Recorder::start(Arc::clone(&hub), &notices, output)?;
+    let recorder = Recorder::start(Arc::clone(&hub), &notices, output, Limits::default())?;
     let stop = AtomicBool::new(false);
     // However it ends, what was recorded until then is kept.
     let worked = work(options, &root, &writable, witness, &stop, || {

@@ -162,6 +162,7 @@ impl Machine {
                 features,
             },
             text: format!("{id}/requests\ndriver=virtscope\ntag={tag}"),
+            in_flight: Vec::new(),
         };
         Ok(Device {
             id,

@@ -1,0 +1,302 @@
+//! A record's way into the buffer: its number, what all records say, its payload.
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns,
+    bpf_probe_read_kernel as read_raw,
+};
+use virtscope_record::{
+    Body, Common, Context, FRAME_LEN, Flags, Producer, PseudoHeader, Record, Token,
+};
+use virtscope_tracer_shared::{Counters, QueueState, SNAPLEN_LIMIT, Segments};
+
+use crate::kernel::read;
+use crate::maps::{COUNTERS, DEPTH, DEPTHS, RECORDS, SCRATCH, Scratch, config};
+
+/// The reader looks often enough by itself: waking it for each record costs more than
+/// the record.
+const NO_WAKEUP: u64 = 1;
+
+/// A frame without payload.
+#[repr(C, align(8))]
+struct Frame {
+    header: PseudoHeader,
+    record: Record,
+}
+
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+pub(crate) fn cpu() -> u32 {
+    unsafe { bpf_get_smp_processor_id() }
+}
+
+/// Process and thread that run, or are interrupted.
+#[inline(always)]
+pub(crate) fn task() -> (u32, u32) {
+    let both = unsafe { bpf_get_current_pid_tgid() };
+    ((both >> 32) as u32, both as u32)
+}
+
+/// Where the program runs, from the preemption counter (Linux `preempt.h`).
+#[inline(always)]
+pub(crate) fn context() -> Context {
+    if config!(per_cpu_offset) == 0 {
+        return Context::Unknown;
+    }
+    let base: u64 = read(config!(per_cpu_offset) + 8 * u64::from(cpu()));
+    let count: u32 = read(base.wrapping_add(config!(preempt_count)));
+    if count & 0x00ff_0000 != 0 {
+        Context::HardIrq
+    } else if count & 0x100 != 0 {
+        Context::SoftIrq
+    } else {
+        Context::Task
+    }
+}
+
+#[inline(always)]
+fn counters(state: &QueueState) -> Option<&'static mut Counters> {
+    let counters = unsafe { COUNTERS.get_ptr_mut(state.number)?.as_mut()? };
+    counters.queue = (1 << 32) | u64::from(state.id);
+    Some(counters)
+}
+
+/// Adds to a counter that an interrupt may add to as well.
+#[inline(always)]
+pub(crate) fn count(counter: &mut u64, by: u64) -> u64 {
+    let mut value = by;
+    // The compiler knows no such operation for this machine; the kernel does since 5.12.
+    unsafe {
+        core::arch::asm!(
+            "{value} = atomic_fetch_add((u64 *)({counter} + 0), {value})",
+            value = inout(reg) value,
+            counter = in(reg) counter,
+        );
+    }
+    value
+}
+
+/// A record that a filter leaves out: it takes its number.
+#[inline(always)]
+pub(crate) fn filtered(state: &QueueState) {
+    if let Some(counters) = counters(state) {
+        count(&mut counters.emitted, 1);
+        count(&mut counters.filtered, 1);
+    }
+}
+
+/// Operations found to have left no record.
+#[inline(always)]
+pub(crate) fn missed(state: &QueueState, how_many: u64) {
+    if let Some(counters) = counters(state) {
+        count(&mut counters.missed, how_many);
+    }
+}
+
+/// A record that says what is special about it, and not yet what all records of one
+/// place say.
+#[inline(always)]
+fn draft(token: u64, flags: Flags, body: Body) -> Record {
+    let common = Common {
+        token: Token(token),
+        flags,
+        ..Common::default()
+    };
+    Record::new(common, body)
+}
+
+/// Says the rest: when, where, who, in the order of the record's bytes.
+#[inline(always)]
+fn complete(record: *mut Record, state: &QueueState, sequence: u64) {
+    let (process, thread) = task();
+    let at = record.cast::<u8>();
+    unsafe {
+        at.cast::<u64>().write(now());
+        at.add(16).cast::<u32>().write(sequence as u32);
+        at.add(20).cast::<u32>().write(state.id);
+        at.add(24).cast::<u32>().write(process);
+        at.add(28).cast::<u32>().write(thread);
+        at.add(32).cast::<u16>().write(state.generation);
+        at.add(34)
+            .cast::<u16>()
+            .write(Producer::Cpu(cpu() as u16 & 0x7fff).id().0);
+        at.add(37).write(context() as u8);
+    }
+}
+
+/// Marks that payload was wanted and could not be reached.
+#[inline(always)]
+fn mark_unreached(record: *mut Record) {
+    let flags = unsafe { record.cast::<u8>().add(38).cast::<u16>() };
+    unsafe { flags.write(flags.read() | Flags::PAYLOAD_UNAVAILABLE.bits()) };
+}
+
+/// Emits a record without payload.
+#[inline(always)]
+pub(crate) fn emit(state: &QueueState, token: u64, flags: Flags, body: Body) {
+    emit_plain(state, &draft(token, flags, body));
+}
+
+/// Emits a draft without payload.
+///
+/// This and other functions with C's calling convention are verified once, by
+/// themselves, and not again with each of their callers; that is why they check their
+/// pointers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn emit_plain(state: *const QueueState, draft: *const Record) -> i32 {
+    let (Some(state), Some(draft)) = (unsafe { state.as_ref() }, unsafe { draft.as_ref() }) else {
+        return 0;
+    };
+    let Some(counters) = counters(state) else {
+        return 0;
+    };
+    let sequence = count(&mut counters.emitted, 1);
+    let Some(mut entry) = RECORDS.reserve::<Frame>(0) else {
+        count(&mut counters.lost, 1);
+        return 0;
+    };
+    let frame = entry.as_mut_ptr();
+    unsafe {
+        (&raw mut (*frame).header).write(PseudoHeader::new(0));
+        (&raw mut (*frame).record).write(*draft);
+        complete(&raw mut (*frame).record, state, sequence);
+    }
+    entry.submit(NO_WAKEUP);
+    0
+}
+
+/// Emits a record with the first `want` bytes of `segments`.
+#[inline(always)]
+pub(crate) fn emit_with(
+    state: &QueueState,
+    token: u64,
+    flags: Flags,
+    body: Body,
+    segments: &Segments,
+    want: u32,
+) {
+    let draft = draft(token, flags, body);
+    if want == 0 {
+        emit_plain(state, &draft);
+    } else {
+        emit_loaded(state, &draft, segments, want);
+    }
+}
+
+/// Emits a draft with payload.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn emit_loaded(
+    state: *const QueueState,
+    draft: *const Record,
+    segments: *const Segments,
+    want: u32,
+) -> i32 {
+    let (Some(state), Some(draft), Some(segments)) =
+        (unsafe { (state.as_ref(), draft.as_ref(), segments.as_ref()) })
+    else {
+        return 0;
+    };
+    let Some(counters) = counters(state) else {
+        return 0;
+    };
+    let Some(depth) = DEPTH.get_ptr_mut(0) else {
+        return 0;
+    };
+    let depth = unsafe { &mut *depth };
+    let level = count(depth, 1) as u32;
+    let scratch = if level < DEPTHS {
+        SCRATCH.get_ptr_mut(cpu() * DEPTHS + level)
+    } else {
+        None
+    };
+    let sequence = count(&mut counters.emitted, 1);
+    let stored = match scratch {
+        Some(scratch) => {
+            gather(scratch, segments, want);
+            let len = unsafe { (*scratch).at };
+            let frame = unsafe { (&raw mut (*scratch).frame).cast::<Frame>() };
+            unsafe {
+                (&raw mut (*frame).header).write(PseudoHeader::new(len));
+                (&raw mut (*frame).record).write(*draft);
+                complete(&raw mut (*frame).record, state, sequence);
+                if (*scratch).unreached != 0 {
+                    mark_unreached(&raw mut (*frame).record);
+                }
+            }
+            let len = bounded(FRAME_LEN as u32 + len);
+            let start = unsafe { (&raw mut (*scratch).frame).cast::<u8>() };
+            let bytes = unsafe { core::slice::from_raw_parts(start, len as usize) };
+            RECORDS.output::<[u8]>(bytes, NO_WAKEUP).is_ok()
+        }
+        None => false,
+    };
+    if !stored {
+        count(&mut counters.lost, 1);
+    }
+    count(depth, 1_u64.wrapping_neg());
+    0
+}
+
+/// Copies the first `want` bytes into the scratch memory.
+///
+/// How far it is stands in that memory, too: what is read from there is any number to
+/// the verifier, so that it follows each segment once and not in every combination.
+#[inline(always)]
+fn gather(scratch: *mut Scratch, segments: &Segments, want: u32) {
+    let payload = unsafe { (&raw mut (*scratch).payload).cast::<u8>() };
+    let at = unsafe { &raw mut (*scratch).at };
+    let left = unsafe { &raw mut (*scratch).left };
+    unsafe {
+        at.write_volatile(0);
+        left.write_volatile(want);
+        (*scratch).unreached = 0;
+    }
+    for segment in &segments.0 {
+        let rest = unsafe { left.read_volatile() };
+        if rest == 0 || segment.len == 0 {
+            break;
+        }
+        let len = chunk(segment.len.min(rest));
+        let offset = unsafe { at.read_volatile() };
+        let failed = unsafe {
+            read_raw(
+                payload.add(chunk(offset) as usize).cast(),
+                len,
+                segment.address as *const _,
+            )
+        };
+        // Nothing is at address 0, either.
+        if failed != 0 {
+            unsafe { (*scratch).unreached = 1 };
+            break;
+        }
+        unsafe {
+            at.write_volatile(offset + len);
+            left.write_volatile(rest - len);
+        }
+    }
+}
+
+/// `value`, which is at most [`SNAPLEN_LIMIT`], in a way that the verifier sees it.
+#[inline(always)]
+fn chunk(mut value: u32) -> u32 {
+    const { assert!(SNAPLEN_LIMIT == 16384) };
+    // One less than twice the limit: as a mask it bounds, and lets the limit through.
+    unsafe { core::arch::asm!("{0} &= 32767", inout(reg) value) };
+    if value > SNAPLEN_LIMIT {
+        SNAPLEN_LIMIT
+    } else {
+        value
+    }
+}
+
+#[inline(always)]
+fn bounded(mut value: u32) -> u32 {
+    unsafe { core::arch::asm!("{0} &= 32767", inout(reg) value) };
+    value
+}

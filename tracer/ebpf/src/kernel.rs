@@ -1,0 +1,280 @@
+//! Reading the kernel's structs.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel as read_raw;
+use virtscope_tracer_shared::WINDOW;
+
+use crate::maps::config;
+
+/// The value at `address`, or all zero where it cannot be read.
+#[inline(always)]
+pub(crate) fn read<T: Copy>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::zeroed();
+    unsafe {
+        read_raw(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
+        value.assume_init()
+    }
+}
+
+/// The layouts of a ring, as newer kernels number them.
+pub(crate) const PACKED: u8 = 1;
+pub(crate) const SPLIT_IN_ORDER: u8 = 2;
+pub(crate) const PACKED_IN_ORDER: u8 = 3;
+
+/// What the driver keeps of a ring (Linux `struct vring_virtqueue`).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Ring {
+    pub(crate) layout: u8,
+    pub(crate) event_idx: u8,
+    pub(crate) broken: u8,
+    pub(crate) num: u16,
+    pub(crate) free: u16,
+    pub(crate) free_head: u16,
+    pub(crate) num_added: u16,
+    pub(crate) last_used: u16,
+    pub(crate) batch_id: u32,
+    pub(crate) batch_len: u32,
+    /// The next available position; packed: offset and wrap.
+    pub(crate) avail: u16,
+    /// The driver's own event flags.
+    pub(crate) flags: u16,
+    /// Split: unused. Packed: the descriptor ring.
+    pub(crate) desc: u64,
+    /// Split: the available ring. Packed: the driver's event suppression.
+    pub(crate) driver: u64,
+    /// Split: the used ring. Packed: the device's event suppression.
+    pub(crate) device: u64,
+    /// `desc_state`.
+    pub(crate) state: u64,
+}
+
+#[repr(C, align(8))]
+struct Window([u8; WINDOW]);
+
+macro_rules! at {
+    ($window:expr, $field:ident, $ty:ty) => {
+        unsafe {
+            core::ptr::read_volatile(
+                (&raw const *$window)
+                    .cast::<u8>()
+                    .add((config!($field) as usize) & (WINDOW - 1))
+                    .cast::<$ty>(),
+            )
+        }
+    };
+}
+
+impl Ring {
+    #[inline(always)]
+    pub(crate) fn of(vq: u64) -> Self {
+        let mut ring = MaybeUninit::<Self>::zeroed();
+        load_ring(vq, ring.as_mut_ptr());
+        unsafe { ring.assume_init() }
+    }
+
+    /// Entries of the ring of `vq`, without reading all of it.
+    #[inline(always)]
+    pub(crate) fn size_of(vq: u64) -> u32 {
+        let window = vq + u64::from(config!(window));
+        let layout: u8 = read(window + u64::from(config!(window_layout)));
+        // Of the enum, which has four values, the first byte is all there is to it.
+        let num = if layout == PACKED || layout == PACKED_IN_ORDER {
+            config!(window_packed_num)
+        } else {
+            config!(window_split_num)
+        };
+        read::<u32>(window + u64::from(num)) & 0xffff
+    }
+
+    #[inline(always)]
+    fn from_window(window: &Window) -> Self {
+        let layout = if config!(layout_is_enum) != 0 {
+            (at!(window, window_layout, u32) & 3) as u8
+        } else {
+            (at!(window, window_layout, u8) != 0) as u8
+        };
+        let mut ring = Self {
+            layout,
+            event_idx: at!(window, window_event, u8),
+            broken: at!(window, window_broken, u8),
+            free: at!(window, window_num_free, u32) as u16,
+            free_head: at!(window, window_free_head, u32) as u16,
+            num_added: at!(window, window_num_added, u32) as u16,
+            last_used: at!(window, window_last_used_idx, u16),
+            batch_id: 0,
+            batch_len: 0,
+            num: 0,
+            avail: 0,
+            flags: 0,
+            desc: 0,
+            driver: 0,
+            device: 0,
+            state: 0,
+        };
+        if config!(layout_is_enum) != 0 {
+            ring.batch_id = at!(window, window_batch_id, u32);
+            ring.batch_len = at!(window, window_batch_len, u32);
+        }
+        if ring.is_packed() {
+            let wrap = (at!(window, window_packed_wrap, u8) != 0) as u16;
+            ring.num = at!(window, window_packed_num, u32) as u16;
+            ring.avail = (at!(window, window_packed_next, u16) & 0x7fff) | (wrap << 15);
+            ring.flags = at!(window, window_packed_flags, u16);
+            ring.desc = at!(window, window_packed_desc, u64);
+            ring.driver = at!(window, window_packed_driver, u64);
+            ring.device = at!(window, window_packed_device, u64);
+            ring.state = at!(window, window_packed_state, u64);
+        } else {
+            ring.num = at!(window, window_split_num, u32) as u16;
+            ring.avail = at!(window, window_split_idx, u16);
+            ring.flags = at!(window, window_split_flags, u16);
+            ring.driver = at!(window, window_split_avail, u64);
+            ring.device = at!(window, window_split_used, u64);
+            ring.state = at!(window, window_split_state, u64);
+        }
+        ring
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_packed(&self) -> bool {
+        self.layout == PACKED || self.layout == PACKED_IN_ORDER
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.layout == SPLIT_IN_ORDER || self.layout == PACKED_IN_ORDER
+    }
+
+    /// The token that the driver keeps for `head`; 0 if nothing is in flight there.
+    #[inline(always)]
+    pub(crate) fn token(&self, head: u16) -> u64 {
+        let head = u64::from(head);
+        if self.is_packed() {
+            let size = u64::from(config!(packed_state_size));
+            read(self.state + head * size + u64::from(config!(packed_state_data)))
+        } else {
+            let size = u64::from(config!(split_state_size));
+            read(self.state + head * size + u64::from(config!(split_state_data)))
+        }
+    }
+
+    /// Bytes that the device can have written at most into the buffer `head` of a ring
+    /// whose device uses buffers in order.
+    #[inline(always)]
+    pub(crate) fn total_in_len(&self, head: u16) -> u32 {
+        let head = u64::from(head);
+        if self.is_packed() {
+            let size = u64::from(config!(packed_state_size));
+            read(self.state + head * size + u64::from(config!(packed_state_total)))
+        } else {
+            let size = u64::from(config!(split_state_size));
+            read(self.state + head * size + u64::from(config!(split_state_total)))
+        }
+    }
+
+    /// Ring entries that the buffer `head` of a packed ring takes.
+    #[inline(always)]
+    pub(crate) fn packed_num(&self, head: u16) -> u16 {
+        let size = u64::from(config!(packed_state_size));
+        read(self.state + u64::from(head) * size + u64::from(config!(packed_state_num)))
+    }
+
+    /// The used index that the device has published (split).
+    #[inline(always)]
+    pub(crate) fn used_idx(&self) -> u16 {
+        read(self.device + 2)
+    }
+
+    /// Id and length in the used entry at `position` (split).
+    #[inline(always)]
+    pub(crate) fn split_used(&self, position: u16) -> (u32, u32) {
+        let slot = u64::from(position & self.num.wrapping_sub(1));
+        let entry: [u32; 2] = read(self.device + 4 + 8 * slot);
+        (entry[0], entry[1])
+    }
+
+    /// Length, id and flags in the descriptor at `position` (packed).
+    #[inline(always)]
+    pub(crate) fn packed_desc(&self, position: u16) -> (u32, u16, u16) {
+        let slot = u64::from(position & 0x7fff);
+        let desc: [u32; 4] = read(self.desc + 16 * slot);
+        (desc[2], desc[3] as u16, (desc[3] >> 16) as u16)
+    }
+
+    /// Whether the device has used the entry at `position` that the driver would take
+    /// next (virtio 1.4 §2.8.1; Linux `more_used`).
+    #[inline(always)]
+    pub(crate) fn is_used(&self, position: u16) -> bool {
+        if self.is_packed() {
+            let (_, _, flags) = self.packed_desc(position);
+            let avail = flags & (1 << 7) != 0;
+            let used = flags & (1 << 15) != 0;
+            avail == used && used == (position & 0x8000 != 0)
+        } else {
+            self.used_idx() != position
+        }
+    }
+
+    /// `position` moved on by `by` entries.
+    #[inline(always)]
+    pub(crate) fn advance(&self, position: u16, by: u16) -> u16 {
+        if !self.is_packed() {
+            return position.wrapping_add(by);
+        }
+        let offset = (position & 0x7fff).wrapping_add(by);
+        if offset >= self.num {
+            (offset - self.num) | ((position & 0x8000) ^ 0x8000)
+        } else {
+            offset | (position & 0x8000)
+        }
+    }
+
+    /// `position` moved back by `by` entries.
+    #[inline(always)]
+    pub(crate) fn back(&self, position: u16, by: u16) -> u16 {
+        if !self.is_packed() {
+            return position.wrapping_sub(by);
+        }
+        let offset = position & 0x7fff;
+        if offset < by {
+            offset.wrapping_add(self.num).wrapping_sub(by) | ((position & 0x8000) ^ 0x8000)
+        } else {
+            (offset - by) | (position & 0x8000)
+        }
+    }
+
+    /// Entries from `old` up to `new`.
+    #[inline(always)]
+    pub(crate) fn distance(&self, old: u16, new: u16) -> u16 {
+        if self.is_packed() {
+            virtscope_tracer_shared::packed_distance(old, new, self.num)
+        } else {
+            new.wrapping_sub(old)
+        }
+    }
+}
+
+/// In a function of its own, because the window takes much of the stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn load_ring(vq: u64, ring: *mut Ring) -> i32 {
+    let Some(ring) = (unsafe { ring.as_mut() }) else {
+        return 0;
+    };
+    let mut window = Window([0; WINDOW]);
+    unsafe {
+        read_raw(
+            (&raw mut window).cast(),
+            WINDOW as u32,
+            (vq + u64::from(config!(window))) as *const _,
+        )
+    };
+    *ring = Ring::from_window(&window);
+    0
+}

@@ -1,0 +1,302 @@
+//! The programs that write a record of each operation on a virtqueue.
+//!
+//! Each operation has one program as fentry or fexit, in two copies, and one as kprobe
+//! or kretprobe; the loader attaches what the running kernel can. All of them end in
+//! the same functions (`operations.rs`), so the records are the same.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod emit;
+mod kernel;
+mod maps;
+mod operations;
+mod payload;
+mod queue;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_func_arg;
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
+use virtscope_tracer_shared::PendingAdd;
+
+use maps::PENDING;
+
+/// A function's argument as a number: what the context itself holds is a pointer with a
+/// type to the verifier, which may not be reckoned with.
+#[inline(always)]
+fn argument(ctx: *mut core::ffi::c_void, n: usize) -> u64 {
+    let mut value = 0;
+    unsafe { bpf_get_func_arg(ctx, n as u32, &raw mut value) };
+    value
+}
+
+/// Programs at a function's entry, by fentry.
+macro_rules! fentries {
+    ($($name:ident: |$arg:ident| $body:expr;)*) => {$(
+        #[fentry]
+        pub fn $name(ctx: FEntryContext) -> i32 {
+            let $arg = |n: usize| -> u64 { argument(ctx.as_ptr(), n) };
+            $body;
+            0
+        }
+    )*};
+}
+
+/// The same by kprobe.
+macro_rules! kprobes {
+    ($($name:ident: |$arg:ident| $body:expr;)*) => {$(
+        #[kprobe]
+        pub fn $name(ctx: ProbeContext) -> u32 {
+            let $arg = |n: usize| -> u64 { ctx.arg(n).unwrap_or(0) };
+            $body;
+            0
+        }
+    )*};
+}
+
+fentries! {
+    detached_s_a: |arg| operations::detached(arg(0), arg(1) as u16);
+    detached_s_b: |arg| operations::detached(arg(0), arg(1) as u16);
+    detached_p_a: |arg| operations::detached(arg(0), arg(1) as u16);
+    detached_p_b: |arg| operations::detached(arg(0), arg(1) as u16);
+    detached_so_a: |arg| operations::detached(arg(0), arg(1) as u16);
+    detached_so_b: |arg| operations::detached(arg(0), arg(1) as u16);
+    detached_po_a: |arg| operations::detached(arg(0), arg(1) as u16);
+    detached_po_b: |arg| operations::detached(arg(0), arg(1) as u16);
+    notified_1: |arg| operations::notified(arg(0));
+    notified_2: |arg| operations::notified(arg(0));
+    notified_3: |arg| operations::notified(arg(0));
+    notified_4: |arg| operations::notified(arg(0));
+    interrupted_a: |arg| operations::interrupted(arg(1));
+    enabling_a: |arg| operations::enabling(arg(0));
+    deleted_a: |arg| queue::end(arg(0));
+}
+
+kprobes! {
+    detached_k: |arg| operations::detached(arg(0), arg(1) as u16);
+    notified_k: |arg| operations::notified(arg(0));
+    interrupted_k: |arg| operations::interrupted(arg(1));
+    deleted_k: |arg| queue::end(arg(0));
+}
+
+/// An add's arguments: an array of scatter lists (Linux `virtqueue_add_sgs`).
+macro_rules! add_sgs {
+    ($arg:ident) => {
+        PendingAdd {
+            vq: $arg(0),
+            lists: $arg(1),
+            readable: $arg(2) as u32,
+            writable: $arg(3) as u32,
+            token: $arg(4),
+            is_array: 1,
+            reserved: 0,
+        }
+    };
+}
+
+/// The same with one list (Linux `virtqueue_add_outbuf`, `virtqueue_add_inbuf`).
+macro_rules! add_one {
+    ($arg:ident, $readable:literal) => {
+        PendingAdd {
+            vq: $arg(0),
+            lists: $arg(1),
+            readable: $readable,
+            writable: 1 - $readable,
+            token: $arg(3),
+            is_array: 0,
+            reserved: 0,
+        }
+    };
+}
+
+macro_rules! adds {
+    ($($a:ident, $b:ident: |$arg:ident| $add:expr, result $result:literal;)*) => {$(
+        #[fexit]
+        pub fn $a(ctx: FExitContext) -> i32 {
+            let $arg = |n: usize| -> u64 { argument(ctx.as_ptr(), n) };
+            operations::added(&$add, ctx.arg::<u64>($result) as i32, 0);
+            0
+        }
+
+        #[fexit]
+        pub fn $b(ctx: FExitContext) -> i32 {
+            let $arg = |n: usize| -> u64 { argument(ctx.as_ptr(), n) };
+            operations::added(&$add, ctx.arg::<u64>($result) as i32, 1);
+            0
+        }
+    )*};
+}
+
+adds! {
+    add_sgs_a, add_sgs_b: |arg| add_sgs!(arg), result 6;
+    add_out_a, add_out_b: |arg| add_one!(arg, 1), result 5;
+    add_in_a, add_in_b: |arg| add_one!(arg, 0), result 5;
+    add_in_ctx_a, add_in_ctx_b: |arg| add_one!(arg, 0), result 6;
+    add_out_p_a, add_out_p_b: |arg| add_one!(arg, 1), result 5;
+    add_in_p_a, add_in_p_b: |arg| add_one!(arg, 0), result 6;
+    add_in_c_a, add_in_c_b: |arg| add_one!(arg, 0), result 5;
+}
+
+macro_rules! add_entries {
+    ($($name:ident: |$arg:ident| $add:expr;)*) => {$(
+        #[kprobe]
+        pub fn $name(ctx: ProbeContext) -> u32 {
+            let $arg = |n: usize| -> u64 { ctx.arg(n).unwrap_or(0) };
+            pending(stack(ctx.as_ptr()), &$add);
+            0
+        }
+    )*};
+}
+
+add_entries! {
+    add_sgs_k: |arg| add_sgs!(arg);
+    add_out_k: |arg| add_one!(arg, 1);
+    add_in_k: |arg| add_one!(arg, 0);
+    add_in_ctx_k: |arg| add_one!(arg, 0);
+}
+
+/// The stack pointer at a probe, by which its entry and its return find each other.
+#[inline(always)]
+fn stack(regs: *mut core::ffi::c_void) -> u64 {
+    // Linux `struct pt_regs`, x86-64: `sp` is the twentieth word.
+    unsafe { regs.cast::<u64>().add(19).read() }
+}
+
+#[inline(always)]
+fn pending(stack: u64, add: &PendingAdd) {
+    let _ = PENDING.insert(stack, add, 0);
+}
+
+/// What the entry with the stack pointer of this return was given. The return has
+/// popped its own address.
+#[inline(always)]
+fn take_pending(stack: u64) -> Option<PendingAdd> {
+    let stack = stack - 8;
+    let add = unsafe { *PENDING.get_ptr(stack)? };
+    let _ = PENDING.remove(stack);
+    Some(add)
+}
+
+#[kretprobe]
+pub fn added_r(ctx: RetProbeContext) -> u32 {
+    if let Some(add) = take_pending(stack(ctx.as_ptr())) {
+        operations::added(&add, ctx.ret::<u64>() as i32, 0);
+    }
+    0
+}
+
+/// Keeps a queue for the return of a function.
+#[inline(always)]
+fn keep(ctx: &ProbeContext) {
+    let add = PendingAdd {
+        vq: ctx.arg(0).unwrap_or(0),
+        ..PendingAdd::default()
+    };
+    // Odd: no stack pointer is, so it meets no add.
+    pending(stack(ctx.as_ptr()) | 1, &add);
+}
+
+#[inline(always)]
+fn kept(ctx: &RetProbeContext) -> Option<u64> {
+    let key = (stack(ctx.as_ptr()) | 1) - 8;
+    let vq = unsafe { (*PENDING.get_ptr(key)?).vq };
+    let _ = PENDING.remove(key);
+    Some(vq)
+}
+
+/// Programs at the return of a function with one argument, the queue, by fexit in two
+/// copies.
+macro_rules! fexits {
+    ($($a:ident, $b:ident: |$vq:ident, $result:ident, $copy:ident| $body:expr;)*) => {$(
+        #[fexit]
+        pub fn $a(ctx: FExitContext) -> i32 {
+            let ($vq, $result, $copy): (u64, u64, u8) = (argument(ctx.as_ptr(), 0), ctx.arg(1), 0);
+            $body;
+            0
+        }
+
+        #[fexit]
+        pub fn $b(ctx: FExitContext) -> i32 {
+            let ($vq, $result, $copy): (u64, u64, u8) = (argument(ctx.as_ptr(), 0), ctx.arg(1), 1);
+            $body;
+            0
+        }
+    )*};
+}
+
+fexits! {
+    kicked_s_a, kicked_s_b: |vq, result, copy| operations::kicked(vq, result & 0xff != 0, copy);
+    kicked_p_a, kicked_p_b: |vq, result, copy| operations::kicked(vq, result & 0xff != 0, copy);
+    enabled_a, enabled_b: |vq, result, copy| operations::enabled(vq, result & 0xff != 0, copy);
+    delayed_a, delayed_b: |vq, result, copy| operations::enabled(vq, result & 0xff != 0, copy);
+}
+
+/// The same, where what is returned says nothing: it is not looked at, since a function
+/// that returns nothing has no such argument.
+macro_rules! void_fexits {
+    ($($name:ident: |$vq:ident| $body:expr;)*) => {$(
+        #[fexit]
+        pub fn $name(ctx: FExitContext) -> i32 {
+            let $vq: u64 = argument(ctx.as_ptr(), 0);
+            $body;
+            0
+        }
+    )*};
+}
+
+void_fexits! {
+    prepared_a: |vq| operations::prepared(vq, 0);
+    prepared_b: |vq| operations::prepared(vq, 1);
+    disabled_a: |vq| operations::disabled(vq, 0);
+    disabled_b: |vq| operations::disabled(vq, 1);
+    restarted_1: |vq| queue::end(vq);
+    restarted_2: |vq| queue::end(vq);
+}
+
+/// The same by kretprobe, with what the entry has kept.
+macro_rules! kretprobes {
+    ($($name:ident: |$vq:ident, $result:ident| $body:expr;)*) => {$(
+        #[kretprobe]
+        pub fn $name(ctx: RetProbeContext) -> u32 {
+            if let Some($vq) = kept(&ctx) {
+                let $result: u64 = ctx.ret();
+                $body;
+            }
+            0
+        }
+    )*};
+}
+
+kretprobes! {
+    kicked_r: |vq, result| operations::kicked(vq, result & 0xff != 0, 0);
+    enabled_r: |vq, result| operations::enabled(vq, result & 0xff != 0, 0);
+    prepared_r: |vq, _result| operations::prepared(vq, 0);
+    disabled_r: |vq, _result| operations::disabled(vq, 0);
+    restarted_r: |vq, _result| queue::end(vq);
+}
+
+/// The entry of a function that returns to one of the programs above.
+#[kprobe]
+pub fn keep_k(ctx: ProbeContext) -> u32 {
+    keep(&ctx);
+    0
+}
+
+/// The same, where the entry says something by itself.
+#[kprobe]
+pub fn keep_enabling_k(ctx: ProbeContext) -> u32 {
+    operations::enabling(ctx.arg(0).unwrap_or(0));
+    keep(&ctx);
+    0
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel lets only programs under the GPL use what these need.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

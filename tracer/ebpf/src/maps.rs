@@ -1,0 +1,92 @@
+//! The maps, and the settings that the loader fills in.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use virtscope_tracer_shared::{
+    COUNTERS_PER_CPU, Config, Counters, PendingAdd, QueueState, SNAPLEN_LIMIT, Slot, control,
+};
+
+/// Read with `read_volatile`, so that the compiler leaves it to the loader.
+#[unsafe(no_mangle)]
+static CONFIG: Config = unsafe { core::mem::zeroed() };
+
+/// A setting. The verifier knows its value, and drops what it switches off.
+macro_rules! config {
+    ($field:ident) => {
+        $crate::maps::setting(|config| &raw const config.$field)
+    };
+}
+pub(crate) use config;
+
+#[inline(always)]
+pub(crate) fn setting<T: Copy>(field: impl FnOnce(&'static Config) -> *const T) -> T {
+    unsafe { field(&CONFIG).read_volatile() }
+}
+
+#[inline(always)]
+pub(crate) fn config_ptr() -> *const Config {
+    &raw const CONFIG
+}
+
+/// Records on their way to user space; the loader sets its size.
+#[map]
+pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// Queues by the address of their `struct virtqueue`.
+#[map]
+pub(crate) static QUEUES: HashMap<u64, QueueState> = HashMap::with_max_entries(COUNTERS_PER_CPU, 0);
+
+/// A queue's place among the counters and its latest generation, by its id: both
+/// outlive the queue, because its sequences go on.
+#[map]
+pub(crate) static NUMBERS: HashMap<u32, Number> = HashMap::with_max_entries(COUNTERS_PER_CPU, 0);
+
+/// See [`NUMBERS`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Number {
+    pub(crate) number: u32,
+    pub(crate) generation: u32,
+}
+
+/// Buffers in flight; the loader sets how many.
+#[map]
+pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(16384, 0);
+
+/// Counters by a queue's number.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<Counters> =
+    PerCpuArray::with_max_entries(COUNTERS_PER_CPU, 0);
+
+/// Single numbers.
+#[map]
+pub(crate) static CONTROL: Array<u64> = Array::with_max_entries(control::COUNT, 0);
+
+/// What an add was given, by its stack pointer, until it returns.
+#[map]
+pub(crate) static PENDING: HashMap<u64, PendingAdd> = HashMap::with_max_entries(4096, 0);
+
+/// How deep programs that need scratch memory are nested on each CPU.
+#[map]
+pub(crate) static DEPTH: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Depths that have scratch memory: task, softirq, hardirq, and one to spare.
+pub(crate) const DEPTHS: u32 = 4;
+
+/// A frame with room for its payload, and as much again, because the verifier adds the
+/// greatest offset and the greatest length.
+#[repr(C, align(8))]
+pub(crate) struct Scratch {
+    /// Bytes copied so far.
+    pub(crate) at: u32,
+    /// Bytes still wanted.
+    pub(crate) left: u32,
+    /// Whether a segment could not be read.
+    pub(crate) unreached: u64,
+    pub(crate) frame: [u8; virtscope_record::FRAME_LEN],
+    pub(crate) payload: [u8; 2 * SNAPLEN_LIMIT as usize],
+}
+
+/// Scratch memory by CPU and depth; the loader sets how much.
+#[map]
+pub(crate) static SCRATCH: Array<Scratch> = Array::with_max_entries(8, 0);

@@ -1,0 +1,361 @@
+//! Queues: known by the first operation on them, followed until they are deleted.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel_str};
+use virtscope_record::{Body, FeatureBits, Flags, InFlight, Layout, QueueFacts, Reset};
+use virtscope_tracer_shared::{
+    COUNTERS_PER_CPU, MAX_DRIVER_NAME, QueueState, Segment, Slot, control,
+};
+
+use crate::emit::{count, emit, emit_with};
+use crate::kernel::{Ring, read};
+use crate::maps::{CONTROL, NUMBERS, Number, QUEUES, SLOTS, config};
+
+/// The queue at `vq`, if its operations are wanted.
+#[inline(always)]
+pub(crate) fn find(vq: u64) -> Option<&'static mut QueueState> {
+    let state = match QUEUES.get_ptr_mut(vq) {
+        Some(state) => state,
+        None => {
+            register_queue(vq);
+            QUEUES.get_ptr_mut(vq)?
+        }
+    };
+    let state = unsafe { &mut *state };
+    (state.ignored == 0).then_some(state)
+}
+
+/// The same, if it has been seen before.
+#[inline(always)]
+pub(crate) fn known(vq: u64) -> Option<&'static mut QueueState> {
+    let state = unsafe { &mut *QUEUES.get_ptr_mut(vq)? };
+    (state.ignored == 0).then_some(state)
+}
+
+/// Takes up a queue that was not seen before.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn register_queue(vq: u64) -> i32 {
+    let vdev: u64 = read(vq + u64::from(config!(vq_vdev)));
+    let index: u32 = read(vq + u64::from(config!(vq_index)));
+    let device: u32 = read(vdev + u64::from(config!(vdev_index)));
+    let id = (device << 16) | (index & 0xffff);
+    let mut state = QueueState {
+        id,
+        size: Ring::size_of(vq),
+        device_type: read::<u32>(vdev + u64::from(config!(vdev_type))) as u16,
+        ..QueueState::default()
+    };
+    // One state, changed in place: the stack has no room for copies.
+    if !is_wanted(id, vdev) {
+        state.ignored = 1;
+    } else if !has_room(&mut state) {
+        state.ignored = 1;
+        let _ = take(control::REFUSED, 1);
+    }
+    let _ = QUEUES.insert(vq, &state, 0);
+    0
+}
+
+/// Gives a queue its counters, its generation and its slots, if there are any left.
+#[inline(always)]
+fn has_room(state: &mut QueueState) -> bool {
+    if let Some(known) = NUMBERS.get_ptr_mut(state.id) {
+        let known = unsafe { &mut *known };
+        known.generation += 1;
+        state.number = known.number;
+        state.generation = known.generation as u16;
+    } else {
+        let number = take(control::QUEUES, 1).unwrap_or(u64::MAX);
+        if number >= u64::from(COUNTERS_PER_CPU) {
+            return false;
+        }
+        state.number = number as u32;
+        let number = Number {
+            number: state.number,
+            generation: 0,
+        };
+        let _ = NUMBERS.insert(state.id, &number, 0);
+    }
+    // One more than the ring has, for adds that fail.
+    let slots = take(control::SLOTS, u64::from(state.size) + 1).unwrap_or(u64::MAX);
+    state.slots = slots as u32;
+    slots < u64::from(config!(slots)) && slots + u64::from(state.size) < u64::from(config!(slots))
+}
+
+/// Tells what a queue is; verified by itself, and apart from its caller for the stack's
+/// sake.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn emit_facts(
+    vq: u64,
+    ring: *const Ring,
+    state: *const QueueState,
+    in_flight: u32,
+) -> i32 {
+    let (Some(ring), Some(state)) = (unsafe { (ring.as_ref(), state.as_ref()) }) else {
+        return 0;
+    };
+    let vdev: u64 = read(vq + u64::from(config!(vq_vdev)));
+    let layout = if ring.is_packed() {
+        Layout::Packed
+    } else {
+        Layout::Split
+    };
+    let features: u64 = read(vdev + u64::from(config!(vdev_features)));
+    let Some(slot) = spare_slot(state) else {
+        return 0;
+    };
+    // The queue's own name goes along, for user space to put into words.
+    slot.segments[0].0[0] = Segment {
+        address: read(vq + u64::from(config!(vq_name))),
+        len: NAME,
+        reserved: 0,
+    };
+    slot.segments[0].0[1].len = 0;
+    let body = Body::QueueFacts(QueueFacts {
+        size: ring.num,
+        in_flight: in_flight as u16,
+        device_type: state.device_type,
+        layout,
+        features: FeatureBits(features),
+    });
+    emit_with(state, 0, Flags::empty(), body, &slot.segments[0], NAME);
+    0
+}
+
+/// Bytes of a queue's name that are taken along.
+const NAME: u32 = 32;
+
+/// Takes `how_many` of something that is numbered.
+#[inline(always)]
+fn take(of: u32, how_many: u64) -> Option<u64> {
+    let next = CONTROL.get_ptr_mut(of)?;
+    Some(count(unsafe { &mut *next }, how_many))
+}
+
+/// Whether the filters let the queue `id` through.
+#[inline(always)]
+fn is_wanted(id: u32, vdev: u64) -> bool {
+    if config!(device_count) != 0 && !device_is_named(id >> 16) {
+        return false;
+    }
+    if config!(queue_count) != 0 && !queue_is_named(id) {
+        return false;
+    }
+    driver_is_named(vdev)
+}
+
+#[inline(always)]
+fn device_is_named(device: u32) -> bool {
+    let devices = unsafe { (&raw const (*crate::maps::config_ptr()).devices).cast::<u32>() };
+    for at in 0..virtscope_tracer_shared::MAX_FILTERED_DEVICES {
+        if at as u32 >= config!(device_count) {
+            return false;
+        }
+        if unsafe { devices.add(at).read_volatile() } == device {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn queue_is_named(id: u32) -> bool {
+    let queues = unsafe { (&raw const (*crate::maps::config_ptr()).queues).cast::<u32>() };
+    for at in 0..virtscope_tracer_shared::MAX_FILTERED_QUEUES {
+        if at as u32 >= config!(queue_count) {
+            return false;
+        }
+        let named = unsafe { queues.add(at).read_volatile() };
+        let any_device = named >> 16 == 0xffff;
+        if named == id || (any_device && named & 0xffff == id & 0xffff) {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn driver_is_named(vdev: u64) -> bool {
+    let wanted = unsafe { (&raw const (*crate::maps::config_ptr()).driver).cast::<u8>() };
+    if unsafe { wanted.read_volatile() } == 0 {
+        return true;
+    }
+    let driver: u64 = read(vdev + u64::from(config!(vdev_driver)));
+    let name: u64 = read(driver + u64::from(config!(driver_name)));
+    let mut found = [0u8; MAX_DRIVER_NAME];
+    unsafe {
+        bpf_probe_read_kernel_str(
+            found.as_mut_ptr().cast(),
+            MAX_DRIVER_NAME as u32,
+            name as *const _,
+        )
+    };
+    for at in 0..MAX_DRIVER_NAME {
+        let byte = unsafe { wanted.add(at).read_volatile() };
+        if found[at] != byte {
+            return false;
+        }
+        if byte == 0 {
+            return true;
+        }
+    }
+    true
+}
+
+/// The slot of the buffer `head`.
+#[inline(always)]
+pub(crate) fn slot(state: &QueueState, head: u16) -> Option<&'static mut Slot> {
+    let head = u32::from(head).min(state.size);
+    unsafe { SLOTS.get_ptr_mut(state.slots + head)?.as_mut() }
+}
+
+/// The slot that stands for no buffer.
+#[inline(always)]
+pub(crate) fn spare_slot(state: &QueueState) -> Option<&'static mut Slot> {
+    unsafe { SLOTS.get_ptr_mut(state.slots + state.size)?.as_mut() }
+}
+
+/// What the search for buffers in flight goes on with.
+#[repr(C)]
+struct Search {
+    state: *const QueueState,
+    data: u64,
+    num: u64,
+    entry_size: u32,
+    free: u16,
+    packed: u16,
+    except: u64,
+    /// Buffers found; they become records once `tell` is set.
+    found: u32,
+    tell: u32,
+}
+
+/// Takes up the positions of a queue that has just become known, and what is in
+/// flight; `except` is the token of the add that is just being recorded.
+#[inline(always)]
+pub(crate) fn sync(vq: u64, state: &mut QueueState, ring: &Ring, except: u64) {
+    // One behind the other and not one within the other, for the stack's sake.
+    let found = sync_queue(state, ring, except, 0);
+    emit_facts(vq, ring, state, found as u32);
+    sync_queue(state, ring, except, 1);
+}
+
+/// See [`sync`]; verified by itself. Returns how many buffers are in flight, which
+/// become records if `tell` is set.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sync_queue(
+    state: *mut QueueState,
+    ring: *const Ring,
+    except: u64,
+    tell: u32,
+) -> i32 {
+    let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
+        return 0;
+    };
+    state.synced = 1;
+    state.avail_next = ring.avail;
+    state.used_next = ring.last_used;
+    state.kicked = ring.back(ring.avail, ring.num_added);
+    state.free = ring.free;
+    state.free_head = ring.free_head;
+    let mut search = Search {
+        state,
+        data: 0,
+        num: 0,
+        entry_size: 0,
+        free: ring.free,
+        packed: u16::from(ring.is_packed()),
+        except,
+        found: 0,
+        tell,
+    };
+    if ring.is_packed() {
+        search.data = ring.state + u64::from(config!(packed_state_data));
+        search.num = ring.state + u64::from(config!(packed_state_num));
+        search.entry_size = config!(packed_state_size);
+    } else {
+        search.data = ring.state + u64::from(config!(split_state_data));
+        search.entry_size = config!(split_state_size);
+    }
+    search_all(&mut search, u32::from(ring.num));
+    search.found as i32
+}
+
+#[inline(always)]
+fn search_all(search: &mut Search, num: u32) -> i32 {
+    let callback = look as extern "C" fn(u32, *mut c_void) -> i64;
+    unsafe { bpf_loop(num, callback as *mut c_void, (&raw mut *search).cast(), 0) };
+    0
+}
+
+extern "C" fn look(head: u32, context: *mut c_void) -> i64 {
+    let search = unsafe { &mut *context.cast::<Search>() };
+    let at = u64::from(head) * u64::from(search.entry_size);
+    let token: u64 = read(search.data + at);
+    if token == 0 || token == search.except {
+        return 0;
+    }
+    if search.tell == 0 {
+        search.found += 1;
+        return 0;
+    }
+    let descriptors = if search.packed != 0 {
+        read::<u16>(search.num + at)
+    } else {
+        0
+    };
+    let Some(state) = (unsafe { search.state.as_ref() }) else {
+        return 1;
+    };
+    if let Some(slot) = slot(state, head as u16) {
+        slot.token = token;
+        slot.descriptors = descriptors;
+        slot.selected = 1;
+        slot.readable_bytes = 0;
+        slot.writable_bytes = 0;
+        slot.readable_segments = 0;
+        slot.writable_segments = 0;
+        slot.segments[0].0[0].len = 0;
+        slot.segments[1].0[0].len = 0;
+    }
+    let packed = if search.packed != 0 {
+        Flags::PACKED
+    } else {
+        Flags::empty()
+    };
+    emit(
+        state,
+        token,
+        packed,
+        Body::InFlight(InFlight {
+            free: search.free,
+            head: head as u16,
+            descriptors,
+            ..InFlight::default()
+        }),
+    );
+    0
+}
+
+/// The queue goes away, or begins anew.
+#[inline(always)]
+pub(crate) fn end(vq: u64) {
+    if let Some(state) = known(vq) {
+        let ring = Ring::of(vq);
+        emit(
+            state,
+            0,
+            Flags::empty(),
+            Body::Reset(Reset {
+                free: ring.free,
+                error: 0,
+                in_flight: 0,
+            }),
+        );
+    }
+    let _ = QUEUES.remove(vq);
+}

@@ -1,0 +1,98 @@
+//! What tracing costs, as the kernel counts it.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// What one program has cost.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ProgramCost {
+    /// Its name in the object.
+    pub program: String,
+    /// The kernel's function it is attached to.
+    pub function: String,
+    /// Times it ran.
+    pub runs: u64,
+    /// Time it ran for, ns.
+    pub nanos: u64,
+    /// Times the kernel skipped it, because it was running on that CPU already.
+    pub skipped: u64,
+}
+
+/// What tracing has cost so far.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    /// Program by program; runs and times only where the kernel counts them.
+    pub programs: Vec<ProgramCost>,
+    /// Whether the kernel counts runs and times.
+    pub is_counted: bool,
+    /// Bytes of the buffer that wait to be read.
+    pub waiting: u64,
+    /// Bytes of the buffer.
+    pub buffer: u64,
+}
+
+impl Cost {
+    /// Times any program ran.
+    pub fn runs(&self) -> u64 {
+        self.programs.iter().map(|program| program.runs).sum()
+    }
+
+    /// Time all programs ran for, ns.
+    pub fn nanos(&self) -> u64 {
+        self.programs.iter().map(|program| program.nanos).sum()
+    }
+
+    /// Times the kernel skipped a program.
+    pub fn skipped(&self) -> u64 {
+        self.programs.iter().map(|program| program.skipped).sum()
+    }
+}
+
+/// A loaded program whose counters are read.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) program: &'static str,
+    pub(super) function: &'static str,
+    pub(super) fd: OwnedFd,
+}
+
+impl Watched {
+    /// Its counters, as the kernel shows them of the descriptor.
+    pub(super) fn cost(&self) -> ProgramCost {
+        let path = format!("/proc/self/fdinfo/{}", self.fd.as_fd().as_raw_fd());
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let mut cost = parse(&text);
+        self.program.clone_into(&mut cost.program);
+        self.function.clone_into(&mut cost.function);
+        cost
+    }
+}
+
+fn parse(text: &str) -> ProgramCost {
+    let number = |key: &str| {
+        text.lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(found, _)| *found == key)
+            .and_then(|(_, value)| value.trim().parse().ok())
+            .unwrap_or(0)
+    };
+    ProgramCost {
+        runs: number("run_cnt"),
+        nanos: number("run_time_ns"),
+        skipped: number("recursion_misses"),
+        ..ProgramCost::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_read_from_the_descriptors_information() {
+        let text = "pos:\t0\nflags:\t02000002\nprog_type:\t26\nrun_time_ns:\t5300\n\
+            run_cnt:\t12\nrecursion_misses:\t3\n";
+        let cost = parse(text);
+        assert_eq!((cost.runs, cost.nanos, cost.skipped), (12, 5300, 3));
+        assert_eq!(parse("").runs, 0);
+    }
+}

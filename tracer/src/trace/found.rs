@@ -1,0 +1,87 @@
+//! The queues there are when tracing begins, found without waiting for an event.
+
+use virtscope_record::{FeatureBits, InFlight, Layout, QueueFacts, QueueId, Token};
+
+use super::options::TraceOptions;
+use crate::btf::KernelBtf;
+use crate::kallsyms::Symbols;
+use crate::memory::BpfMemory;
+use crate::walk::{Device, Offsets, Queue, SYMBOLS, Walk};
+
+/// A queue as it was when tracing began.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// Which.
+    pub id: QueueId,
+    /// The driver's own name for it, if it has one.
+    pub name: Option<String>,
+    /// What it is, and how much was in flight.
+    pub facts: QueueFacts,
+    /// What was in flight.
+    pub in_flight: Vec<(Token, InFlight)>,
+}
+
+/// All queues that `options` let through, as they are now.
+///
+/// # Errors
+/// What stands in the way, in words: tracing goes on without it, and such queues are
+/// known with their first event.
+pub(super) fn queues(btf: &KernelBtf, options: &TraceOptions) -> Result<Vec<Found>, String> {
+    let offsets = Offsets::of(btf).map_err(|error| error.to_string())?;
+    let symbols = Symbols::running(&SYMBOLS).map_err(|error| error.to_string())?;
+    let memory = BpfMemory::load().map_err(|error| error.to_string())?;
+    let walk = Walk::new(&memory, &offsets, &symbols);
+    let devices = walk.devices().map_err(|error| error.to_string())?;
+    let mut found = Vec::new();
+    for device in &devices {
+        for queue in &device.queues {
+            let id = QueueId::new(device.index, queue.index);
+            if options.wants(id, device.driver.as_deref()) {
+                found.push(look_at(&walk, device, queue, id));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn look_at(walk: &Walk<'_>, device: &Device, queue: &Queue, id: QueueId) -> Found {
+    let mut facts = QueueFacts {
+        size: queue.size,
+        in_flight: 0,
+        device_type: device.device_type as u16,
+        layout: if queue.layout.is_packed() {
+            Layout::Packed
+        } else {
+            Layout::Split
+        },
+        features: FeatureBits(device.features),
+    };
+    let mut in_flight = Vec::new();
+    // One that cannot be read now, because it is just being removed, is known by its
+    // facts alone.
+    if let Ok(inspection) = walk.inspect(queue) {
+        facts.in_flight = inspection.in_flight.len() as u16;
+        for buffer in &inspection.in_flight {
+            let bytes = |count: Option<u64>| count.unwrap_or(0).min(u32::MAX.into()) as u32;
+            in_flight.push((
+                Token(buffer.token),
+                InFlight {
+                    free: inspection.free as u16,
+                    error: 0,
+                    readable_bytes: bytes(buffer.readable),
+                    writable_bytes: bytes(buffer.writable),
+                    head: buffer.head,
+                    readable_segments: 0,
+                    writable_segments: 0,
+                    descriptors: buffer.descriptors.unwrap_or(0),
+                },
+            ));
+        }
+    }
+    Found {
+        id,
+        name: queue.name.clone(),
+        facts,
+        in_flight,
+    }
+}

@@ -1,0 +1,25 @@
+//! Takes a record of every operation on this kernel's virtqueues, by eBPF.
+//!
+//! [`Tracer::start`] reads what the running kernel looks like ([`offsets`](Config)),
+//! decides what to attach where ([`Plan`]), loads the programs and attaches them.
+//! [`Tracer::drain`] then hands out the records they write.
+
+mod cost;
+mod error;
+mod found;
+mod hooks;
+mod layout;
+mod options;
+mod privileges;
+mod symbols;
+mod tracer;
+
+pub use cost::{Cost, ProgramCost};
+pub use error::TraceError;
+pub use found::Found;
+pub use hooks::{Attachment, Hook, How, Operation, Plan};
+pub use options::{ParseQueueFilterError, QueueFilter, TraceOptions};
+pub use privileges::{Missing, drop_privileges, missing_privileges};
+pub use symbols::Symbols;
+pub use tracer::{StreamCounters, Tracer};
+pub use virtscope_tracer_shared::{Config, PayloadMode, SNAPLEN_LIMIT};

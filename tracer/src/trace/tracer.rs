@@ -1,0 +1,398 @@
+//! Loads the programs, attaches them, and takes their records.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError};
+use aya::{Btf, Ebpf, EbpfLoader};
+use virtscope_record::{FRAME_LEN, Producer, ProducerId, PseudoHeader, QueueId, Record};
+use virtscope_tracer_shared::{COUNTERS_PER_CPU, Counters};
+use zerocopy::IntoBytes;
+
+use super::cost::{Cost, Watched};
+use super::error::TraceError;
+use super::found::{self, Found};
+use super::hooks::{Attachment, How, Operation, Plan};
+use super::layout;
+use super::options::TraceOptions;
+use super::privileges::missing_privileges;
+use super::symbols::Symbols;
+use crate::btf::KernelBtf;
+
+/// The programs, as `cargo xtask bpf` builds them.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../virtscope.bpf.o");
+
+/// Slots for buffers in flight, of all queues together: 64 queues of the largest
+/// common size.
+const SLOTS: u32 = 1 << 16;
+/// How long a queue is silent before it is told of without an event.
+const QUIET: Duration = Duration::from_millis(200);
+/// Depths of nesting that have scratch memory.
+const DEPTHS: u32 = 4;
+
+/// One CPU's counters as the map has them: [`Counters`], which is nothing but words.
+type RawCounters = [u64; 5];
+
+const _: () = assert!(size_of::<RawCounters>() == size_of::<Counters>());
+
+/// One producer's counters of one queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamCounters {
+    /// Whose queue.
+    pub queue: QueueId,
+    /// Which CPU.
+    pub producer: ProducerId,
+    /// Records made, lost and filtered ones included.
+    pub emitted: u64,
+    /// Records for which the buffer had no room.
+    pub lost: u64,
+    /// Records left out because a filter said so.
+    pub filtered: u64,
+    /// Operations found to have left no record.
+    pub missed: u64,
+}
+
+/// A running tracer. What it attached goes with it, however it ends.
+pub struct Tracer {
+    /// The programs and their links, until it is detached.
+    ebpf: Option<Ebpf>,
+    records: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, RawCounters>,
+    watched: Vec<Watched>,
+    plan: Plan,
+    buffer: u32,
+    /// Keeps the kernel counting what programs cost.
+    counting: Option<std::os::fd::OwnedFd>,
+    malformed: u64,
+    /// Queues that were there when it began, and when that was.
+    found: Vec<Found>,
+    began: Instant,
+    walk_failed: Option<String>,
+}
+
+impl Tracer {
+    /// Loads and attaches the programs for the running kernel.
+    ///
+    /// # Errors
+    /// What is missing: a privilege, type information, a member of a struct, a function;
+    /// or what the kernel refuses.
+    pub fn start(options: &TraceOptions) -> Result<Self, TraceError> {
+        let missing = missing_privileges();
+        if !missing.0.is_empty() {
+            return Err(TraceError::Privileges {
+                missing: missing.to_string(),
+            });
+        }
+        let btf = KernelBtf::running()?;
+        let symbols = Symbols::running();
+        let cpus = aya::util::nr_cpus()
+            .map_err(|(what, error)| TraceError::Object(format!("{what}: {error}")))?
+            as u32;
+        let mut config = layout::config(&btf, &symbols, options)?;
+        config.slots = SLOTS;
+        config.cpus = cpus;
+        let plan = Plan::new(&btf, &symbols, options.kprobes_only);
+        if let Some(operation) = plan.missing.iter().find(|missing| missing.is_needed()) {
+            return Err(TraceError::NoFunction {
+                operation: operation.kind().name(),
+                functions: Plan::functions(*operation).collect::<Vec<_>>().join(", "),
+            });
+        }
+        let settings = config.as_bytes();
+        let mut ebpf = EbpfLoader::new()
+            .override_global("CONFIG", settings, true)
+            .map_max_entries("RECORDS", options.buffer_bytes)
+            .map_max_entries("SLOTS", SLOTS)
+            .map_max_entries("SCRATCH", cpus * DEPTHS)
+            .load(OBJECT)
+            .map_err(|source| TraceError::Load {
+                source: Box::new(source),
+            })?;
+        let counting = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
+        let records = RingBuf::try_from(take(&mut ebpf, "RECORDS")?)
+            .map_err(|error| TraceError::Object(error.to_string()))?;
+        let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)
+            .map_err(|error| TraceError::Object(error.to_string()))?;
+        let mut tracer = Self {
+            ebpf: Some(ebpf),
+            records,
+            counters,
+            watched: Vec::new(),
+            plan,
+            buffer: options.buffer_bytes,
+            counting,
+            malformed: 0,
+            found: Vec::new(),
+            began: Instant::now(),
+            walk_failed: None,
+        };
+        tracer.attach()?;
+        // Behind the attaching: a queue of which no event has come since is as it was.
+        match found::queues(&btf, options) {
+            Ok(found) => tracer.found = found,
+            Err(why) => tracer.walk_failed = Some(why),
+        }
+        tracer.began = Instant::now();
+        Ok(tracer)
+    }
+
+    fn attach(&mut self) -> Result<(), TraceError> {
+        let attachments = self.plan.attachments.clone();
+        let by_btf = attachments
+            .iter()
+            .any(|each| matches!(each.how, How::Fentry | How::Fexit));
+        let btf = by_btf
+            .then(Btf::from_sys_fs)
+            .transpose()
+            .map_err(|error| TraceError::Object(error.to_string()))?;
+        // What ends a request before what begins one, so that no completion is missed of
+        // an add that was seen.
+        let order = [
+            Operation::Reset,
+            Operation::Used,
+            Operation::Callback,
+            Operation::Notify,
+            Operation::Kick,
+            Operation::CallbacksDisabled,
+            Operation::CallbacksEnabled,
+            Operation::Add,
+        ];
+        let mut loaded = BTreeMap::new();
+        for operation in order {
+            for attachment in attachments
+                .iter()
+                .filter(|each| each.operation == operation)
+            {
+                let first = loaded.insert(attachment.program, ()).is_none();
+                self.attach_one(attachment, first, btf.as_ref())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_one(
+        &mut self,
+        attachment: &Attachment,
+        first: bool,
+        btf: Option<&Btf>,
+    ) -> Result<(), TraceError> {
+        let refused = |error: &dyn std::error::Error| TraceError::Attach {
+            function: attachment.function.to_owned(),
+            message: explain(error),
+        };
+        let program = self
+            .ebpf
+            .as_mut()
+            .and_then(|ebpf| ebpf.program_mut(attachment.program))
+            .ok_or_else(|| TraceError::Object(format!("no program {}", attachment.program)))?;
+        let done = match (attachment.how, btf) {
+            (How::Fentry, Some(btf)) => attach_fentry(program, attachment.function, btf),
+            (How::Fexit, Some(btf)) => attach_fexit(program, attachment.function, btf),
+            _ => attach_kprobe(program, attachment.function, first),
+        };
+        done.map_err(|error| refused(&error))?;
+        if first {
+            let fd = program.fd().map_err(|error| refused(&error))?;
+            let fd = fd
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| refused(&error))?;
+            self.watched.push(Watched {
+                program: attachment.program,
+                function: attachment.function,
+                fd,
+            });
+        }
+        Ok(())
+    }
+
+    /// What is attached where, and what nothing tells of.
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Hands every record written up to now to `take`, in the order they were written.
+    /// Returns how many there were.
+    pub fn drain(&mut self, mut take: impl FnMut(&Record, &[u8])) -> usize {
+        let mut frames = 0;
+        while let Some(frame) = self.records.next() {
+            match split(&frame) {
+                Some((record, payload)) => {
+                    frames += 1;
+                    take(&record, payload);
+                }
+                None => self.malformed += 1,
+            }
+        }
+        frames
+    }
+
+    /// The counters of every queue and CPU that has any.
+    pub fn counters(&self) -> Vec<StreamCounters> {
+        let mut found = Vec::new();
+        for number in 0..COUNTERS_PER_CPU {
+            let Ok(cpus) = self.counters.get(&number, 0) else {
+                break;
+            };
+            let mut any = false;
+            for (cpu, words) in cpus.iter().enumerate() {
+                let [emitted, lost, filtered, missed, queue] = *words;
+                if queue == 0 {
+                    continue;
+                }
+                any = true;
+                let id = queue as u32;
+                found.push(StreamCounters {
+                    queue: QueueId::new((id >> 16) as u16, id as u16),
+                    producer: Producer::Cpu(cpu as u16 & 0x7fff).id(),
+                    emitted,
+                    lost,
+                    filtered,
+                    missed,
+                });
+            }
+            if !any {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Queues that were there when tracing began and of which no event has come for a
+    /// moment since; each is told of once. Of all others their first event tells.
+    pub fn quiet_queues(&mut self) -> Vec<Found> {
+        if self.found.is_empty() || self.began.elapsed() < QUIET {
+            return Vec::new();
+        }
+        let active: Vec<_> = self.counters().iter().map(|each| each.queue).collect();
+        let mut quiet = std::mem::take(&mut self.found);
+        quiet.retain(|queue| !active.contains(&queue.id));
+        quiet
+    }
+
+    /// Why the queues that were there could not be found, if they could not.
+    pub fn walk_failed(&self) -> Option<&str> {
+        self.walk_failed.as_deref()
+    }
+
+    /// What it has cost so far.
+    pub fn cost(&self) -> Cost {
+        Cost {
+            programs: self.watched.iter().map(Watched::cost).collect(),
+            is_counted: self.counting.is_some(),
+            waiting: 0,
+            buffer: self.buffer.into(),
+        }
+    }
+
+    /// Detaches everything; records written before can still be drained.
+    pub fn detach(&mut self) {
+        self.watched.clear();
+        self.ebpf = None;
+    }
+}
+
+impl std::fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tracer")
+            .field("plan", &self.plan)
+            .field("buffer", &self.buffer)
+            .finish_non_exhaustive()
+    }
+}
+
+fn take(ebpf: &mut Ebpf, map: &str) -> Result<aya::maps::Map, TraceError> {
+    ebpf.take_map(map)
+        .ok_or_else(|| TraceError::Object(format!("no map {map}")))
+}
+
+fn attach_fentry(program: &mut Program, function: &str, btf: &Btf) -> Result<(), ProgramError> {
+    let program: &mut FEntry = program.try_into()?;
+    program.load(function, btf)?;
+    program.attach()?;
+    Ok(())
+}
+
+fn attach_fexit(program: &mut Program, function: &str, btf: &Btf) -> Result<(), ProgramError> {
+    let program: &mut FExit = program.try_into()?;
+    program.load(function, btf)?;
+    program.attach()?;
+    Ok(())
+}
+
+fn attach_kprobe(program: &mut Program, function: &str, first: bool) -> Result<(), ProgramError> {
+    let program: &mut KProbe = program.try_into()?;
+    if first {
+        program.load()?;
+    }
+    program.attach(function, 0)?;
+    Ok(())
+}
+
+/// A frame's record and payload.
+fn split(frame: &[u8]) -> Option<(Record, &[u8])> {
+    let header = PseudoHeader::parse(frame).ok()?;
+    let record = Record::from_bytes(frame.get(PseudoHeader::LEN..FRAME_LEN)?).ok()?;
+    let end = FRAME_LEN.checked_add(header.payload_len() as usize)?;
+    Some((record, frame.get(FRAME_LEN..end)?))
+}
+
+/// An error with its causes, and of a verifier's log the end.
+fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = next.source();
+    }
+    const MOST: usize = 2000;
+    if text.len() > MOST {
+        let start = text.ceil_char_boundary(text.len() - MOST / 2);
+        let end = text.floor_char_boundary(MOST / 2);
+        text = format!("{} … {}", &text[..end], &text[start..]);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's verifier accepts the programs for kprobes, which share all their
+    /// functions with those for fentry and fexit. Loaded, they are attached to nothing.
+    #[test]
+    fn this_kernels_verifier_accepts_the_programs() {
+        if !missing_privileges().0.is_empty() {
+            eprintln!("SKIPPED: loading programs needs root");
+            return;
+        }
+        let config = virtscope_tracer_shared::Config {
+            snaplen: 256,
+            payload: 1,
+            slots: SLOTS,
+            ..Default::default()
+        };
+        let mut ebpf = EbpfLoader::new()
+            .override_global("CONFIG", config.as_bytes(), true)
+            .map_max_entries("RECORDS", 4096)
+            .load(OBJECT)
+            .unwrap();
+        let mut loaded = 0;
+        for (name, program) in ebpf.programs_mut() {
+            if let Program::KProbe(program) = program {
+                let result = program.load();
+                if let Err(error) = result {
+                    panic!("{name}: {}", explain(&error));
+                }
+                loaded += 1;
+            }
+        }
+        assert_eq!(loaded, 16);
+    }
+}
