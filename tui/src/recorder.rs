@@ -4,6 +4,7 @@
 //! It never blocks a producer. What a full byte ring refused is counted by the
 //! ring; what the capture can't take ends the capture, not the analysis.
 
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +18,8 @@ use virtscope_captures::{
 };
 use virtscope_driver::instrument::live::{Hub, monotonic_now};
 use virtscope_record::{
-    Body, Common, Context, Flags, Generation, InFlight, Producer, ProducerId, QueueFacts, QueueId,
-    Record, Sequence, Statistics, Timestamp, Token,
+    Body, Common, Context, Flags, Generation, InFlight, Kind, Producer, ProducerId, QueueFacts,
+    QueueId, Record, Sequence, Statistics, Timestamp, Token,
 };
 
 /// How long the drainer rests between two looks.
@@ -234,6 +235,8 @@ impl Recorder {
                 REORDER_CAPACITY,
             )),
             sink: Sink {
+                declared: HashSet::new(),
+                held: HashMap::new(),
                 analyzer,
                 writer,
                 failure: None,
@@ -285,8 +288,15 @@ struct Drainer {
     snaplen: u32,
 }
 
+/// Records of a queue that are held until its facts have come. On many CPUs the first
+/// event of a queue and the facts that the other one tells of it race.
+const HELD: usize = 4096;
+
 /// Where records end up, in order.
 struct Sink {
+    declared: HashSet<QueueId>,
+    /// By queue that was not declared yet: its records.
+    held: HashMap<QueueId, Vec<Entry>>,
     analyzer: Analyzer,
     writer: Option<CaptureWriter<Output>>,
     failure: Option<WriteError>,
@@ -307,7 +317,10 @@ impl Drainer {
             }
             self.drain();
             while let Some(entry) = self.merge.pop_due(now) {
-                self.sink.take(&entry);
+                self.sink.take(entry);
+            }
+            while let Some(queue) = self.sink.undeclared(HELD) {
+                self.announce(&unknown(queue));
             }
             if last_heartbeat.elapsed() >= HEARTBEAT {
                 last_heartbeat = Instant::now();
@@ -330,11 +343,20 @@ impl Drainer {
         self.source.stop();
         self.drain();
         while let Some(entry) = self.merge.pop() {
-            self.sink.take(&entry);
+            self.sink.take(entry);
+        }
+        // Queues whose facts were lost, or of which there are counters alone.
+        for queue in self.source.counters().iter().map(|each| each.queue) {
+            if !self.sink.declared.contains(&queue) {
+                self.announce(&unknown(queue));
+            }
+        }
+        while let Some(queue) = self.sink.undeclared(1) {
+            self.announce(&unknown(queue));
         }
         self.statistics(true);
         while let Some(entry) = self.merge.pop() {
-            self.sink.take(&entry);
+            self.sink.take(entry);
         }
         self.sink.end(self.snaplen)
     }
@@ -352,7 +374,7 @@ impl Drainer {
                 payload: payload.into(),
             };
             if let Some(early) = merge.push_record(record, entry) {
-                sink.take(&early);
+                sink.take(early);
             }
         });
     }
@@ -363,13 +385,13 @@ impl Drainer {
             Token::default(),
             Body::QueueFacts(notice.facts),
         );
-        self.sink.take(&Entry {
+        self.sink.take(Entry {
             record,
             payload: notice.text.as_bytes().into(),
         });
         for (token, found) in &notice.in_flight {
             let record = self.own_record(notice.queue, *token, Body::InFlight(*found));
-            self.sink.take(&Entry {
+            self.sink.take(Entry {
                 record,
                 payload: Box::default(),
             });
@@ -418,7 +440,7 @@ impl Drainer {
                 payload: Box::default(),
             };
             if let Some(early) = self.merge.push_record(&record, entry) {
-                self.sink.take(&early);
+                self.sink.take(early);
             }
         }
     }
@@ -452,8 +474,40 @@ impl Drainer {
     }
 }
 
+/// What is said of a queue of which only its number is known.
+fn unknown(queue: QueueId) -> QueueNotice {
+    QueueNotice {
+        queue,
+        facts: QueueFacts::default(),
+        text: format!("virtio{}/{}", queue.device, queue.index),
+        in_flight: Vec::new(),
+    }
+}
+
 impl Sink {
-    fn take(&mut self, entry: &Entry) {
+    /// Takes a record; of a queue that nobody knows yet, it is held until somebody tells.
+    fn take(&mut self, entry: Entry) {
+        let queue = entry.record.queue();
+        if entry.record.kind() == Ok(Kind::QueueFacts) {
+            self.put(&entry);
+            self.declared.insert(queue);
+            for held in self.held.remove(&queue).unwrap_or_default() {
+                self.put(&held);
+            }
+        } else if self.declared.contains(&queue) {
+            self.put(&entry);
+        } else {
+            self.held.entry(queue).or_default().push(entry);
+        }
+    }
+
+    /// A queue that has `enough` records held, and still no facts.
+    fn undeclared(&self, enough: usize) -> Option<QueueId> {
+        let mut held = self.held.iter();
+        held.find_map(|(queue, held)| (held.len() >= enough).then_some(*queue))
+    }
+
+    fn put(&mut self, entry: &Entry) {
         self.analyzer.push(&entry.record, &entry.payload);
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.write(&entry.record, &entry.payload)
