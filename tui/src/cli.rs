@@ -586,7 +586,7 @@ fn size(text: &str) -> Result<u64, String> {
 
 fn buffer_size(text: &str) -> Result<u32, String> {
     let bytes = u32::try_from(size(text)?).map_err(|_| "at most 2G".to_owned())?;
-    if bytes.is_power_of_two() && bytes >= 4096 && bytes <= 1 << 30 {
+    if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) {
         Ok(bytes)
     } else {
         Err("it must be a power of two from 4K to 1G".to_owned())

@@ -41,7 +41,8 @@ pub(crate) fn open(
 pub(crate) fn open_whole(path: &Path, meter: &Meter) -> anyhow::Result<Whole> {
     let reader = CaptureReader::new(meter.over(input(path, None)?)).with_context(|| name(path))?;
     Ok(if meter.is_of_file() {
-        Whole::Ahead(ReadAhead::spawn(reader).context("no thread for reading the capture")?)
+        let ahead = ReadAhead::spawn(reader).context("no thread for reading the capture")?;
+        Whole::Ahead(Box::new(ahead))
     } else {
         Whole::Here(Box::new(reader))
     })
@@ -50,7 +51,7 @@ pub(crate) fn open_whole(path: &Path, meter: &Meter) -> anyhow::Result<Whole> {
 /// A capture that is read from its beginning to its end. A file is read ahead by a
 /// thread of its own; of a pipe nothing is held back.
 pub(crate) enum Whole {
-    Ahead(ReadAhead),
+    Ahead(Box<ReadAhead>),
     Here(Box<CaptureReader<Input>>),
 }
 

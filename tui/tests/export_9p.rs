@@ -192,7 +192,7 @@ fn old(unix: bool) -> Vec<Vec<u8>> {
         ),
         message(115, &[qid(), u32s(&[7])]),
         message(124, &[u32s(&[5])]),
-        message(125, &[stat.clone()]),
+        message(125, std::slice::from_ref(&stat)),
         message(126, &[u32s(&[5]), stat]),
         message(127, &[]),
     ]);

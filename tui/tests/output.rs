@@ -158,6 +158,8 @@ fn demo_with(path: &Path, directory: &Path, delay: Option<Duration>) {
                 counted.fetch_add(u64::from(is_read), Ordering::Relaxed);
                 delay.filter(|_| is_read)
             }),
+            faults: virtscope_device::fault::Faults::none(),
+            msize: virtscope::demo::MSIZE,
         },
         snaplen: 64,
         ring_bytes: 1 << 22,

@@ -304,7 +304,7 @@ pub(super) fn compare(before: &Run, after: &Run, options: &DiffOptions) -> DiffR
         .filter(|pair| pair.before.len().min(pair.after.len()) >= FEWEST)
         .map(Pair::test)
         .collect();
-    correct_and_conclude(tested, options, &mut report);
+    correct_and_conclude(&tested, options, &mut report);
     report.changes = changes(&report.comparisons);
     report
 }
@@ -345,11 +345,7 @@ impl Pair {
     }
 }
 
-fn correct_and_conclude(
-    tested: Vec<TestedPair<'_>>,
-    options: &DiffOptions,
-    report: &mut DiffReport,
-) {
+fn correct_and_conclude(tested: &[TestedPair<'_>], options: &DiffOptions, report: &mut DiffReport) {
     let middles = tested.iter().map(|tested| tested.middle.p);
     let tails = tested.iter().filter_map(|tested| Some(tested.tail?.p));
     let probabilities: Vec<f64> = middles.chain(tails).collect();
@@ -438,11 +434,13 @@ fn change(operation: &str, moved: Vec<Moved>) -> Option<Change> {
         .filter(|phase| total.is_none_or(|total| total.direction == phase.direction))
         .max_by(|a, b| a.shift_ns.abs().total_cmp(&b.shift_ns.abs()));
     let leading = total.or(largest).or(moved.first())?;
+    let (direction, shift_ns) = (leading.direction, leading.shift_ns);
+    let phase = largest.map(|phase| phase.measure);
     Some(Change {
         operation: operation.to_owned(),
-        direction: leading.direction,
-        shift_ns: leading.shift_ns,
-        phase: largest.map(|phase| phase.measure),
-        moved: moved.clone(),
+        direction,
+        shift_ns,
+        phase,
+        moved,
     })
 }

@@ -36,7 +36,7 @@ pub(super) fn histogram(
         };
         let eighths = (bucket.count as f64 / most as f64 * room as f64 * 8.0).ceil() as usize;
         let mut bar: String = std::iter::repeat_n(GROWING[8], eighths / 8).collect();
-        if eighths % 8 > 0 {
+        if !eighths.is_multiple_of(8) {
             bar.push(GROWING[eighths % 8]);
         }
         let line = format!("  {from:>9} .. {to:<9} {:>10} ", bucket.count);

@@ -23,7 +23,7 @@ use virtscope_driver::p9::client::ClientError;
 use super::mounts::{Machine, MountError};
 use super::scratch::Scratch;
 use super::{DemoError, Running, StopOnDrop, Summary};
-use crate::recorder::{Output, Recorder};
+use crate::recorder::{Limits, Output, Recorder};
 pub use stage::Setup;
 pub(crate) use stage::Stage;
 
@@ -116,7 +116,7 @@ pub fn play(
     let device = machine.bring_up("scenario", scratch.path(), setup.access(), &setup.mount)?;
     let mut notices = vec![device.notice.clone()];
     notices.extend(pair::notices(scenario.finding));
-    let recorder = Recorder::start(Arc::clone(&hub), &notices, output)?;
+    let recorder = Recorder::start(Arc::clone(&hub), &notices, output, Limits::default())?;
     let stop = AtomicBool::new(false);
     let played = std::thread::scope(|scope| {
         let _stop = StopOnDrop(&stop);

@@ -51,6 +51,7 @@ pub(super) fn notices(finding: FindingCode) -> Vec<QueueNotice> {
             features: FeatureBits::VERSION_1,
         },
         text: format!("virtio{DEVICE}/req.{index}\ndriver=virtscope"),
+        in_flight: Vec::new(),
     };
     vec![notice(0), notice(1)]
 }
