@@ -113,8 +113,9 @@ struct Stream {
 
 /// How far a record may tell of an earlier moment than one with a smaller number.
 /// Threads that share a producer take their numbers one way round and their times
-/// the other, but not for so long; a larger step is one of the clock.
-const DISORDER_NS: u64 = 10_000_000;
+/// the other, and between the two a busy machine may keep one waiting for some tens of
+/// milliseconds, but not for so long; a larger step is one of the clock.
+const DISORDER_NS: u64 = 1_000_000_000;
 
 /// Places remembered: as many producers of one queue, if they are CPUs, do not get
 /// into each other's way.
