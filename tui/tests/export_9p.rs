@@ -541,3 +541,43 @@ fn a_demo_is_exported_for_its_owner_alone() {
     assert_eq!(refused.code, Some(2));
     assert!(!dir.path().join("x").exists());
 }
+
+/// What `print` says of each request on the mounted directory is so on the disk: the
+/// files are there, and reads got what they hold.
+#[test]
+fn paths_of_a_demo_are_those_of_its_files() {
+    let tree = program::tree();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("demo.pcapng");
+    program::record(&mut program::demo(tree.path()), &path, 500_000).assert_clean();
+    let printed = run(virtscope(["print"]).arg(&path));
+    let mut reads = 0;
+    for line in printed.assert_clean().text().lines() {
+        let (request, reply) = line.split_once(" → ").unwrap_or((line, ""));
+        let words: Vec<&str> = request.split_whitespace().collect();
+        let Some(at) = words.iter().position(|word| word.starts_with('/')) else {
+            assert!(!request.contains('?'), "{line}");
+            continue;
+        };
+        assert!(!line.contains(" ? (fid") && !line.contains("?/"), "{line}");
+        if words[1] != "virtio0.0" || reply.contains('(') {
+            continue;
+        }
+        let file = tree.path().join(words[at].trim_start_matches('/'));
+        if reply.starts_with("stopped") {
+            assert!(!file.exists(), "{line}");
+            continue;
+        }
+        let metadata = std::fs::symlink_metadata(&file);
+        let metadata = metadata.unwrap_or_else(|error| panic!("{line}: {error}"));
+        if words[at - 1] == "read" {
+            let (from, to) = words[at + 1].split_once("..").unwrap();
+            let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
+            let got: u64 = reply.split(' ').next().unwrap().parse().unwrap();
+            let there = metadata.len().min(to).saturating_sub(from);
+            assert_eq!(got, there, "{line}");
+            reads += 1;
+        }
+    }
+    assert!(reads > 10, "only {reads} reads");
+}

@@ -1,11 +1,11 @@
 //! The entries an `Rreaddir` holds.
 
 use nom::bytes::complete::take;
-use nom::number::complete::{le_u16, le_u64, u8};
+use nom::number::complete::u8;
 use nom::{IResult, Parser};
 
 use super::Qid;
-use super::wire::qid;
+use super::wire::{eight, qid, two};
 
 /// One name in a directory: `qid[13] offset[8] type[1] name[s]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +52,7 @@ impl<'a> Iterator for DirectoryEntries<'a> {
 fn entry(input: &[u8]) -> IResult<&[u8], DirectoryEntry<'_>> {
     let (input, head) = take(13_usize).parse(input)?;
     let (_, qid) = qid(head)?;
-    let (input, (offset, kind, length)) = (le_u64, u8, le_u16).parse(input)?;
+    let (input, (offset, kind, length)) = (eight, u8, two).parse(input)?;
     let (input, name) = take(length).parse(input)?;
     Ok((
         input,

@@ -12,7 +12,9 @@ use nom::{Err, IResult, Needed, Parser};
 use super::body::{self, Body, fields_of};
 use super::end::{End, Problem};
 use super::layout::{Shape, Spec};
-use super::{Dialect, DirectoryEntries, Fid, Field, MessageType, Qid, Tag, Text, Value};
+use super::{
+    Dialect, DirectoryEntries, DirectoryEntry, Fid, Field, MessageType, Qid, Tag, Text, Value,
+};
 use crate::errno::Errno;
 
 /// Bytes of size, type and tag.
@@ -138,13 +140,19 @@ impl<'a> Message<'a> {
     /// Everything that can be said of its soundness: all its fields, the entries of a
     /// directory, and whether its strings are what the protocol wants.
     pub fn check(&self) -> Check {
+        self.full().1
+    }
+
+    /// The full decode: all it says, and whether that is sound, in one pass.
+    pub fn full(&self) -> (Result<Body<'a>, End>, Check) {
         let body = match self.body() {
             Ok(body) => body,
             Err(end) => {
-                return Check {
+                let check = Check {
                     end,
                     unsound_text: None,
                 };
+                return (Err(end), check);
             }
         };
         let mut unsound_text = None;
@@ -154,15 +162,8 @@ impl<'a> Message<'a> {
             }
         };
         body.each_text(&mut look);
-        if let Body::Rreaddir(readdir) = body {
-            for entry in DirectoryEntries::new(readdir.data.bytes) {
-                look("name", Text(entry.name));
-            }
-        }
-        Check {
-            end: self.end_of(&body),
-            unsound_text,
-        }
+        let end = self.end_with(&body, |entry| look("name", Text(entry.name)));
+        (Ok(body), Check { end, unsound_text })
     }
 
     /// Size, type and tag as fields, for a detailed view.
@@ -196,23 +197,29 @@ impl<'a> Message<'a> {
 
     /// How decoding ends where the fields themselves are sound.
     fn end_of(&self, body: &Body<'_>) -> End {
+        self.end_with(body, |_| {})
+    }
+
+    /// The same, with each entry of a directory shown to `each`.
+    fn end_with<'b>(&self, body: &Body<'b>, each: impl FnMut(DirectoryEntry<'b>)) -> End {
         let Some(data) = body.data() else {
             return End::Whole;
         };
-        if data.bytes.len() < data.declared as usize {
-            return End::Truncated { field: "data" };
-        }
+        let is_cut = data.bytes.len() < data.declared as usize;
         if let Body::Rreaddir(_) = body {
             let mut entries = DirectoryEntries::new(data.bytes);
-            entries.by_ref().for_each(drop);
+            entries.by_ref().for_each(each);
             let rest = entries.rest().len();
-            if rest > 0 {
+            if rest > 0 && !is_cut {
                 return End::Malformed {
                     field: "data",
                     offset: self.bytes.len() - rest,
                     problem: Problem::NotAnEntry,
                 };
             }
+        }
+        if is_cut {
+            return End::Truncated { field: "data" };
         }
         End::Whole
     }

@@ -6,7 +6,7 @@ use nom::bytes::complete::take;
 use nom::combinator::map;
 use nom::error::{Error, ErrorKind};
 use nom::multi::length_data;
-use nom::number::complete::{le_u16, le_u32, le_u64, u8 as byte};
+use nom::number::complete::u8 as byte;
 use nom::{IResult, Parser};
 
 use super::{Dialect, Fid, Qid, Tag};
@@ -31,17 +31,38 @@ macro_rules! wire {
 
 wire! {
     u8: byte;
-    u16: le_u16;
-    u32: le_u32;
-    u64: le_u64;
-    Tag: map(le_u16, Tag);
-    Fid: map(le_u32, Fid);
-    Errno: map(le_u32, Errno);
-    Text<'a>: map(length_data(le_u16), Text);
+    u16: two;
+    u32: four;
+    u64: eight;
+    Tag: map(two, Tag);
+    Fid: map(four, Fid);
+    Errno: map(four, Errno);
+    Text<'a>: map(length_data(two), Text);
     Qid: qid;
     Texts<'a>: texts;
     Qids<'a>: qids;
     Data<'a>: data;
+}
+
+macro_rules! little_endian {
+    ($($name:ident $type:ty;)*) => {
+        $(
+            /// nom's own parser of integers adds byte by byte; this is one load.
+            #[inline(always)]
+            pub(super) fn $name(input: &[u8]) -> IResult<&[u8], $type> {
+                match input.split_first_chunk() {
+                    Some((bytes, rest)) => Ok((rest, <$type>::from_le_bytes(*bytes))),
+                    None => Err(nom::Err::Error(Error::new(input, ErrorKind::Eof))),
+                }
+            }
+        )*
+    };
+}
+
+little_endian! {
+    two u16;
+    four u32;
+    eight u64;
 }
 
 /// A string: any bytes, though the protocol wants UTF-8 without zero bytes.
@@ -99,7 +120,7 @@ impl<'a> Texts<'a> {
 }
 
 fn texts(input: &[u8]) -> IResult<&[u8], Texts<'_>> {
-    let (start, count) = le_u16(input)?;
+    let (start, count) = two(input)?;
     let mut rest = start;
     for _ in 0..count {
         (rest, _) = Text::parse(rest, Dialect::Linux)?;
@@ -133,7 +154,7 @@ impl<'a> Qids<'a> {
 }
 
 fn qids(input: &[u8]) -> IResult<&[u8], Qids<'_>> {
-    let (input, count) = le_u16(input)?;
+    let (input, count) = two(input)?;
     map(take(usize::from(count) * Qid::LEN), |bytes| Qids { bytes }).parse(input)
 }
 
@@ -149,7 +170,7 @@ pub struct Data<'a> {
 /// Takes no more than is there. Whether the rest was cut by the capture or lies
 /// beyond the message's end, whoever knows the message's size must say.
 fn data(input: &[u8]) -> IResult<&[u8], Data<'_>> {
-    let (input, declared) = le_u32(input)?;
+    let (input, declared) = four(input)?;
     let length = input.len().min(declared as usize);
     map(take(length), |bytes| Data { declared, bytes }).parse(input)
 }
@@ -188,7 +209,7 @@ pub struct UnixOnly<T>(pub Option<T>);
 
 #[inline(always)]
 pub(super) fn qid(input: &[u8]) -> IResult<&[u8], Qid> {
-    map((byte, le_u32, le_u64), |(kind, version, path)| Qid {
+    map((byte, four, eight), |(kind, version, path)| Qid {
         kind,
         version,
         path,
