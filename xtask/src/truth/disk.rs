@@ -86,6 +86,10 @@ impl DiskCounts {
                 }
             }
         }
+        // A flush that nothing else rides on comes down as a write without data, and
+        // the block layer counts it as that, too (Linux `blkdev_issue_flush`). Here
+        // every flush is such a one, and none is joined with another.
+        counts.writes += counts.flushes;
         Ok(counts)
     }
 }
@@ -106,6 +110,7 @@ impl Sub for DiskCounts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::capture::{AddSeen, Added};
     use super::*;
 
     #[test]
@@ -121,6 +126,40 @@ mod tests {
             flushes: 1,
         };
         assert_eq!(done, expected);
+    }
+
+    /// A request with its header alone; of a read or write also its data.
+    fn request(kind: u32, readable_bytes: u32, writable_bytes: u32) -> Added {
+        Added::Seen(AddSeen {
+            position: 0,
+            token: 1,
+            head: 0,
+            readable_segments: 1,
+            writable_segments: 1,
+            readable_bytes,
+            writable_bytes,
+            descriptors: 1,
+            payload: kind.to_le_bytes().to_vec(),
+        })
+    }
+
+    #[test]
+    fn requests_are_counted_as_the_block_layer_counts_them() {
+        let mut queue = GuestQueue::default();
+        queue.adds.push(request(IN, 16, 4097));
+        queue.adds.push(request(OUT, 16 + 512, 1));
+        queue.adds.push(request(FLUSH, 16, 1));
+        queue.adds.push(request(GET_ID, 16, 21));
+        let expected = DiskCounts {
+            reads: 1,
+            read_bytes: 4096,
+            writes: 2,
+            written_bytes: 512,
+            flushes: 1,
+        };
+        assert_eq!(DiskCounts::of([&queue]).unwrap(), expected);
+        queue.adds.push(request(99, 16, 1));
+        assert!(DiskCounts::of([&queue]).is_err());
     }
 
     #[test]
