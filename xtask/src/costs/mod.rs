@@ -59,7 +59,7 @@ struct Tracer {
 fn tracers() -> Vec<Tracer> {
     let bpftrace = |script: &str| {
         format!(
-            "PATH=/usr/local/bin:$PATH:/usr/sbin chroot {ROOT} bpftrace -o /tmp/out -c '/tmp/workload' /tmp/{script} && \
+            "PATH=/usr/local/bin:$PATH:/usr/sbin chroot {ROOT} bpftrace -o /tmp/out -c '/usr/local/bin/sh /tmp/workload' /tmp/{script} && \
              cp {ROOT}/tmp/took /tmp/took && wc -l < {ROOT}/tmp/out"
         )
     };
