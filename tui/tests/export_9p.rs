@@ -560,7 +560,7 @@ fn paths_of_a_demo_are_those_of_its_files() {
             continue;
         };
         assert!(!line.contains(" ? (fid") && !line.contains("?/"), "{line}");
-        if words[1] != "virtio0.0" || reply.contains('(') {
+        if words[2] != "virtio0.0" || reply.contains('(') {
             continue;
         }
         let file = tree.path().join(words[at].trim_start_matches('/'));

@@ -22,7 +22,9 @@ const AT_A_TIME: usize = 4;
 /// that of the capture.
 fn record(scenario: &Scenario, path: &Path) -> (Report, Report) {
     let output = create_file(path).unwrap();
-    let summary = play(scenario, 256, 4 << 20, Some(Box::new(output)), |running| {
+    // A storm makes more records at once than fit a ring of the usual size while the
+    // recorder waits for a core.
+    let summary = play(scenario, 256, 32 << 20, Some(Box::new(output)), |running| {
         let began = Instant::now();
         while !running.stop.load(Ordering::Acquire) {
             assert!(began.elapsed() < PATIENCE, "{scenario:?} hangs");

@@ -161,8 +161,11 @@ impl Tracer {
         ];
         let mut loaded = BTreeMap::new();
         for operation in order {
+            // Of the two copies of a program the one attached last runs first, and that has
+            // to be the first one: else the other takes an operation for a new one.
             for attachment in attachments
                 .iter()
+                .rev()
                 .filter(|each| each.operation == operation)
             {
                 let first = loaded.insert(attachment.program, ()).is_none();
