@@ -340,7 +340,7 @@ fn a_pipe_is_a_live_view(#[case] key: &str) {
     terminal.press("2");
     terminal.wait_for("latency");
     terminal.press("4");
-    terminal.wait_for("walk");
+    terminal.wait_for("getattr");
     terminal.press("1");
     assert_alive(&terminal);
     terminal.press(key);
