@@ -63,7 +63,7 @@ fn every_screen_is_readable_and_alive(#[case] columns: u16, #[case] rows: u16) {
     let screens: [(&str, &[&str]); 4] = [
         ("2", &["service", "latency", "life", "tag"]),
         ("3", &["available ring", "used ring", "slot", "avail_idx"]),
-        ("4", &["operation", "p50", "p99", "walk", "getattr"]),
+        ("4", &["operation", "p50", "p99", "lopen", "getattr"]),
         (
             "1",
             &[
