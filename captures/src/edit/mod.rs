@@ -1,6 +1,6 @@
 //! Captures made of captures: a part of one, several in one.
 //!
-//! What comes out says what it is ([`Origin`](crate::Origin),
+//! What comes out says what it is ([`Origin`],
 //! [`Selection`](crate::Selection)), and its account adds up: what was left out is
 //! *filtered*, and what the captures that went in had lost stays *lost*.
 
