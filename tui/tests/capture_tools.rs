@@ -78,9 +78,8 @@ fn one_request_is_the_one_that_print_shows() {
     let rest = |line: &str| {
         let rest = line.trim_end().split_once(" = ").unwrap().1;
         let (times, request) = rest.rsplit_once("  ").unwrap();
-        let (operation, path) = request.split_once(' ').unwrap();
-        let path = path.rsplit_once('/').map_or(path, |(_, name)| name);
-        (times.to_owned(), operation.to_owned(), path.to_owned())
+        let (operation, reply) = (request.split(' ').next(), request.rsplit(" → ").next());
+        [times, operation.unwrap(), reply.unwrap()].map(str::to_owned)
     };
     let all = line(&path);
     assert!(all.lines().any(|line| rest(line) == rest(&one)), "{one}");
