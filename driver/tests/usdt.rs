@@ -108,8 +108,16 @@ fn watch(program: &str) -> Option<Watcher> {
 /// Ends it, and waits until the kernel counts it no more. What it printed.
 fn end(mut watcher: Watcher) -> String {
     let pid = rustix::process::Pid::from_child(&watcher.child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    watcher.child.wait().unwrap();
+    // bpftrace may overlook a signal that comes when it has only just begun to look. A
+    // second one while it prints would end it, so there is time between them.
+    let mut asked: Option<Instant> = None;
+    wait_until("bpftrace does not end", || {
+        if asked.is_none_or(|asked| asked.elapsed() > Duration::from_secs(5)) {
+            asked = Some(Instant::now());
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        }
+        watcher.child.try_wait().unwrap().is_some()
+    });
     watcher.printed.join().unwrap();
     wait_until("the semaphore stays set", || !is_watched());
     let printed = watcher.lines.lock().unwrap();
