@@ -4,6 +4,7 @@
 //! compiler (LLVM's output differs from version to version), `core` from its sources,
 //! and bpf-linker built on the compiler's own LLVM.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -211,9 +212,26 @@ fn strip(sysroot: &Path, from: &Path, to: &Path, deadline: Deadline) -> Result<(
         .join(host.trim())
         .join("bin/rust-objcopy");
     let mut command = Command::new(objcopy);
+    let object = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    let names = mangled(&object).into_iter().filter_map(|name| {
+        // `_RNv…Cs<hash>_14virtscope_ebpf…`: what is behind the hash is the same everywhere.
+        let (_, plain) = name.split_once("Cs")?.1.split_once('_')?;
+        Some(format!("--redefine-sym={name}=virtscope_{plain}"))
+    });
     command
         .arg("--strip-debug")
+        .args(names)
         .args([from, to])
         .env("LD_LIBRARY_PATH", sysroot.join("lib"));
     Ok(deadline.run(&mut command)?)
+}
+
+/// The mangled names in an object. They hold a hash of where their crate lies, which is
+/// the only thing in it that differs from folder to folder.
+fn mangled(object: &[u8]) -> BTreeSet<String> {
+    let words = object.split(|byte| *byte == 0);
+    let names = words.filter(|word| word.starts_with(b"_R"));
+    names
+        .filter_map(|name| String::from_utf8(name.to_vec()).ok())
+        .collect()
 }
