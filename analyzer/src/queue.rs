@@ -330,6 +330,11 @@ impl Queue {
         self.matching.as_ref().unwrap_or(&self.requests)
     }
 
+    /// What became of the fids of a 9P queue.
+    pub(crate) fn fid_account(&self) -> p9::FidAccount {
+        self.lives.fid_account()
+    }
+
     /// The lives in flight, oldest first, without what is only looked up when they are
     /// shown.
     pub(crate) fn open(&self) -> impl Iterator<Item = &Life> {

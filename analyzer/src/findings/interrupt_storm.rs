@@ -4,7 +4,7 @@ use virtscope_record::{Body, Timestamp};
 
 use super::case::{Case, Seen};
 use super::finding::{Evidence, Verdict};
-use super::{About, Detector, FindingCode, Severity, Tally};
+use super::{About, Detector, FindingCode, Passed, Severity, Tally, Window};
 use crate::format_duration;
 
 /// A stretch in which callbacks and returned buffers are counted.
@@ -28,7 +28,7 @@ pub(super) const ABOUT: About = About {
 /// Stretches of time in which there was a storm.
 #[derive(Default, Debug)]
 pub(super) struct InterruptStorm {
-    begun: Timestamp,
+    window: Window,
     callbacks: u64,
     used: u64,
     storms: Tally,
@@ -43,8 +43,10 @@ impl Detector for InterruptStorm {
         match seen.body {
             Body::Used(_) => self.used += 1,
             Body::Callback(_) => {
-                if seen.time.nanos_since(self.begun) >= WINDOW_NS {
-                    self.close(seen.time);
+                match self.window.pass(seen.time, WINDOW_NS) {
+                    Passed::No => {}
+                    Passed::Over(begun, _) => self.close(begun),
+                    Passed::SetBack => (self.callbacks, self.used) = (0, 0),
                 }
                 self.callbacks += 1;
             }
@@ -67,18 +69,16 @@ impl Detector for InterruptStorm {
 }
 
 impl InterruptStorm {
-    fn close(&mut self, now: Timestamp) {
+    fn close(&mut self, begun: Timestamp) {
         let (callbacks, used) = (self.callbacks, self.used);
         // A longer stretch than asked for holds no more callbacks than it may.
         if callbacks >= STORM_CALLBACKS && callbacks >= STORM_RATIO * used.max(1) {
-            let begun = self.begun;
             self.worst = self.worst.max(callbacks);
             self.storms.add(begun, || {
                 let text = format!("{callbacks} callbacks and {used} buffers taken back in 100 ms");
                 Evidence::at(begun, text)
             });
         }
-        self.begun = now;
         self.callbacks = 0;
         self.used = 0;
     }

@@ -35,6 +35,7 @@ mod token_never_returned;
 mod unbalanced_queues;
 mod unknown_or_repeated_id;
 mod used_length;
+mod window;
 
 use virtscope_record::{Body, Record, Timestamp};
 
@@ -45,6 +46,7 @@ use case::{Case, Ended, Seen};
 use finding::Verdict;
 use signs::Signs;
 use tally::Tally;
+use window::{Passed, Window};
 
 pub use code::{About, FindingCode};
 pub use finding::{Evidence, Finding, Findings, Severity, Undecided};

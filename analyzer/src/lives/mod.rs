@@ -512,6 +512,12 @@ impl Lives {
         Some(self.conversation.as_ref()?.view())
     }
 
+    /// What became of the fids of a 9P queue.
+    pub(crate) fn fid_account(&self) -> p9::FidAccount {
+        let conversation = self.conversation.as_ref();
+        conversation.map_or_else(Default::default, |it| it.fid_account())
+    }
+
     /// Takes a life out of those in flight.
     fn close(&mut self, head: u16) -> Option<Id> {
         let id = self.heads.remove(head)?;

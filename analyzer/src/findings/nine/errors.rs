@@ -35,6 +35,11 @@ const ANSWERS: [u32; 3] = [
     61, // ENODATA
     95, // EOPNOTSUPP
 ];
+/// How a server may answer a request that it gave up for a `Tflush`.
+const INTERRUPTED: [u32; 2] = [
+    4,   // EINTR
+    125, // ECANCELED
+];
 /// The share of an operation's requests, in percent, from which on another error (no
 /// permission, exists already) is worth telling.
 pub(in crate::findings) const ERROR_PERCENT: u64 = 50;
@@ -67,9 +72,11 @@ impl Detector for Errors {
     fn life(&mut self, ended: &Ended<'_>) {
         let life = ended.life;
         if let Some(kind) = super::kind(life) {
-            match self.requests.get_mut(usize::from(kind.0)) {
-                Some(many) => *many += 1,
-                None => self.requests.resize(256, 0),
+            if self.requests.is_empty() {
+                self.requests.resize(256, 0);
+            }
+            if let Some(many) = self.requests.get_mut(usize::from(kind.0)) {
+                *many += 1;
             }
             if life.error.is_some() {
                 self.error(life);
@@ -120,6 +127,10 @@ impl Errors {
     #[cold]
     fn error(&mut self, life: &Life) {
         let Some(errno) = life.error else { return };
+        // That it was interrupted is the answer to a Tflush.
+        if life.subject.answered_while_flushed && INTERRUPTED.contains(&errno.0) {
+            return;
+        }
         let key = (life.operation, errno);
         if self.kinds.len() >= MOST_KINDS && !self.kinds.contains_key(&key) {
             return;

@@ -4,7 +4,7 @@ use virtscope_record::Timestamp;
 
 use crate::findings::case::{Case, Ended};
 use crate::findings::finding::{Evidence, Verdict};
-use crate::findings::{About, Detector, FindingCode, Severity, Tally, count};
+use crate::findings::{About, Detector, FindingCode, Passed, Severity, Tally, Window, count};
 use crate::p9::MessageType;
 
 /// A stretch in which requests are counted.
@@ -25,7 +25,7 @@ pub(in crate::findings) const ABOUT: About = About {
 /// Stretches in which many were given up.
 #[derive(Default, Debug)]
 pub(in crate::findings) struct FlushStorm {
-    begun: Timestamp,
+    window: Window,
     flushes: u64,
     requests: u64,
     storms: Tally,
@@ -42,8 +42,10 @@ impl Detector for FlushStorm {
         };
         self.requests += 1;
         self.flushes += u64::from(kind == MessageType::Tflush);
-        if used.nanos_since(self.begun) >= WINDOW_NS {
-            self.close(used);
+        match self.window.pass(used, WINDOW_NS) {
+            Passed::No => {}
+            Passed::Over(begun, _) => self.close(begun),
+            Passed::SetBack => (self.flushes, self.requests) = (0, 0),
         }
     }
 
@@ -52,7 +54,8 @@ impl Detector for FlushStorm {
         let (many, requests) = (self.flushes, self.requests);
         let mut all = self.all;
         if is_storm(many, requests) {
-            storms.add(self.begun, || piece(self.begun, many, requests));
+            let begun = self.window.begun();
+            storms.add(begun, || piece(begun, many, requests));
             all += many;
         }
         storms.verdict(|seconds| {
@@ -77,13 +80,12 @@ fn piece(begun: Timestamp, flushes: u64, requests: u64) -> Evidence {
 }
 
 impl FlushStorm {
-    fn close(&mut self, now: Timestamp) {
-        let (flushes, requests, begun) = (self.flushes, self.requests, self.begun);
+    fn close(&mut self, begun: Timestamp) {
+        let (flushes, requests) = (self.flushes, self.requests);
         if is_storm(flushes, requests) {
             self.all += flushes;
             self.storms.add(begun, || piece(begun, flushes, requests));
         }
-        self.begun = now;
         self.flushes = 0;
         self.requests = 0;
     }

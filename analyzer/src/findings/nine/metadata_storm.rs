@@ -5,14 +5,15 @@ use virtscope_record::Timestamp;
 use crate::errno::Errno;
 use crate::findings::case::{Case, Ended};
 use crate::findings::finding::{Evidence, Verdict};
-use crate::findings::{About, Detector, FindingCode, Severity, Tally, count};
-use crate::p9::MessageType;
+use crate::findings::{About, Detector, FindingCode, Passed, Severity, Tally, Window, count};
+use crate::p9::{Asked, MessageType};
 
 /// A stretch in which requests are counted.
 const WINDOW_NS: u64 = 1_000_000_000;
 /// Walks and getattrs in a stretch that make a storm.
 pub(in crate::findings) const STORM_LOOKUPS: u64 = 1000;
-/// Their share of its requests, in percent; clunks apart, for each walk has one.
+/// Their share of its requests, in percent; clunks apart, for each walk has one, and
+/// walks without names, which look nothing up: who opens a file makes a second fid first.
 pub(in crate::findings) const STORM_PERCENT: u64 = 90;
 
 pub(in crate::findings) const ABOUT: About = About {
@@ -26,7 +27,7 @@ pub(in crate::findings) const ABOUT: About = About {
 /// Stretches in which little else was asked for.
 #[derive(Default, Debug)]
 pub(in crate::findings) struct MetadataStorm {
-    begun: Timestamp,
+    window: Window,
     now: Counts,
     storms: Tally,
     all: Counts,
@@ -49,14 +50,18 @@ impl Detector for MetadataStorm {
             return;
         };
         match kind {
+            MessageType::Twalk if ended.life.subject.asked == Asked::Clone => {}
             MessageType::Twalk => self.now.walks += 1,
             MessageType::Tgetattr => self.now.getattrs += 1,
             MessageType::Tclunk => {}
             _ => self.now.others += 1,
         }
         self.now.in_vain += u64::from(ended.life.error == Some(Errno::ENOENT));
-        if used.nanos_since(self.begun) >= WINDOW_NS {
-            self.close(used);
+        match self.window.pass(used, WINDOW_NS) {
+            Passed::No => {}
+            // A longer stretch in which little happened is no storm.
+            Passed::Over(begun, ns) if ns < 2 * WINDOW_NS => self.close(begun),
+            Passed::Over(..) | Passed::SetBack => self.now = Counts::default(),
         }
     }
 
@@ -74,16 +79,10 @@ impl Detector for MetadataStorm {
 }
 
 impl MetadataStorm {
-    fn close(&mut self, now: Timestamp) {
+    fn close(&mut self, begun: Timestamp) {
         let counts = std::mem::take(&mut self.now);
-        let begun = std::mem::replace(&mut self.begun, now);
         let lookups = counts.walks + counts.getattrs;
-        // A longer stretch in which little happened is no storm.
-        let short = now.nanos_since(begun) < 2 * WINDOW_NS;
-        if short
-            && lookups >= STORM_LOOKUPS
-            && lookups * 100 >= (lookups + counts.others) * STORM_PERCENT
-        {
+        if lookups >= STORM_LOOKUPS && lookups * 100 >= (lookups + counts.others) * STORM_PERCENT {
             self.all.walks += counts.walks;
             self.all.getattrs += counts.getattrs;
             self.all.in_vain += counts.in_vain;

@@ -31,12 +31,20 @@ pub(in crate::findings) const ABOUT: About = About {
 /// Reads and writes that wanted longer messages.
 #[derive(Default, Debug)]
 pub(in crate::findings) struct Msize {
-    agreed: Option<u32>,
+    /// Of the latest that filled its message.
+    agreed: u32,
+    all: u64,
+    full: Tally,
+    /// Those of which it is not known what was agreed on.
+    unknown: Unknown,
+}
+
+#[derive(Default, Debug)]
+struct Unknown {
     /// The most bytes that one read or write moved, and how often that was.
     most: u32,
     most_times: u64,
     all: u64,
-    full: Tally,
 }
 
 impl Detector for Msize {
@@ -44,39 +52,33 @@ impl Detector for Msize {
 
     #[inline]
     fn life(&mut self, ended: &Ended<'_>) {
-        let life = ended.life;
-        match super::kind(life) {
-            Some(MessageType::Tread | MessageType::Twrite) => self.moved(life),
-            Some(MessageType::Tversion)
-                if super::reply_type(life) == Some(MessageType::Rversion) =>
-            {
-                self.agreed = super::u32_at(&life.reply.bytes, super::MSIZE);
-            }
-            _ => {}
+        if let Some(MessageType::Tread | MessageType::Twrite) = super::kind(ended.life) {
+            self.moved(ended.life);
         }
     }
 
     fn judge(&self, _: &Case<'_>) -> Verdict {
-        let enough = |many: u64| many >= LEAST_FULL && many * 100 >= self.all * FULL_PERCENT;
-        let Some(agreed) = self.agreed else {
-            let short = (LEAST - OVERHEAD..ENOUGH - OVERHEAD).contains(&self.most);
-            return if short && enough(self.most_times) {
+        let enough = |many: u64, all: u64| many >= LEAST_FULL && many * 100 >= all * FULL_PERCENT;
+        if !enough(self.full.count, self.all) {
+            let Unknown {
+                most,
+                most_times,
+                all,
+            } = self.unknown;
+            let short = (LEAST - OVERHEAD..ENOUGH - OVERHEAD).contains(&most);
+            return if short && enough(most_times, all) {
                 Verdict::Undecided(format!(
-                    "{} of {} reads and writes move {} bytes and none more, but the agreement on \
-                     msize was not seen",
-                    self.most_times, self.all, self.most
+                    "{most_times} of {all} reads and writes move {most} bytes and none more, but the \
+                     agreement on msize was not seen"
                 ))
             } else {
                 Verdict::Nothing
             };
-        };
-        if agreed >= ENOUGH || !enough(self.full.count) {
-            return Verdict::Nothing;
         }
         Verdict::Found(Found {
             summary: format!(
-                "{} of {} reads and writes fill a message of {agreed} bytes: msize is too small.",
-                self.full.count, self.all
+                "{} of {} reads and writes fill a message of {} bytes: msize is too small.",
+                self.full.count, self.all, self.agreed
             ),
             count: self.full.count,
             first: self.full.first,
@@ -90,15 +92,13 @@ impl Msize {
     #[inline]
     fn moved(&mut self, life: &Life) {
         let moved = u32::try_from(life.data_bytes).unwrap_or(u32::MAX);
+        let Some(agreed) = life.subject.msize else {
+            self.unknown.count(moved);
+            return;
+        };
         self.all += 1;
-        if moved > self.most {
-            (self.most, self.most_times) = (moved, 0);
-        }
-        self.most_times += u64::from(moved == self.most);
-        if let Some(agreed) = self.agreed
-            && agreed < ENOUGH
-            && moved.saturating_add(OVERHEAD) >= agreed
-        {
+        if agreed < ENOUGH && moved.saturating_add(OVERHEAD) >= agreed {
+            self.agreed = agreed;
             self.full(life, moved);
         }
     }
@@ -112,5 +112,15 @@ impl Msize {
             );
             Evidence::at(ended, text).of(&Arc::new(life.clone()))
         });
+    }
+}
+
+impl Unknown {
+    fn count(&mut self, moved: u32) {
+        self.all += 1;
+        if moved > self.most {
+            (self.most, self.most_times) = (moved, 0);
+        }
+        self.most_times += u64::from(moved == self.most);
     }
 }

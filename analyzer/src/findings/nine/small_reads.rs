@@ -6,7 +6,7 @@ use crate::findings::case::{Case, Ended};
 use crate::findings::finding::{Evidence, Found, Verdict};
 use crate::findings::{About, Detector, FindingCode, Severity, Tally};
 use crate::life::Life;
-use crate::p9::MessageType;
+use crate::p9::{Asked, Fid};
 
 /// A read is small if it asks for less than this part of what a message holds.
 pub(in crate::findings) const SMALL_PART: u32 = 8;
@@ -19,6 +19,8 @@ pub(in crate::findings) const LEAST_SMALL: u64 = 1000;
 pub(in crate::findings) const SMALL_PERCENT: u64 = 50;
 /// Files that are followed at a time.
 const PLACES: usize = 64;
+/// The fid that stands for none.
+const NO_FID: Fid = Fid(u32::MAX);
 
 pub(in crate::findings) const ABOUT: About = About {
     severity: Severity::Notice,
@@ -31,9 +33,10 @@ pub(in crate::findings) const ABOUT: About = About {
 /// Small reads that go on where the one before ended.
 #[derive(Default, Debug)]
 pub(in crate::findings) struct SmallReads {
+    /// As of the latest read.
     msize: Option<u32>,
     /// By the low bits of the fid: which it is, and where its last read ended.
-    places: Vec<(u32, u64)>,
+    places: Vec<(Fid, u64)>,
     all: u64,
     bytes: u64,
     small: Tally,
@@ -44,17 +47,8 @@ impl Detector for SmallReads {
 
     #[inline]
     fn life(&mut self, ended: &Ended<'_>) {
-        let life = ended.life;
-        match super::kind(life) {
-            Some(MessageType::Tread) => {
-                self.read(life);
-            }
-            Some(MessageType::Tversion)
-                if super::reply_type(life) == Some(MessageType::Rversion) =>
-            {
-                self.msize = super::u32_at(&life.reply.bytes, super::MSIZE);
-            }
-            _ => {}
+        if let Asked::Read { fid, offset, count } = ended.life.subject.asked {
+            self.read(ended.life, fid, offset, count);
         }
     }
 
@@ -81,19 +75,18 @@ impl Detector for SmallReads {
 
 impl SmallReads {
     #[inline]
-    fn read(&mut self, life: &Life) -> Option<()> {
+    fn read(&mut self, life: &Life, fid: Fid, offset: u64, count: u32) {
         self.all += 1;
-        let bytes = &life.request.bytes;
-        let fid = super::u32_at(bytes, super::FID)?;
-        let offset = super::u64_at(bytes, super::OFFSET)?;
-        let count = super::u32_at(bytes, super::COUNT)?;
+        self.msize = life.subject.msize;
         if self.places.is_empty() {
-            self.places.resize(PLACES, (u32::MAX, 0));
+            self.places.resize(PLACES, (NO_FID, 0));
         }
-        let place = self.places.get_mut(fid as usize % PLACES)?;
+        let Some(place) = self.places.get_mut(fid.0 as usize % PLACES) else {
+            return;
+        };
         let goes_on = *place == (fid, offset) && offset > 0;
         *place = (fid, offset.saturating_add(life.data_bytes));
-        let holds = self.msize.unwrap_or(LEAST_MSIZE);
+        let holds = life.subject.msize.unwrap_or(LEAST_MSIZE);
         // The last piece of a file is no reason to complain.
         let full = life.data_bytes == u64::from(count) && count > 0;
         if goes_on && full && count <= holds / SMALL_PART {
@@ -104,6 +97,5 @@ impl SmallReads {
                 Evidence::at(ended, text).of(&Arc::new(life.clone()))
             });
         }
-        Some(())
     }
 }

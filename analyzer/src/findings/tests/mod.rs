@@ -10,16 +10,33 @@ mod traffic;
 
 use crate::findings::{Finding, FindingCode, Findings};
 use crate::testing::{Stream, analyze, rread, tread};
+use crate::{Analyzer, Options};
 
 /// Milliseconds as nanoseconds.
 const fn ms(ms: u64) -> u64 {
     ms * 1_000_000
 }
 
-/// What is found in a stream that was seen to its end.
+/// What is found in a stream that was seen to its end, whether or not messages are kept.
+#[track_caller]
 fn findings(stream: &mut Stream) -> Findings {
     stream.final_statistics();
-    analyze(&stream.records).0.findings_at(None, true)
+    let kept = analyze(&stream.records).0.findings_at(None, true);
+    let mut bare = Analyzer::new(Options {
+        recent_lives: 0,
+        keep_bytes: 0,
+        draw_rings: false,
+        ..Options::default()
+    });
+    for (record, payload) in &stream.records {
+        bare.push(record, payload);
+    }
+    bare.finish();
+    let said = |findings: &Findings| serde_json::to_value(&findings.found).unwrap();
+    let bare = bare.findings_at(None, true);
+    assert_eq!(said(&kept), said(&bare));
+    assert_eq!(kept.undecided, bare.undecided);
+    kept
 }
 
 /// The only finding there is.

@@ -68,6 +68,14 @@ impl Session {
         self.call(&message(110, 1, &body), &message(111, 1, &[0, 0]));
     }
 
+    fn look_up(&mut self, newfid: u32) {
+        let mut body = 1_u32.to_le_bytes().to_vec();
+        body.extend(newfid.to_le_bytes());
+        body.extend(b"\x01\0\x01\0a");
+        let met = [&[1, 0][..], &[0; 13]].concat();
+        self.call(&message(110, 1, &body), &message(111, 1, &met));
+    }
+
     fn clunk(&mut self, fid: u32) {
         self.call(&message(120, 1, &fid.to_le_bytes()), &message(121, 1, &[]));
     }
@@ -124,6 +132,23 @@ fn flushes_among_few_requests_are_a_storm() {
     none(&mut with(20, 300));
 }
 
+/// A second is a second, also where the clock is set back in it: what comes until it has
+/// caught up is no storm.
+#[test]
+fn a_clock_that_is_set_back_makes_no_storm() {
+    let mut session = Session::new(100_000_000);
+    session.now = ms(3_600_000);
+    session.read(0, 100, 10);
+    session.now = ms(1000);
+    for _ in 0..30 {
+        session.flush(9);
+        for _ in 0..4 {
+            session.read(0, 100, 10);
+        }
+    }
+    none(&mut session.s);
+}
+
 #[test]
 fn a_tag_in_use_twice_is_a_finding() {
     let overlap = |tag: u16, flushed: bool| {
@@ -158,7 +183,7 @@ fn a_tag_in_use_twice_is_a_finding() {
     let finding = only(&mut overlap(7, false), NineTagReuse);
     assert_eq!(
         finding.evidence[0].text,
-        "request 0 has tag 7, as request 1 in flight"
+        "a Tread was given tag 7, which request 0 had until now"
     );
     none(&mut overlap(8, false));
     // After its flush was answered the tag is free, whatever becomes of the request.
@@ -219,10 +244,10 @@ fn fids_that_are_not_given_up_are_a_leak() {
 
 #[test]
 fn nothing_but_lookups_is_a_storm() {
-    let with = |reads_every: u64, step| {
+    let with = |reads_every: u64, step, walk: fn(&mut Session, u32)| {
         let mut session = Session::new(step);
         for number in 0..3000_u64 {
-            session.walk(7);
+            walk(&mut session, 7);
             session.getattr();
             session.clunk(7);
             if number % reads_every == 0 {
@@ -231,11 +256,14 @@ fn nothing_but_lookups_is_a_storm() {
         }
         session.s
     };
-    let found = only(&mut with(100, 400_000), NineMetadataStorm);
+    let look_up = Session::look_up;
+    let found = only(&mut with(100, 400_000, look_up), NineMetadataStorm);
     assert!(found.count >= 2, "{found:?}");
     // With work between; or not that many a second.
-    none(&mut with(3, 400_000));
-    none(&mut with(100, 2_000_000));
+    none(&mut with(3, 400_000, look_up));
+    none(&mut with(100, 2_000_000, look_up));
+    // A second fid for the same file looks nothing up.
+    none(&mut with(100, 400_000, Session::walk));
 }
 
 #[test]

@@ -196,11 +196,9 @@ impl Conversation {
             bytes,
         };
         if let Some(old) = self.tags.insert(message.tag, request) {
-            if old.serial > self.replies_lost {
-                wrong.push(Irregularity::TagReused {
-                    tag: message.tag,
-                    by: old.kind,
-                });
+            // A Tversion ends whatever was in flight before it.
+            if old.serial > self.replies_lost && message.kind != MessageType::Tversion {
+                self.tags.displace(old.serial, message.kind);
             }
             self.finish(old, Ending::Unknown, None, wrong);
         }
@@ -264,6 +262,8 @@ impl Conversation {
                 if reply.is_some() {
                     wrong.push(Irregularity::AnsweredAfterFlush { tag });
                 }
+            } else if let Some(by) = self.tags.displaced(subject.serial) {
+                wrong.push(Irregularity::TagReused { tag, by });
             }
             return;
         };
@@ -435,7 +435,10 @@ impl Conversation {
                 self.tree.root(aname.0, first, reply.qid, self.now)
             }
             _ if matches!(ending, Ending::Failed | Ending::GivenUp) => return,
-            _ => self.tree.unknown(self.now),
+            _ => {
+                self.fids.uncertain += 1;
+                self.tree.unknown(self.now)
+            }
         };
         self.stand(fid, node);
     }
@@ -511,7 +514,10 @@ impl Conversation {
                         .or_else(|| self.tree.unknown(self.now))
                 }
             }
-            _ => self.tree.unknown(self.now),
+            _ => {
+                self.fids.uncertain += 1;
+                self.tree.unknown(self.now)
+            }
         };
         self.stand(fid, node);
     }
@@ -655,6 +661,7 @@ impl Conversation {
                 self.fids.bind(fid, stands, &mut self.tree);
             }
             _ => {
+                self.fids.uncertain += u64::from(ending != Ending::Done);
                 let node = self.tree.unknown(self.now);
                 self.stand(fid, node);
             }

@@ -42,6 +42,8 @@ struct State {
     stands: Stands,
     /// Requests in flight that will make it stand for something else.
     changing: u16,
+    /// It was seen to be made, and not merely to be there.
+    seen_made: bool,
 }
 
 /// The fids of one session.
@@ -56,6 +58,12 @@ pub(super) struct Fids {
     changed_unlisted: u64,
     budget: Budget,
     pub(super) peak: usize,
+    /// Fids that were seen to be made.
+    pub(super) made: u64,
+    /// Of these, those that are still there.
+    pub(super) kept: u64,
+    /// Of those made, those of which it is not certain.
+    pub(super) uncertain: u64,
 }
 
 impl Fids {
@@ -67,6 +75,9 @@ impl Fids {
             changed_unlisted: 0,
             budget,
             peak: 0,
+            made: 0,
+            kept: 0,
+            uncertain: 0,
         }
     }
 
@@ -106,8 +117,17 @@ impl Fids {
         })
     }
 
-    /// Makes a fid stand for something; `stands` holds its node already.
+    /// A fid was made that stands for something; `stands` holds its node already.
     pub(super) fn bind(&mut self, fid: Fid, stands: Stands, tree: &mut Tree) {
+        self.put(fid, stands, true, tree);
+    }
+
+    /// A fid turned out to be there.
+    pub(super) fn find(&mut self, fid: Fid, stands: Stands, tree: &mut Tree) {
+        self.put(fid, stands, false, tree);
+    }
+
+    fn put(&mut self, fid: Fid, stands: Stands, seen_made: bool, tree: &mut Tree) {
         if fid.0 == u32::MAX {
             release(&stands, tree);
             return;
@@ -123,7 +143,13 @@ impl Fids {
                     return;
                 }
                 let changing = self.coming.get(&fid).copied().unwrap_or(0);
-                entry.insert(State { stands, changing });
+                entry.insert(State {
+                    stands,
+                    changing,
+                    seen_made,
+                });
+                self.made += u64::from(seen_made);
+                self.kept += u64::from(seen_made);
             }
         }
         self.peak = self.peak.max(self.states.len());
@@ -133,6 +159,7 @@ impl Fids {
     pub(super) fn unbind(&mut self, fid: Fid, tree: &mut Tree) {
         if let Some(state) = self.states.remove(&fid) {
             self.budget.give(COST);
+            self.kept -= u64::from(state.seen_made);
             release(&state.stands, tree);
         }
     }
@@ -184,6 +211,7 @@ impl Fids {
             release(&state.stands, tree);
         }
         self.coming.clear();
+        (self.made, self.kept, self.uncertain) = (0, 0, 0);
     }
 }
 

@@ -33,6 +33,7 @@ use effects::Ending;
 use fids::{Fids, Stands};
 pub use path::Path;
 use races::{Names, Races};
+pub(crate) use subject::Asked;
 pub use subject::Subject;
 use tags::{Effect, InFlight, Tags};
 use tree::{NodeId, Tree};
@@ -41,7 +42,8 @@ use tree::{NodeId, Tree};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Irregularity {
-    /// The request took a tag that another request in flight has.
+    /// The request's tag was given to another one while it was in flight. Said once it
+    /// came back, for before that its return may have been lost.
     TagReused {
         /// The tag.
         tag: Tag,
@@ -84,7 +86,10 @@ impl std::fmt::Display for Irregularity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TagReused { tag, by } => {
-                write!(f, "tag {tag} is that of a {by} that is still in flight")
+                write!(
+                    f,
+                    "tag {tag} was given to a {by} while the request was in flight"
+                )
             }
             Self::FidInUse { fid } => write!(f, "fid {fid} is in use"),
             Self::FidUnknown { fid } => write!(f, "fid {fid} stands for nothing"),
@@ -137,6 +142,20 @@ pub struct ConversationView {
     pub answered_while_flushed: u64,
     /// Requests that an `Rflush` ended, without an answer.
     pub given_up: u64,
+}
+
+/// The fids of a session, counted.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct FidAccount {
+    /// All that were seen to be made.
+    pub(crate) made: u64,
+    /// Those of them that are still there.
+    pub(crate) kept: u64,
+    /// Those of them of which it is not certain that they were made, because too little
+    /// of a request or its reply was captured.
+    pub(crate) uncertain: u64,
+    /// The most at a time, over all sessions.
+    pub(crate) peak: u64,
 }
 
 /// The root of an attached tree.
@@ -210,6 +229,16 @@ impl Conversation {
         }
     }
 
+    /// What became of the fids of this session.
+    pub(crate) fn fid_account(&self) -> FidAccount {
+        FidAccount {
+            kept: self.fids.kept,
+            made: self.fids.made,
+            uncertain: self.fids.uncertain,
+            peak: self.fids.peak as u64,
+        }
+    }
+
     /// How the next message is to be read. Where no `Tversion` was seen, what the
     /// message itself shows counts.
     pub(crate) fn dialect_for(&mut self, message: &Message<'_>) -> Dialect {
@@ -236,6 +265,7 @@ impl Conversation {
         let mut subject = Subject {
             dialect: self.dialect,
             dialect_guessed: self.guessed,
+            msize: self.msize,
             serial,
             ..Subject::default()
         };
@@ -245,6 +275,7 @@ impl Conversation {
             self.damaged(message, serial, wrong);
             return subject;
         };
+        subject.asked = Asked::of(body);
         let effect = self.prepare(body, &mut subject, wrong);
         let bytes = self.keep(message, &effect);
         let uses = effects::uses(body);
@@ -396,7 +427,7 @@ impl Conversation {
             if self.whole {
                 wrong.push(Irregularity::FidUnknown { fid });
             } else if let Some(node) = self.tree.unknown(self.now) {
-                self.fids.bind(fid, Stands::File(node), &mut self.tree);
+                self.fids.find(fid, Stands::File(node), &mut self.tree);
             }
         }
         let path = self.path(fid);

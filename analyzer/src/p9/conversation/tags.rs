@@ -7,8 +7,9 @@ use foldhash::fast::RandomState;
 use super::tree::NodeId;
 use crate::p9::{Fid, MessageType, Tag};
 
-/// Requests given up that are remembered, should they be answered all the same.
-const GIVEN_UP: usize = 256;
+/// Requests given up that are remembered, should they be answered all the same, and
+/// those whose tag was taken.
+const REMEMBERED: usize = 256;
 
 /// What a request in flight will do once it is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,6 +153,8 @@ pub(super) struct InFlight {
 pub(super) struct Tags {
     in_flight: HashMap<Tag, InFlight, RandomState>,
     given_up: VecDeque<u64>,
+    /// Requests whose tag another one took, and what that was.
+    displaced: VecDeque<(u64, MessageType)>,
 }
 
 impl Tags {
@@ -179,10 +182,19 @@ impl Tags {
 
     /// Remembers that a request was given up for good.
     pub(super) fn give_up(&mut self, serial: u64) {
-        if self.given_up.len() >= GIVEN_UP {
-            self.given_up.pop_front();
-        }
-        self.given_up.push_back(serial);
+        push(&mut self.given_up, serial);
+    }
+
+    /// Remembers that the tag of a request was given to another, of this kind, though
+    /// it was in flight by all that was heard.
+    pub(super) fn displace(&mut self, serial: u64, by: MessageType) {
+        push(&mut self.displaced, (serial, by));
+    }
+
+    /// Who took the tag of a request that has now come back.
+    pub(super) fn displaced(&self, serial: u64) -> Option<MessageType> {
+        let mut all = self.displaced.iter();
+        all.find(|(of, _)| *of == serial).map(|(_, by)| *by)
     }
 
     pub(super) fn was_given_up(&self, serial: u64) -> bool {
@@ -202,4 +214,11 @@ impl Tags {
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut InFlight> {
         self.in_flight.values_mut()
     }
+}
+
+fn push<T>(to: &mut VecDeque<T>, value: T) {
+    if to.len() >= REMEMBERED {
+        to.pop_front();
+    }
+    to.push_back(value);
 }
