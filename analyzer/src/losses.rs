@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use virtscope_captures::{Ledger, Selection, Totals};
-use virtscope_record::{Producer, ProducerId, QueueId, Record, Statistics, Timestamp};
+use virtscope_record::{
+    Context, Kind, Producer, ProducerId, QueueId, Record, Statistics, Timestamp,
+};
 
 use crate::snapshot::RecordTotals;
 
@@ -82,6 +84,7 @@ pub(crate) struct Continuity {
     places: HashMap<ProducerId, usize>,
     /// The places that were looked up last, by the low bits of the producer.
     recent: [usize; RECENT],
+    threads: Threads,
     /// Sequence numbers of the driver's half that were passed over.
     pub(crate) driver_holes: u64,
     /// Sequence numbers of the device's half that were passed over.
@@ -111,11 +114,56 @@ struct Stream {
     latest: Timestamp,
 }
 
-/// How far a record may tell of an earlier moment than one with a smaller number.
-/// Threads that share a producer take their numbers one way round and their times
-/// the other, and between the two a busy machine may keep one waiting for some tens of
-/// milliseconds, but not for so long; a larger step is one of the clock.
+/// How far a record may tell of an earlier moment than one of another thread with a
+/// smaller number. Threads that share a producer take their numbers one way round and
+/// their times the other, and between the two a busy machine may keep one waiting for
+/// some tens of milliseconds, but not for so long; a larger step is one of the clock.
+/// What one thread does it does in order, so there any step is: see [`Threads`].
 const DISORDER_NS: u64 = 1_000_000_000;
+
+/// The latest moments that threads told of, each by one producer. A thread takes the
+/// times and the numbers of its records in the same order, so one that runs back tells
+/// that the clock was set back, however little.
+#[derive(Debug, Default)]
+struct Threads([ThreadAt; Threads::LEN]);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct ThreadAt {
+    producer: ProducerId,
+    /// 0 for none.
+    thread: u32,
+    at: Timestamp,
+}
+
+impl Threads {
+    /// Those that meet in a place displace each other: a step may then be told a little
+    /// later.
+    const LEN: usize = 32;
+
+    /// Takes note of a record in its sequence; says whether its thread's one before told
+    /// of a later moment.
+    #[inline]
+    fn runs_back(&mut self, record: &Record) -> bool {
+        let (producer, thread) = (record.producer().id(), record.thread());
+        // What interrupts do is not the thread's doing. The record of a notification is
+        // of the moment before it, and made when it is over: what an interrupt handler
+        // of a device in the same thread did stands between.
+        if record.context() != Context::Task || thread == 0 || record.kind() == Ok(Kind::Notify) {
+            return false;
+        }
+        let place = &mut self.0[(thread as usize ^ usize::from(producer.0)) % Self::LEN];
+        let at = record.time();
+        let before = std::mem::replace(
+            place,
+            ThreadAt {
+                producer,
+                thread,
+                at,
+            },
+        );
+        (before.producer, before.thread) == (producer, thread) && before.at > at
+    }
+}
 
 /// Places remembered: as many producers of one queue, if they are CPUs, do not get
 /// into each other's way.
@@ -151,11 +199,11 @@ impl Continuity {
         self.set_back = false;
         let stream = self.stream(record.producer().id())?;
         let time = record.time();
-        let set_back = stream.latest.nanos_since(time) > DISORDER_NS;
+        let behind = stream.latest.nanos_since(time);
         if record.sequence().0 == stream.next as u32 {
             stream.next = stream.next.saturating_add(1);
             stream.latest = stream.latest.max(time);
-            self.note_set_back(record, set_back);
+            self.look_at_clock(record, behind);
             return Some(Step::Next);
         }
         let mut number = record.sequence().unwrap_near(stream.next);
@@ -170,7 +218,7 @@ impl Continuity {
         let missing = stream.next..number;
         stream.next = number + 1;
         stream.latest = stream.latest.max(time);
-        self.note_set_back(record, set_back);
+        self.look_at_clock(record, behind);
         Some(if missing.is_empty() {
             Step::Next
         } else {
@@ -178,17 +226,29 @@ impl Continuity {
         })
     }
 
-    /// A record in sequence tells of a moment long before the one before it. All
-    /// producers have the same clock, so this is said once; the device's half is not
-    /// asked.
+    /// A record in sequence tells of a moment so long `behind` the latest of its
+    /// producer. All producers have the same clock, so a step of it is said once; the
+    /// device's half is not asked.
     #[inline]
-    fn note_set_back(&mut self, record: &Record, set_back: bool) {
-        if set_back && !matches!(record.producer(), Producer::DeviceHalf | Producer::Recorder) {
-            self.set_back = true;
-            for (_, stream) in &mut self.streams {
-                stream.latest = stream.latest.min(record.time());
-            }
+    fn look_at_clock(&mut self, record: &Record, behind: u64) {
+        if matches!(record.producer(), Producer::DeviceHalf | Producer::Recorder) {
+            return;
         }
+        let runs_back = self.threads.runs_back(record);
+        if runs_back || behind > DISORDER_NS {
+            self.note_set_back(record);
+        }
+    }
+
+    #[cold]
+    fn note_set_back(&mut self, record: &Record) {
+        self.set_back = true;
+        for (_, stream) in &mut self.streams {
+            stream.latest = stream.latest.min(record.time());
+        }
+        // Times of others, from before, say nothing of what they will tell of now.
+        self.threads = Threads::default();
+        self.threads.runs_back(record);
     }
 
     /// Takes note of what a producer says of itself.
@@ -272,6 +332,48 @@ mod tests {
         let mut continuity = Continuity::default();
         assert_eq!(continuity.observe(&record(Producer::DeviceHalf, 7)), None);
         assert_eq!((continuity.driver_holes, continuity.device_holes), (0, 7));
+    }
+
+    /// Two threads of one producer, one of which is kept waiting between its time and
+    /// its number, do not set the clock back; one that runs back itself does, by however
+    /// little.
+    #[test]
+    fn a_thread_that_runs_back_tells_of_the_clock() {
+        let mut continuity = Continuity::default();
+        let mut sequence = 0;
+        let mut is_set_back = |thread, ns, context, body| {
+            let record = Record::new(
+                Common {
+                    time: Timestamp::from_nanos(ns),
+                    producer: Producer::DriverHalf.id(),
+                    sequence: Sequence(sequence),
+                    context,
+                    thread,
+                    ..Common::default()
+                },
+                body,
+            );
+            sequence += 1;
+            continuity.observe(&record);
+            continuity.set_back
+        };
+        let (task, irq) = (Context::Task, Context::HardIrq);
+        let add = Body::Add(virtscope_record::Add::default());
+        let notify = Body::Notify(Notify::default());
+        assert!(!is_set_back(1, 100_000_000, task, add));
+        // Late by 50 ms, of another thread; and in an interrupt.
+        assert!(!is_set_back(2, 50_000_000, task, add));
+        assert!(!is_set_back(2, 40_000_000, irq, add));
+        assert!(!is_set_back(2, 49_000_000, task, notify));
+        assert!(!is_set_back(1, 100_000_000, task, add));
+        assert!(is_set_back(1, 99_999_999, task, add));
+        // That is said once.
+        assert!(!is_set_back(2, 49_000_000, task, add));
+        assert!(!is_set_back(1, 99_999_999, task, add));
+        assert!(is_set_back(2, 48_000_000, task, add));
+        // By more than a second, whoever says it.
+        assert!(!is_set_back(2, 5_000_000_000, task, add));
+        assert!(is_set_back(3, 3_000_000_000, irq, add));
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use virtscope_record::{
-    Add, Body, Callback, CallbackSwitch, Common, Detach, Flags, Generation, InFlight, Layout,
-    Notification, NotificationReason, Producer, ProducerId, QueueFacts, QueueId, Record, Reset,
-    Returned, RingIndex, Sequence, Statistics, Taken, Timestamp, Token, Used,
+    Add, Body, Callback, CallbackSwitch, Common, Context, Detach, Flags, Generation, InFlight,
+    Layout, Notification, NotificationReason, Producer, ProducerId, QueueFacts, QueueId, Record,
+    Reset, Returned, RingIndex, Sequence, Statistics, Taken, Timestamp, Token, Used,
 };
 
 use crate::{Analyzer, Life, Options};
@@ -117,7 +117,7 @@ impl Stream {
             flags,
             process: 100,
             thread: 101,
-            ..Common::default()
+            context: Context::Task,
         };
         *sequence = sequence.wrapping_add(1);
         self.records
