@@ -1,8 +1,11 @@
 //! A capture as the demo would write it, of any length, the same each time.
 //!
-//! Two 9P queues of 128 entries; both halves' records; requests of the kinds and in
-//! the proportions of the demo, some twenty in flight, added in batches and returned
-//! out of order; half of the kicks suppressed.
+//! Two 9P queues of 128 entries; both halves' records; a session that holds together
+//! from its Tversion on, with requests of the kinds and in the proportions of the demo,
+//! some twenty in flight, added in batches and returned out of order; half of the kicks
+//! suppressed.
+
+mod session;
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -13,6 +16,8 @@ use virtscope_record::{
     Notify, Producer, ProducerId, QueueFacts, QueueId, Record, Returned, RingIndex, Sequence,
     Statistics, Taken, Timestamp, Token, Used,
 };
+
+use session::{Call, Session};
 
 /// Entries of a ring.
 const SIZE: u16 = 128;
@@ -39,8 +44,7 @@ struct Request {
     head: u16,
     position: u16,
     thread: u32,
-    reply: Vec<u8>,
-    reply_len: u32,
+    call: Call,
 }
 
 struct Queue {
@@ -55,6 +59,7 @@ struct Queue {
     available: VecDeque<Request>,
     at_device: Vec<Request>,
     used: VecDeque<Request>,
+    session: Session,
 }
 
 /// Where the records go.
@@ -112,6 +117,9 @@ pub fn write_capture<W: Write>(out: W, records: u64) -> Result<(), WriteError> {
     let mut queues = [Queue::new(0), Queue::new(1)];
     for queue in &mut queues {
         queue.facts(&mut sink)?;
+        for call in Session::beginning() {
+            queue.one(&mut sink, call)?;
+        }
     }
     while sink.written < records {
         let queue = &mut queues[random.below(3) as usize / 2];
@@ -139,6 +147,7 @@ impl Queue {
             available: VecDeque::new(),
             at_device: Vec::new(),
             used: VecDeque::new(),
+            session: Session::default(),
         }
     }
 
@@ -164,7 +173,9 @@ impl Queue {
         if in_flight < DEPTH {
             for _ in 0..=random.below(4) {
                 sink.now += 300;
-                self.add(sink, random)?;
+                let Some(head) = self.free.pop() else { break };
+                let call = self.session.next(head, random);
+                self.add(sink, head, 200 + random.below(8) as u32, call)?;
             }
             self.kick(sink, random.below(2) == 0)?;
         }
@@ -193,17 +204,33 @@ impl Queue {
         self.harvest(sink)
     }
 
-    fn add<W: Write>(&mut self, sink: &mut Sink<W>, random: &mut Random) -> Result<(), WriteError> {
+    /// A request by itself, from its add to its return.
+    fn one<W: Write>(&mut self, sink: &mut Sink<W>, call: Call) -> Result<(), WriteError> {
         let Some(head) = self.free.pop() else {
             return Ok(());
         };
-        let (request, reply, reply_len) = messages(head, random);
+        sink.now += 300;
+        self.add(sink, head, 200, call)?;
+        self.kick(sink, true)?;
+        while let Some(request) = self.available.pop_front() {
+            sink.now += 200;
+            self.take(sink, request)?;
+        }
+        self.drain(sink)
+    }
+
+    fn add<W: Write>(
+        &mut self,
+        sink: &mut Sink<W>,
+        head: u16,
+        thread: u32,
+        call: Call,
+    ) -> Result<(), WriteError> {
         let position = self.added;
         self.added = self.added.wrapping_add(1);
-        let thread = 200 + random.below(8) as u32;
         let body = Body::Add(Add {
             free: 2 * self.free.len() as u16,
-            readable_bytes: request.len() as u32,
+            readable_bytes: call.request_len,
             writable_bytes: 8192,
             head,
             position: RingIndex(position),
@@ -213,13 +240,12 @@ impl Queue {
             ..Add::default()
         });
         let about = (thread, token(head), Flags::empty());
-        sink.put(self, Producer::DriverHalf, about, body, &request)?;
+        sink.put(self, Producer::DriverHalf, about, body, &call.request)?;
         self.available.push_back(Request {
             head,
             position,
             thread,
-            reply,
-            reply_len,
+            call,
         });
         Ok(())
     }
@@ -253,7 +279,7 @@ impl Queue {
 
     fn take<W: Write>(&mut self, sink: &mut Sink<W>, request: Request) -> Result<(), WriteError> {
         let body = Body::Taken(Taken {
-            readable_bytes: 23,
+            readable_bytes: request.call.request_len,
             writable_bytes: 8192,
             head: request.head,
             position: RingIndex(request.position),
@@ -274,7 +300,7 @@ impl Queue {
         }
         let request = self.at_device.remove(which % self.at_device.len());
         let body = Body::Returned(Returned {
-            used_length: request.reply_len,
+            used_length: request.call.reply_len,
             head: request.head,
             position: RingIndex(self.used_idx),
             ..Returned::default()
@@ -315,7 +341,7 @@ impl Queue {
             self.free.push(request.head);
             let body = Body::Used(Used {
                 free: 2 * self.free.len() as u16,
-                used_length: request.reply_len,
+                used_length: request.call.reply_len,
                 writable_bytes: 8192,
                 head: request.head,
                 position: RingIndex(self.last_used),
@@ -325,7 +351,7 @@ impl Queue {
             });
             self.last_used = self.last_used.wrapping_add(1);
             let about = (request.thread, token(request.head), Flags::empty());
-            sink.put(self, Producer::DriverHalf, about, body, &request.reply)?;
+            sink.put(self, Producer::DriverHalf, about, body, &request.call.reply)?;
         }
         Ok(())
     }
@@ -359,87 +385,6 @@ fn token(head: u16) -> u64 {
     0xffff_8880_0001_0000 | u64::from(head)
 }
 
-/// A request and as much of its reply as is kept, and the reply's length.
-fn messages(tag: u16, random: &mut Random) -> (Vec<u8>, Vec<u8>, u32) {
-    const QID: [u8; 13] = [0, 1, 0, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0];
-    let fid = (u32::from(tag) % 32).to_le_bytes();
-    let offset = (random.below(16) * 4096).to_le_bytes();
-    let name = |name: &str| [&(name.len() as u16).to_le_bytes()[..], name.as_bytes()].concat();
-    let data = |many: u32| {
-        let kept = vec![7; (many as usize).min(SNAPLEN as usize)];
-        [&many.to_le_bytes()[..], &kept].concat()
-    };
-    let (kind, request, reply, data_len) = match random.below(100) {
-        0..36 => {
-            let request = [&fid[..], &offset, &4096_u32.to_le_bytes()].concat();
-            (116, request, data(4096), 4096)
-        }
-        36..52 => {
-            let names = [name("usr"), name("share")].concat();
-            let request = [&fid[..], &fid, &2_u16.to_le_bytes(), &names].concat();
-            (
-                110,
-                request,
-                [&2_u16.to_le_bytes()[..], &QID, &QID].concat(),
-                0,
-            )
-        }
-        52..66 => (120, fid.to_vec(), Vec::new(), 0),
-        66..77 => {
-            let request = [&fid[..], &0_u32.to_le_bytes()].concat();
-            (12, request, [&QID[..], &0_u32.to_le_bytes()].concat(), 0)
-        }
-        77..87 => {
-            let request = [&fid[..], &0x3fff_u64.to_le_bytes()].concat();
-            (
-                24,
-                request,
-                [&0x3fff_u64.to_le_bytes()[..], &QID, &[0; 132]].concat(),
-                0,
-            )
-        }
-        87..92 => {
-            let entry = [&QID[..], &1_u64.to_le_bytes(), &[8], &name("Cargo.toml")].concat();
-            let request = [&fid[..], &0_u64.to_le_bytes(), &8192_u32.to_le_bytes()].concat();
-            let entries = entry.repeat(6);
-            let many = (entries.len() as u32).to_le_bytes();
-            (40, request, [&many[..], &entries].concat(), 0)
-        }
-        92..97 => {
-            let request = [&fid[..], &offset, &data(2048)].concat();
-            (118, request, 2048_u32.to_le_bytes().to_vec(), 0)
-        }
-        _ => {
-            let request = [&fid[..], &name("scratch"), &0_u32.to_le_bytes()].concat();
-            (76, request, Vec::new(), 0)
-        }
-    };
-    let whole_request = if kind == 118 {
-        23 + 2048
-    } else {
-        7 + request.len() as u32
-    };
-    let whole_reply = 7 + if data_len > 0 {
-        4 + data_len
-    } else {
-        reply.len() as u32
-    };
-    (
-        message(kind, tag, whole_request, &request),
-        message(kind + 1, tag, whole_reply, &reply),
-        whole_reply,
-    )
-}
-
-fn message(kind: u8, tag: u16, size: u32, body: &[u8]) -> Vec<u8> {
-    let mut bytes = size.to_le_bytes().to_vec();
-    bytes.push(kind);
-    bytes.extend(tag.to_le_bytes());
-    bytes.extend(body);
-    bytes.truncate(SNAPLEN as usize);
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -463,5 +408,41 @@ mod tests {
         ] {
             assert_eq!(found, records);
         }
+    }
+
+    /// It is a whole session in which nothing is wrong, and every path is known.
+    #[test]
+    fn it_is_a_sound_session() {
+        use virtscope_analyzer::{Analyzer, CaptureEnd, Options};
+        use virtscope_captures::{CaptureReader, Item};
+
+        let mut bytes = Vec::new();
+        write_capture(&mut bytes, 20_000).unwrap();
+        let mut reader = CaptureReader::new(bytes.as_slice()).unwrap();
+        let mut analyzer = Analyzer::new(Options {
+            collect_ended: true,
+            ..Options::default()
+        });
+        loop {
+            match reader.next_item().unwrap() {
+                Item::Record(packet) => analyzer.push(&packet.record, packet.payload),
+                Item::End(end) => break assert!(end.is_complete()),
+                _ => {}
+            }
+        }
+        analyzer.finish();
+        for life in analyzer.take_ended() {
+            assert_eq!(life.anomalies, [], "{:?}", life.describe_request());
+            let path = life.subject.path.as_ref();
+            assert!(path.is_none_or(|path| path.known().is_some()), "{path:?}");
+        }
+        let report = analyzer.report(&CaptureEnd::default());
+        assert!(report.requests.completed > 2000, "{report}");
+        assert_eq!(
+            (report.requests.incomplete, report.requests.in_flight),
+            (0, 0)
+        );
+        assert_eq!(report.findings, []);
+        assert_eq!(report.not_enough_evidence, []);
     }
 }
