@@ -160,6 +160,7 @@ impl Analyzer {
                 queue.push(record, &body, payload, &mut self.next_number);
                 if queue.continuity.set_back {
                     self.present = time;
+                    self.now = None;
                 }
             }
             Err(_) => {

@@ -62,6 +62,8 @@ pub struct HistoryBucket {
     pub mean_descriptors: f64,
     /// Most descriptors in use.
     pub peak_descriptors: u32,
+    /// Time without a free descriptor, ns.
+    pub full_ns: u64,
 }
 
 /// Follows the occupancy of one queue.
@@ -140,8 +142,12 @@ impl Occupancy {
         }
         self.in_flight.hold(ns);
         self.descriptors.hold(ns);
-        self.bins
-            .hold(at, ns, self.in_flight.now, self.descriptors.now);
+        let levels = Levels {
+            in_flight: self.in_flight.now,
+            descriptors: self.descriptors.now,
+            full: self.full,
+        };
+        self.bins.hold(at, ns, levels);
     }
 
     /// The clock was set back to `now`: what comes is added up from there on, and
@@ -220,9 +226,18 @@ struct Bins {
     filling_from: u64,
 }
 
+/// What is held for a while.
+#[derive(Clone, Copy, Debug)]
+struct Levels {
+    in_flight: u32,
+    descriptors: u32,
+    full: bool,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Bin {
     ns: u64,
+    full_ns: u64,
     in_flight_area: u128,
     descriptors_area: u128,
     in_flight_peak: u32,
@@ -231,11 +246,12 @@ struct Bin {
 
 impl Bin {
     #[inline]
-    fn hold(&mut self, ns: u64, in_flight: u32, descriptors: u32) {
+    fn hold(&mut self, ns: u64, levels: Levels) {
         self.ns += ns;
-        self.in_flight_area += u128::from(in_flight) * u128::from(ns);
-        self.descriptors_area += u128::from(descriptors) * u128::from(ns);
-        self.peak(in_flight, descriptors);
+        self.full_ns += if levels.full { ns } else { 0 };
+        self.in_flight_area += u128::from(levels.in_flight) * u128::from(ns);
+        self.descriptors_area += u128::from(levels.descriptors) * u128::from(ns);
+        self.peak(levels.in_flight, levels.descriptors);
     }
 
     #[inline]
@@ -268,28 +284,28 @@ impl Bins {
     }
 
     #[inline]
-    fn hold(&mut self, from: Timestamp, ns: u64, in_flight: u32, descriptors: u32) {
+    fn hold(&mut self, from: Timestamp, ns: u64, levels: Levels) {
         let offset = from.nanos_since(self.start);
         // Nearly every stretch lies in the bin that is being filled.
         if offset.wrapping_sub(self.filling_from) < self.bin_ns
             && ns <= self.bin_ns - (offset - self.filling_from)
             && let Some(bin) = self.bins.get_mut(self.filling)
         {
-            bin.hold(ns, in_flight, descriptors);
+            bin.hold(ns, levels);
             return;
         }
-        self.hold_over_bins(offset, ns, in_flight, descriptors);
+        self.hold_over_bins(offset, ns, levels);
     }
 
     #[cold]
-    fn hold_over_bins(&mut self, mut offset: u64, ns: u64, in_flight: u32, descriptors: u32) {
+    fn hold_over_bins(&mut self, mut offset: u64, ns: u64, levels: Levels) {
         let end = offset.saturating_add(ns);
         // Make room first, so that no bin moves meanwhile.
         self.bin_at(end);
         while offset < end {
             let (bin_ns, bin) = (self.bin_ns, self.bin_at(offset));
             let ns = (bin_ns - offset % bin_ns).min(end - offset);
-            bin.hold(ns, in_flight, descriptors);
+            bin.hold(ns, levels);
             offset += ns;
         }
         // What comes next begins where this ended.
@@ -332,6 +348,7 @@ impl Bins {
             .map(|pair| {
                 pair.iter().fold(Bin::default(), |sum, bin| Bin {
                     ns: sum.ns + bin.ns,
+                    full_ns: sum.full_ns + bin.full_ns,
                     in_flight_area: sum.in_flight_area + bin.in_flight_area,
                     descriptors_area: sum.descriptors_area + bin.descriptors_area,
                     in_flight_peak: sum.in_flight_peak.max(bin.in_flight_peak),
@@ -353,6 +370,7 @@ impl Bins {
                     peak_in_flight: bin.in_flight_peak,
                     mean_descriptors: mean(bin.descriptors_area, bin.ns),
                     peak_descriptors: bin.descriptors_peak,
+                    full_ns: bin.full_ns,
                 })
                 .collect(),
         }
@@ -415,25 +433,30 @@ mod tests {
         /// However it is merged, the history holds the whole area.
         #[test]
         fn bins_keep_the_area(
-            steps in prop::collection::vec((0_u64..2_000_000_000, 0_u32..100), 1..60),
+            steps in prop::collection::vec((0_u64..2_000_000_000, 0_u32..100, 0_u16..3), 1..60),
             start in 0_u64..1 << 60,
         ) {
             let mut occupancy = Occupancy::default();
+            occupancy.set_size(100);
             let mut now = start;
-            let mut area = 0_u128;
-            let mut level = 0;
+            let (mut area, mut full_ns) = (0_u128, 0);
+            let (mut level, mut free) = (0, 100);
             occupancy.advance(at(now));
-            for (ns, next) in steps {
+            for (ns, next, free_next) in steps {
                 now += ns;
                 area += u128::from(level) * u128::from(ns);
+                full_ns += if free == 0 { ns } else { 0 };
                 occupancy.advance(at(now));
                 occupancy.set_in_flight(next);
-                level = next;
+                occupancy.set_free(free_next);
+                (level, free) = (next, free_next);
             }
+            prop_assert_eq!(occupancy.full_ns, full_ns);
             prop_assert_eq!(occupancy.in_flight.area, area);
             let bins = &occupancy.bins.bins;
             prop_assert_eq!(bins.iter().map(|bin| bin.in_flight_area).sum::<u128>(), area);
             prop_assert_eq!(bins.iter().map(|bin| bin.ns).sum::<u64>(), now - start);
+            prop_assert_eq!(bins.iter().map(|bin| bin.full_ns).sum::<u64>(), full_ns);
             prop_assert_eq!(
                 bins.iter().map(|bin| bin.in_flight_peak).max().unwrap_or(0),
                 occupancy.in_flight.peak

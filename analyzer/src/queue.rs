@@ -15,7 +15,7 @@ use crate::ring::RingTracker;
 use crate::snapshot::{Facts, QueueView, RequestTotals};
 use crate::stats::{QueueCounts, RequestStats, is_no_space};
 use crate::text::sanitize;
-use crate::waits::Waits;
+use crate::waits::{SpaceWaits, Waits};
 
 /// The device type of the 9P transport (Linux `VIRTIO_ID_9P`).
 pub(crate) const DEVICE_TYPE_9P: u16 = 9;
@@ -234,7 +234,9 @@ impl Queue {
             Body::AddFailed(add) => {
                 let no_space = is_no_space(add);
                 self.occupancy.refused(no_space);
-                if no_space {
+                // Room for what may come (no device-readable bytes) is kept full on
+                // purpose: who finds it full waits for nothing.
+                if no_space && add.readable_bytes > 0 {
                     let doubt = self.absent();
                     self.waits.refused(record, doubt);
                 }
@@ -346,6 +348,11 @@ impl Queue {
     }
 
     /// Its view. `slots` are what may still be drawn of rings, and are taken from.
+    /// Who waited for room.
+    pub(crate) fn space_waits(&self) -> SpaceWaits {
+        self.waits.view(self.absent())
+    }
+
     pub(crate) fn view(&self, now: Option<Timestamp>, slots: &mut usize) -> QueueView {
         let drawn = self.ring.as_ref().and_then(|ring| {
             *slots = slots.checked_sub(ring.slots())?;
@@ -359,7 +366,7 @@ impl Queue {
             errors: self.shown().error_count(),
             data_bytes: self.shown().data_bytes,
             occupancy: self.occupancy.view(now),
-            waits: self.waits.view(),
+            waits: self.space_waits(),
             rates: now.map(|now| self.rates.rates(now)).unwrap_or_default(),
             latency: self.shown().latencies.view(),
             counts: self.counts,

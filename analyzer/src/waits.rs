@@ -3,12 +3,18 @@
 //! A wait begins when an add is refused for want of descriptors (ENOSPC) and ends
 //! with the next add of the same thread on the same queue that succeeds. What the
 //! thread did in between (sleep until it was woken, try again, give up and come
-//! back with another request) records do not tell.
+//! back with another request) records do not tell. Only requests wait: a buffer
+//! without device-readable bytes is room for what may come, of which a ring is kept
+//! full on purpose.
+
+use std::fmt::Write as _;
 
 use virtscope_record::{Record, Timestamp};
 
+use crate::text::duration;
+
 /// Waits for room in one ring.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct SpaceWaits {
     /// Waits seen from beginning to end.
     pub count: u64,
@@ -17,8 +23,11 @@ pub struct SpaceWaits {
     /// The longest of them, ns.
     pub longest_ns: u64,
     /// Waits whose end is not known for certain, because records that may have told
-    /// of it are missing, or the queue was reset. Not among the others.
+    /// of it are missing, the queue was reset, or too many threads waited. Not among
+    /// the others.
     pub unknown: u64,
+    /// Threads that wait now, or waited when the stream ended. Not among the others.
+    pub waiting: u64,
     /// Who waited, by the time they did, longest first. At most
     /// [`SpaceWaits::MAX_WAITERS`]; the waits of others are counted above alone.
     pub waiters: Vec<Waiter>,
@@ -27,10 +36,63 @@ pub struct SpaceWaits {
 impl SpaceWaits {
     /// Most threads that are told apart on one queue.
     pub const MAX_WAITERS: usize = 256;
+
+    /// How many, how long, and the `most` threads that waited longest; nothing, if
+    /// nobody waited. `now` is when those who wait still are looked at.
+    pub fn in_words(&self, most: usize, now: Option<Timestamp>) -> Option<String> {
+        if self.count + self.unknown + self.waiting == 0 {
+            return None;
+        }
+        let mut text = match self.count {
+            0 => "none that has ended".to_owned(),
+            count => format!(
+                "{count} for room, {} in all, {} at most",
+                duration(self.total_ns),
+                duration(self.longest_ns)
+            ),
+        };
+        let ended = |waiter: &&Waiter| waiter.count > 0;
+        for (at, waiter) in self.waiters.iter().filter(ended).take(most).enumerate() {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
+                "{} {}: {} in {}",
+                if at == 0 { ";" } else { "," },
+                waiter.name(),
+                duration(waiter.total_ns),
+                waiter.count
+            );
+        }
+        let others = self.waiters.iter().filter(ended).count();
+        if let more @ 1.. = others.saturating_sub(most) {
+            let _ = write!(text, ", and {more} more");
+        }
+        if let Some((first, since)) = self.oldest() {
+            let age = now.map(|now| now.nanos_since(since));
+            let age = age.map_or_else(String::new, |ns| format!(", for {}", duration(ns)));
+            let _ = match self.waiting {
+                1 => write!(text, "; {} waits still{age}", first.name()),
+                many => write!(text, "; {many} wait still, {} longest{age}", first.name()),
+            };
+        }
+        if self.unknown > 0 {
+            let _ = write!(text, "; how {} more ended is not known", self.unknown);
+        }
+        Some(text)
+    }
+
+    /// Who has been waiting longest, and since when.
+    fn oldest(&self) -> Option<(&Waiter, Timestamp)> {
+        let waiting = self.waiters.iter().filter_map(|waiter| {
+            let since = Timestamp::from_nanos(waiter.waiting_since_ns?);
+            Some((waiter, since))
+        });
+        waiting.min_by_key(|(_, since)| *since)
+    }
 }
 
 /// A thread that waited.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct Waiter {
     /// The process (Linux tgid); 0 if unknown or in interrupt context.
     pub process: u32,
@@ -43,10 +105,19 @@ pub struct Waiter {
     pub total_ns: u64,
     /// The longest of them, ns.
     pub longest_ns: u64,
-    /// Since when it has been waiting; `None` if it is not.
-    pub since: Option<Timestamp>,
+    /// Since when it has been waiting, ns on the monotonic clock; `None` if it is not.
+    pub waiting_since_ns: Option<u64>,
     /// Adds refused while it waits or waited.
     pub refused: u64,
+}
+
+impl Waiter {
+    fn name(&self) -> String {
+        match self.thread {
+            0 => "an interrupt".to_owned(),
+            thread => format!("thread {thread}"),
+        }
+    }
 }
 
 /// The waits of one queue in the making.
@@ -86,8 +157,8 @@ impl Waits {
         };
         let waiter = &mut waiters[at];
         waiter.refused += 1;
-        if waiter.since.is_none() {
-            waiter.since = Some(time);
+        if waiter.waiting_since_ns.is_none() {
+            waiter.waiting_since_ns = Some(time.as_nanos());
             self.doubts[at] = doubt;
             self.waiting += 1;
         }
@@ -109,7 +180,7 @@ impl Waits {
             if (waiter.process, waiter.thread) != who {
                 continue;
             }
-            let Some(since) = waiter.since.take() else {
+            let Some(since) = waiter.waiting_since_ns.take() else {
                 return;
             };
             self.waiting -= 1;
@@ -117,7 +188,7 @@ impl Waits {
                 self.sums.unknown += 1;
                 return;
             }
-            let ns = record.time().nanos_since(since);
+            let ns = record.time().nanos_since(Timestamp::from_nanos(since));
             waiter.count += 1;
             waiter.total_ns = waiter.total_ns.saturating_add(ns);
             waiter.longest_ns = waiter.longest_ns.max(ns);
@@ -131,15 +202,28 @@ impl Waits {
     /// The queue was reset: who waited waits for another ring, if at all.
     pub(crate) fn reset(&mut self) {
         for waiter in &mut self.sums.waiters {
-            if waiter.since.take().is_some() {
+            if waiter.waiting_since_ns.take().is_some() {
                 self.sums.unknown += 1;
             }
         }
         self.waiting = 0;
     }
 
-    pub(crate) fn view(&self) -> SpaceWaits {
+    /// How things stand. Of who waits it is not known whether they do still, if
+    /// something is missing since (`doubt`) that may have been their add.
+    pub(crate) fn view(&self, doubt: u64) -> SpaceWaits {
         let mut view = self.sums.clone();
+        for (waiter, doubt_then) in view.waiters.iter_mut().zip(&self.doubts) {
+            if waiter.waiting_since_ns.is_none() {
+                continue;
+            }
+            if doubt == *doubt_then {
+                view.waiting += 1;
+            } else {
+                waiter.waiting_since_ns = None;
+                view.unknown += 1;
+            }
+        }
         view.waiters
             .sort_by_key(|waiter| (std::cmp::Reverse(waiter.total_ns), waiter.thread));
         view
@@ -183,9 +267,14 @@ mod tests {
         waits.added(&record(5, 900, Context::Task), 1);
         waits.refused(&record(5, 1000, Context::Task), 1);
         waits.reset();
-        let view = waits.view();
+        let view = waits.view(1);
         assert_eq!((view.count, view.total_ns, view.unknown), (0, 0, 2));
-        assert_eq!(view.waiters[0].since, None);
+        assert_eq!((view.waiting, view.waiters[0].waiting_since_ns), (0, None));
+        waits.refused(&record(5, 2000, Context::Task), 1);
+        assert_eq!(waits.view(1).waiting, 1);
+        let view = waits.view(2);
+        assert_eq!((view.waiting, view.unknown), (0, 3));
+        assert_eq!(view.waiters[0].waiting_since_ns, None);
     }
 
     #[test]
@@ -194,9 +283,41 @@ mod tests {
         waits.refused(&record(5, 100, Context::SoftIrq), 0);
         waits.added(&record(5, 200, Context::Task), 0);
         waits.added(&record(9, 300, Context::HardIrq), 0);
-        let view = waits.view();
+        let view = waits.view(0);
         assert_eq!((view.count, view.total_ns), (1, 200));
         assert_eq!((view.waiters[0].process, view.waiters[0].thread), (0, 0));
+    }
+
+    #[test]
+    fn who_waited_is_said_in_words() {
+        let words = |waits: &Waits, now| {
+            let now = Some(Timestamp::from_nanos(now));
+            waits.view(0).in_words(2, now)
+        };
+        let mut waits = Waits::default();
+        assert_eq!(words(&waits, 0), None);
+        waits.refused(&record(5, 100, Context::Task), 0);
+        assert_eq!(
+            words(&waits, 350).unwrap(),
+            "none that has ended; thread 5 waits still, for 250 ns"
+        );
+        for (thread, ns) in [(5, 1_000), (6, 2_000), (7, 3_000), (8, 4_000)] {
+            waits.refused(&record(thread, 100, Context::Task), 0);
+            waits.added(&record(thread, 100 + ns, Context::Task), 0);
+        }
+        waits.refused(&record(6, 8_000, Context::Task), 0);
+        waits.refused(&record(5, 9_000, Context::SoftIrq), 0);
+        assert_eq!(
+            words(&waits, 10_000).unwrap(),
+            "4 for room, 10.0 µs in all, 4.00 µs at most; thread 8: 4.00 µs in 1, \
+             thread 7: 3.00 µs in 1, and 2 more; 2 wait still, thread 6 longest, for 2.00 µs"
+        );
+        waits.reset();
+        assert!(
+            words(&waits, 0)
+                .unwrap()
+                .ends_with("; how 2 more ended is not known")
+        );
     }
 
     #[test]
@@ -205,8 +326,9 @@ mod tests {
         for thread in 0..300 {
             waits.refused(&record(thread, 0, Context::Task), 0);
         }
-        let view = waits.view();
+        let view = waits.view(0);
         assert_eq!((view.waiters.len(), view.unknown), (256, 44));
+        assert_eq!(view.waiting, 256);
     }
 
     proptest! {
@@ -230,7 +352,7 @@ mod tests {
                     }
                 }
             }
-            let view = waits.view();
+            let view = waits.view(0);
             let all: Vec<_> = times.values().flatten().copied().collect();
             prop_assert_eq!(view.count, all.len() as u64);
             prop_assert_eq!(view.total_ns, all.iter().sum::<u64>());
@@ -240,8 +362,9 @@ mod tests {
                 prop_assert_eq!(waiter.count, its.len() as u64);
                 prop_assert_eq!(waiter.total_ns, its.iter().sum::<u64>());
                 let since = since.get(&waiter.thread).copied();
-                prop_assert_eq!(waiter.since.map(Timestamp::as_nanos), since);
+                prop_assert_eq!(waiter.waiting_since_ns, since);
             }
+            prop_assert_eq!(view.waiting, since.len() as u64);
             prop_assert!(view.waiters.is_sorted_by(|a, b| a.total_ns >= b.total_ns));
         }
     }

@@ -24,10 +24,11 @@ use crate::queue::Queue;
 use crate::snapshot::{Note, OperationView, RecordTotals, RequestTotals};
 use crate::stats::{Bucket, LatencyView, QueueCounts};
 use crate::text::sanitize;
+use crate::waits::SpaceWaits;
 
 /// The version of the report's form: `major.minor`. A minor version adds fields;
 /// a major one changes or removes some.
-pub const REPORT_SCHEMA_VERSION: &str = "1.2";
+pub const REPORT_SCHEMA_VERSION: &str = "1.3";
 
 /// Stretches of time of a queue's history, at most.
 const STRETCHES: usize = 120;
@@ -190,6 +191,8 @@ pub struct QueueReport {
     pub latency_histogram: Vec<Bucket>,
     /// How full the ring was.
     pub occupancy: OccupancyReport,
+    /// Who waited for room in it, and how long.
+    pub space_waits: SpaceWaits,
     /// What was counted.
     pub counts: QueueCounts,
     /// Buffers added for each notification sent; `null` before the first.
@@ -230,6 +233,8 @@ pub struct OccupancyStretch {
     pub descriptors_mean: f64,
     /// Most descriptors in use.
     pub descriptors_peak: u32,
+    /// Time without a free descriptor.
+    pub full_ns: u64,
 }
 
 /// One kind of request.
@@ -382,6 +387,7 @@ impl QueueReport {
                 descriptors_peak: occupancy.descriptors.peak,
                 history: stretches(&occupancy.history),
             },
+            space_waits: queue.space_waits(),
             counts: queue.counts,
             buffers_per_notification: queue.counts.buffers_per_notification(),
             completions_per_callback: queue.counts.completions_per_callback(),
@@ -408,6 +414,7 @@ fn stretches(history: &History) -> Vec<OccupancyStretch> {
                 in_flight_peak: peak(|bucket| bucket.peak_in_flight),
                 descriptors_mean: mean(|bucket| bucket.mean_descriptors),
                 descriptors_peak: peak(|bucket| bucket.peak_descriptors),
+                full_ns: buckets.iter().map(|bucket| bucket.full_ns).sum(),
             }
         })
         .collect()

@@ -45,7 +45,8 @@ pub(super) fn histogram(
     Ok(())
 }
 
-/// Buffers in flight over time.
+/// Buffers in flight over time: the mean of each stretch as a picture, the peak of
+/// each, and how much of it the ring was full.
 pub(super) fn occupancy(
     f: &mut fmt::Formatter<'_>,
     queue: &QueueReport,
@@ -57,47 +58,87 @@ pub(super) fn occupancy(
         return Ok(());
     }
     let room = style.columns.saturating_sub(MARGIN + 2).clamp(20, 120);
-    let means = spread(history, room);
+    let stretches = spread(history, room);
     let of = queue
         .size
         .map_or_else(String::new, |size| format!(", ring of {size}"));
     writeln!(
         f,
-        "  buffers in flight over time (mean of each stretch; peak {peak}{of})"
+        "  buffers in flight over time: mean and peak of each stretch{of}"
     )?;
-    let top = means.iter().copied().fold(1.0_f64, f64::max);
+    let means = || stretches.iter().map(|stretch| stretch.mean);
+    let top = means().fold(1.0_f64, f64::max);
     for row in (0..ROWS).rev() {
         let label = match row {
             row if row == ROWS - 1 => format!("{top:.1}"),
-            0 => "0".to_owned(),
+            0 => "mean 0".to_owned(),
             _ => String::new(),
         };
-        let mut line = String::new();
-        for mean in &means {
-            let eighths = (mean / top * (ROWS * 8) as f64).round() as usize;
-            line.push(RISING[eighths.saturating_sub(row * 8).min(8)]);
-        }
+        let line: String = means().map(|mean| part_of(mean / top, row)).collect();
         writeln!(f, "  {label:>8} {}", style.bar(line.trim_end()))?;
+    }
+    let peaks = stretches.iter().map(|stretch| f64::from(stretch.peak));
+    let line: String = peaks.map(|level| low(level / f64::from(peak))).collect();
+    let label = format!("peak {peak}");
+    writeln!(f, "  {label:>8} {}", style.bar(line.trim_end()))?;
+    if queue.occupancy.full_ns > 0 {
+        let line: String = stretches.iter().map(|stretch| low(stretch.full)).collect();
+        writeln!(f, "  {:>8} {}", "full", style.bar(line.trim_end()))?;
     }
     let mut scale = String::new();
     let end = duration(queue.occupancy.observed_ns);
-    let width = means.len().saturating_sub(end.chars().count() + 3);
+    let width = stretches.len().saturating_sub(end.chars().count() + 3);
     write!(scale, "0 s{:>width$}{end}", "")?;
     writeln!(f, "  {:>8} {scale}", "")
 }
 
-/// The means of a history over as many columns as it has stretches, at most `room`.
-fn spread(history: &[OccupancyStretch], room: usize) -> Vec<f64> {
+/// What `row` of a column shows that is filled to this `share`.
+fn part_of(share: f64, row: usize) -> char {
+    let eighths = (share * (ROWS * 8) as f64).round() as usize;
+    RISING[eighths.saturating_sub(row * 8).min(8)]
+}
+
+/// A column of one row; whatever is not nothing shows.
+fn low(share: f64) -> char {
+    let eighths = (share * 8.0).ceil() as usize;
+    RISING[eighths.min(8)]
+}
+
+/// One column of a picture.
+struct Stretch {
+    mean: f64,
+    peak: u32,
+    /// The share of it without a free descriptor.
+    full: f64,
+}
+
+/// A history over as many columns as it has stretches, at most `room`.
+fn spread(history: &[OccupancyStretch], room: usize) -> Vec<Stretch> {
     let columns = room.min(history.len());
+    let length_ns = match history {
+        [first, second, ..] => second.from_ns.saturating_sub(first.from_ns),
+        _ => 0,
+    };
     (0..columns)
         .map(|column| {
             let start = column * history.len() / columns;
             let end = ((column + 1) * history.len() / columns).max(start + 1);
             let part = &history[start..end];
-            part.iter()
-                .map(|stretch| stretch.in_flight_mean)
-                .sum::<f64>()
-                / part.len() as f64
+            let many = part.len() as f64;
+            let full: u64 = part.iter().map(|stretch| stretch.full_ns).sum();
+            Stretch {
+                mean: part
+                    .iter()
+                    .map(|stretch| stretch.in_flight_mean)
+                    .sum::<f64>()
+                    / many,
+                peak: part
+                    .iter()
+                    .map(|stretch| stretch.in_flight_peak)
+                    .max()
+                    .unwrap_or(0),
+                full: full as f64 / (length_ns as f64 * many).max(1.0),
+            }
         })
         .collect()
 }

@@ -34,7 +34,8 @@ fn busy() -> Stream {
     s.at(50_000)
         .add_message(4, 3, &tread(4, 5, 1200, 4096))
         .kick(3, 4);
-    s.at(51_000).add_failed(28).at(60_000).add_failed(12);
+    s.at(51_000).add_failed_request(28);
+    s.at(60_000).add_failed(12);
     s
 }
 
@@ -172,7 +173,7 @@ fn reports_obey_the_published_schema() {
 #[test]
 fn the_top_of_the_json_is_stable() {
     let json = serde_json::to_value(report(&mut busy(), &quiet_end())).unwrap();
-    assert_eq!(json["schema_version"], "1.2");
+    assert_eq!(json["schema_version"], "1.3");
     for field in ["emitted", "stored", "lost", "filtered", "missed"] {
         assert!(json["records"][field].is_u64(), "{field}");
     }

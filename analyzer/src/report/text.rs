@@ -3,11 +3,16 @@
 
 use std::fmt;
 
+use virtscope_record::Timestamp;
+
 use super::page::{COLUMNS, Style};
 use super::{OperationReport, QueueReport, Report, plot};
 use crate::snapshot::RequestTotals;
 use crate::stats::Percentiles;
 use crate::text::{bytes, duration};
+
+/// Threads that are named of those that waited for room.
+const MOST_WAITERS: usize = 4;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,7 +22,7 @@ impl fmt::Display for Report {
         self.lost(f)?;
         self.chosen(f)?;
         for queue in &self.queues {
-            queue.write(f, style)?;
+            queue.write(f, style, self.time.last_ns)?;
         }
         self.operations(f, style)
     }
@@ -149,7 +154,8 @@ impl OperationReport {
 }
 
 impl QueueReport {
-    fn write(&self, f: &mut fmt::Formatter<'_>, style: Style) -> fmt::Result {
+    /// `end` is the time of the last record.
+    fn write(&self, f: &mut fmt::Formatter<'_>, style: Style, end: u64) -> fmt::Result {
         self.heading(f)?;
         let latency = &self.latency_ns;
         if latency.total.count > 0 && style.columns < COLUMNS {
@@ -191,6 +197,10 @@ impl QueueReport {
         plot::histogram(f, &self.latency_histogram, style)?;
         self.notifications(f)?;
         self.occupancy_lines(f)?;
+        let end = Some(Timestamp::from_nanos(end));
+        if let Some(waits) = self.space_waits.in_words(MOST_WAITERS, end) {
+            wrapped(f, "  waits      ", &waits)?;
+        }
         plot::occupancy(f, self, style)
     }
 
