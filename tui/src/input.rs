@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use virtscope_captures::{CaptureReader, Follow, Item, ReadAhead, ReadError};
@@ -18,6 +19,13 @@ pub(crate) type Input = Box<dyn Read + Send>;
 /// Whether `path` stands for standard input or output.
 pub(crate) fn is_standard(path: &Path) -> bool {
     path == Path::new("-")
+}
+
+/// Whether the capture has no beginning to go back to. Opening a named pipe once
+/// more would wait for its next writer; a file that is gone is no pipe, and opening
+/// it says so.
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    is_standard(path) || std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
 /// What to call the capture at `path`.
@@ -98,13 +106,15 @@ impl Counted {
 }
 
 /// The same as [`open`], for whoever has other things to do than to wait: where nothing more
-/// is there yet, the reader says [`ErrorKind::WouldBlock`] and may be asked again.
-/// Only for the first bytes does this wait.
+/// is there after `patience`, the reader says [`ErrorKind::WouldBlock`] and may be asked
+/// again. Only for the first bytes does this wait.
 pub(crate) fn open_live(
     path: &Path,
     follow: Option<Arc<AtomicBool>>,
+    patience: Duration,
 ) -> anyhow::Result<CaptureReader<Input>> {
-    let live = Live::over(input(path, follow)?).context("no thread for reading the capture")?;
+    let live =
+        Live::over(input(path, follow)?, patience).context("no thread for reading the capture")?;
     CaptureReader::new(Box::new(live) as Input).with_context(|| name(path))
 }
 
@@ -150,10 +160,12 @@ struct Live {
     pieces: Receiver<io::Result<Vec<u8>>>,
     piece: io::Cursor<Vec<u8>>,
     count: u64,
+    /// How long a read waits.
+    patience: Duration,
 }
 
 impl Live {
-    fn over(mut input: Input) -> io::Result<Self> {
+    fn over(mut input: Input, patience: Duration) -> io::Result<Self> {
         let (sender, pieces) = sync_channel(PIECES);
         let read_all = move || loop {
             let mut piece = vec![0; PIECE];
@@ -178,6 +190,7 @@ impl Live {
             pieces,
             piece: io::Cursor::default(),
             count: 0,
+            patience,
         })
     }
 }
@@ -187,14 +200,15 @@ impl Read for Live {
         let mut count = self.piece.read(buf)?;
         if count == 0 && !buf.is_empty() {
             let next = if self.count < FIRST {
-                self.pieces.recv().map_err(|_| TryRecvError::Disconnected)
+                let first = self.pieces.recv();
+                first.map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                self.pieces.try_recv()
+                self.pieces.recv_timeout(self.patience)
             };
             match next {
                 Ok(piece) => self.piece = io::Cursor::new(piece?),
-                Err(TryRecvError::Empty) => return Err(ErrorKind::WouldBlock.into()),
-                Err(TryRecvError::Disconnected) => return Ok(0),
+                Err(RecvTimeoutError::Timeout) => return Err(ErrorKind::WouldBlock.into()),
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
             }
             count = self.piece.read(buf)?;
         }
@@ -207,7 +221,24 @@ impl Read for Live {
 mod tests {
     use super::*;
     use rstest::rstest;
+    use rustix::fs::{CWD, Mode, mkfifoat};
     use std::io::Write;
+
+    #[test]
+    fn only_what_has_no_beginning_is_a_pipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, named, link, gone] =
+            ["file", "named", "link", "gone"].map(|name| dir.path().join(name));
+        std::fs::write(&file, b"x").unwrap();
+        mkfifoat(CWD, &named, Mode::RUSR | Mode::WUSR).unwrap();
+        std::os::unix::fs::symlink(&named, &link).unwrap();
+        for pipe in [Path::new("-"), &named, &link] {
+            assert!(is_pipe(pipe), "{}", pipe.display());
+        }
+        for other in [&file, &gone] {
+            assert!(!is_pipe(other), "{}", other.display());
+        }
+    }
 
     /// Reads until something comes, or the end.
     fn next(live: &mut Live, buf: &mut [u8]) -> usize {
@@ -221,10 +252,10 @@ mod tests {
     }
 
     #[rstest]
-    #[timeout(std::time::Duration::from_secs(60))]
+    #[timeout(Duration::from_secs(60))]
     fn a_live_input_waits_for_its_first_bytes_only() {
         let (reader, mut writer) = io::pipe().unwrap();
-        let mut live = Live::over(Box::new(reader)).unwrap();
+        let mut live = Live::over(Box::new(reader), Duration::ZERO).unwrap();
         writer.write_all(b"abcde").unwrap();
         let mut buf = [0; 4];
         assert_eq!(live.read(&mut buf).unwrap(), 4);

@@ -13,6 +13,7 @@ mod input;
 mod line;
 mod meter;
 mod playback;
+mod present;
 pub mod recorder;
 mod screen;
 mod signals;

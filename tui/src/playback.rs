@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use virtscope_analyzer::{Filter, Options, Snapshot};
-use virtscope_captures::{CaptureReader, ReadError};
+use virtscope_captures::{CaptureReader, Item, ReadError};
 use virtscope_record::Timestamp;
 
 use crate::analysis::{Analysis, Progress};
-use crate::input::{Input, is_standard, name, open, open_live};
+use crate::input::{Input, is_pipe, name, open, open_live};
+use crate::present::Present;
 use crate::screen::{Control, Feed, FeedStatus, Mode};
 
 /// How often the screens get something new.
@@ -42,6 +43,8 @@ pub(crate) struct Playback {
     shared: Arc<Shared>,
     controls: Mutex<Sender<Control>>,
     title: String,
+    /// What comes as it comes, if it does.
+    what: Option<&'static str>,
     thread: JoinHandle<()>,
 }
 
@@ -57,6 +60,8 @@ struct State {
     speed: f64,
     paused: bool,
     ended: bool,
+    /// For how long nothing has come, where something should have.
+    silence: Option<Duration>,
     message: Option<String>,
     /// Whether the message is merely a wish that can't be granted, and no trouble
     /// with the capture.
@@ -87,8 +92,10 @@ impl Playback {
             options,
             path: path.to_owned(),
             is_live: pace == Pace::AsItComes,
+            what: if follow { "FOLLOWING" } else { "PIPE" },
             follow: follow.then(|| Arc::clone(&stop)),
         };
+        let what = source.is_live.then_some(source.what);
         let reader = source.open()?;
         let analysis = Analysis::new(source.options.clone());
         let shared = Arc::new(Shared {
@@ -101,6 +108,7 @@ impl Playback {
                 },
                 paused: false,
                 ended: false,
+                silence: None,
                 message: None,
                 is_notice: false,
             }),
@@ -111,6 +119,7 @@ impl Playback {
             pace,
             reader,
             analysis,
+            present: Present::default(),
             first: None,
             position_ns: 0,
             clock: Clock::new(),
@@ -132,6 +141,7 @@ impl Playback {
                 Some(filter) => format!("view {} where {filter}", name(path)),
                 None => format!("view {}", name(path)),
             },
+            what,
             thread,
         })
     }
@@ -148,13 +158,6 @@ impl Playback {
     }
 }
 
-/// Whether the capture has no beginning to go back to. Opening a named pipe once
-/// more would wait for its next writer; a file that is gone is no pipe, and opening
-/// it says so.
-fn is_pipe(path: &Path) -> bool {
-    is_standard(path) || std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -168,12 +171,19 @@ impl Feed for Playback {
         let state = lock(&self.shared.state).clone();
         FeedStatus {
             title: self.title.clone(),
-            mode: Mode::Replay {
-                position_ns: state.position_ns,
-                length_ns: state.ended.then_some(state.position_ns),
-                speed: state.speed,
-                paused: state.paused,
-                ended: state.ended,
+            mode: match self.what {
+                Some(what) => Mode::Stream {
+                    what,
+                    silence: state.silence,
+                    ended: state.ended,
+                },
+                None => Mode::Replay {
+                    position_ns: state.position_ns,
+                    length_ns: state.ended.then_some(state.position_ns),
+                    speed: state.speed,
+                    paused: state.paused,
+                    ended: state.ended,
+                },
             },
             capture: None,
             message: state.message,
@@ -223,6 +233,8 @@ struct Source {
     options: Options,
     path: PathBuf,
     is_live: bool,
+    /// What it is called where it is live.
+    what: &'static str,
     follow: Option<Arc<AtomicBool>>,
 }
 
@@ -230,7 +242,7 @@ impl Source {
     fn open(&self) -> anyhow::Result<CaptureReader<Input>> {
         let follow = self.follow.clone();
         if self.is_live {
-            open_live(&self.path, follow)
+            open_live(&self.path, follow, Duration::ZERO)
         } else {
             open(&self.path, follow)
         }
@@ -242,6 +254,8 @@ struct Player {
     pace: Pace,
     reader: CaptureReader<Input>,
     analysis: Analysis,
+    /// What time it is, where the capture comes as it comes.
+    present: Present,
     first: Option<Timestamp>,
     position_ns: u64,
     clock: Clock,
@@ -305,6 +319,10 @@ impl Player {
             let item = match self.reader.next_item() {
                 Ok(item) => item,
                 Err(ReadError::Input(error)) if error.kind() == ErrorKind::WouldBlock => {
+                    // What is wrong shows while it is, also when nothing comes.
+                    if let Some(now) = self.present.at(Instant::now()) {
+                        self.analysis.analyzer.tick(now);
+                    }
                     return false;
                 }
                 Err(error) => {
@@ -315,6 +333,11 @@ impl Player {
                     return true;
                 }
             };
+            if let Item::Record(packet) = &item
+                && self.pace == Pace::AsItComes
+            {
+                self.present.observe(&packet.record);
+            }
             match self.analysis.observe(&item) {
                 Progress::Record(time) => {
                     let first = *self.first.get_or_insert(time);
@@ -405,30 +428,13 @@ impl Player {
             speed: self.clock.speed,
             paused: self.paused,
             ended: self.ended,
+            silence: if self.ended {
+                None
+            } else {
+                self.present.silence(Instant::now())
+            },
             message: self.message.clone(),
             is_notice: self.is_notice,
         };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::fs::{CWD, Mode, mkfifoat};
-
-    #[test]
-    fn only_what_has_no_beginning_is_a_pipe() {
-        let dir = tempfile::tempdir().unwrap();
-        let [file, named, link, gone] =
-            ["file", "named", "link", "gone"].map(|name| dir.path().join(name));
-        std::fs::write(&file, b"x").unwrap();
-        mkfifoat(CWD, &named, Mode::RUSR | Mode::WUSR).unwrap();
-        std::os::unix::fs::symlink(&named, &link).unwrap();
-        for pipe in [Path::new("-"), &named, &link] {
-            assert!(is_pipe(pipe), "{}", pipe.display());
-        }
-        for other in [&file, &gone] {
-            assert!(!is_pipe(other), "{}", other.display());
-        }
     }
 }

@@ -1,23 +1,101 @@
 //! `virtscope print`.
 
-use std::io::{self, BufWriter, Write};
+use std::collections::HashSet;
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use virtscope_analyzer::{Life, Options};
-use virtscope_captures::Item;
+use virtscope_analyzer::{Analyzer, Finding, FindingCode, Life, Options, Severity};
+use virtscope_captures::{Item, ReadError};
 use virtscope_record::Timestamp;
 
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::PrintArgs;
-use crate::input::{is_standard, name, open};
+use crate::input::{is_pipe, name, open, open_live};
 use crate::line;
+use crate::present::Present;
+
+/// How long the next record is waited for before something else is done.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// How often findings are looked for.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What is done beside printing while a stream is watched as it comes: lines are not
+/// held back, and requests that hang are told of while they do.
+struct Watch {
+    present: Present,
+    next_flush: Instant,
+    next_look: Instant,
+    /// Findings that were told of.
+    told: HashSet<(FindingCode, Option<String>)>,
+}
+
+impl Watch {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            present: Present::default(),
+            next_flush: now + PATIENCE,
+            next_look: now + LOOK,
+            told: HashSet::new(),
+        }
+    }
+
+    /// Whether lines have been held back for long enough.
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = now >= self.next_flush;
+        if is_due {
+            self.next_flush = now + PATIENCE;
+        }
+        is_due
+    }
+
+    /// Nothing more has come; the time goes on.
+    fn let_time_pass(&mut self, analyzer: &mut Analyzer) {
+        if let Some(now) = self.present.at(Instant::now()) {
+            analyzer.tick(now);
+        }
+    }
+
+    /// Tells on standard error of what is wrong now and was not before. Only of
+    /// errors: what takes longer than it must is for a report.
+    fn look(&mut self, analyzer: &Analyzer) {
+        let now = Instant::now();
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK;
+        for finding in analyzer.findings(None).found {
+            if finding.severity == Severity::Error
+                && self.told.insert((finding.code, finding.queue.clone()))
+            {
+                let Finding {
+                    code,
+                    name,
+                    summary,
+                    ..
+                } = &finding;
+                complain(&format!("{code} on {name}: {summary}"));
+            }
+        }
+    }
+}
 
 /// Prints one line a request, or one line a record.
 pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
-    let mut reader = open(&args.capture, args.follow.then(|| Arc::clone(stop)))?;
+    // A pipe or a growing file is watched as it comes; a file is wanted fast.
+    let watched = args.follow || is_pipe(&args.capture);
+    let follow = args.follow.then(|| Arc::clone(stop));
+    let mut reader = if watched {
+        open_live(&args.capture, follow, PATIENCE)?
+    } else {
+        open(&args.capture, follow)?
+    };
+    let mut watch = watched.then(Watch::new);
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
         draw_rings: false,
@@ -27,12 +105,28 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
     });
     let mut first: Option<Timestamp> = None;
     let mut out = BufWriter::new(io::stdout().lock());
-    // A pipe or a growing file is watched as it comes; a file is wanted fast.
-    let watched = args.follow || is_standard(&args.capture);
     // A reader that follows ends by itself when told to stop.
     while args.follow || !stop.load(Ordering::Relaxed) {
-        let item = reader.next_item().with_context(|| name(&args.capture))?;
+        if let Some(watch) = &mut watch
+            && watch.is_due()
+        {
+            out.flush().context(OUTPUT_FAILED)?;
+            watch.look(&analysis.analyzer);
+        }
+        let item = match reader.next_item() {
+            Ok(item) => item,
+            Err(ReadError::Input(error)) if error.kind() == ErrorKind::WouldBlock => {
+                if let Some(watch) = &mut watch {
+                    watch.let_time_pass(&mut analysis.analyzer);
+                }
+                continue;
+            }
+            Err(error) => return Err(error).with_context(|| name(&args.capture)),
+        };
         if let Item::Record(packet) = &item {
+            if let Some(watch) = &mut watch {
+                watch.present.observe(&packet.record);
+            }
             let first = *first.get_or_insert(packet.record.time());
             if args.records {
                 writeln!(out, "{}", line::record(&packet.record, first)).context(OUTPUT_FAILED)?;
@@ -45,9 +139,6 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
         }
         if progress == Progress::End {
             break;
-        }
-        if watched {
-            out.flush().context(OUTPUT_FAILED)?;
         }
     }
     if !args.records {

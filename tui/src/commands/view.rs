@@ -17,7 +17,7 @@ pub(crate) fn view(args: &ViewArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Ou
         bail!("the screens need a terminal: use `virtscope report` or `virtscope print` instead");
     }
     screen::check_size()?;
-    let live = args.follow || crate::input::is_standard(&args.capture);
+    let live = args.follow || crate::input::is_pipe(&args.capture);
     let pace = if live {
         Pace::AsItComes
     } else {

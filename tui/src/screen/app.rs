@@ -10,6 +10,7 @@ use virtscope_record::QueueId;
 use super::feed::{Control, FeedStatus, Mode};
 use super::frame::body_of;
 use super::keys::{self, Command, Motion};
+use super::operations::Order;
 use super::request_list::RequestList;
 use super::theme::Theme;
 use super::{detail, findings, help, ring_layout};
@@ -74,6 +75,17 @@ impl View {
             Self::Findings => "Findings",
         }
     }
+
+    /// The same, where there is little room.
+    pub(super) const fn short_name(self) -> &'static str {
+        match self {
+            Self::Overview => "Over",
+            Self::Requests | Self::Detail => "Reqs",
+            Self::Ring => "Ring",
+            Self::Operations => "Ops",
+            Self::Findings => "Find",
+        }
+    }
 }
 
 /// What must be done outside after a key.
@@ -95,7 +107,7 @@ pub(crate) struct App {
     pub(super) snapshot: Arc<Snapshot>,
     /// Where it comes from.
     pub(super) status: FeedStatus,
-    /// A live feed's screens stand still.
+    /// The screens of a live feed or a stream stand still.
     pub(super) frozen: bool,
     pub(super) theme: Theme,
     pub(super) view: View,
@@ -110,6 +122,8 @@ pub(crate) struct App {
     /// The chosen slot of its ring.
     pub(super) slot: usize,
     pub(super) operation: Option<Operation>,
+    /// How the operations are sorted.
+    pub(super) order: Order,
     /// The chosen finding; the first, if there is no such finding.
     pub(super) finding: Option<findings::Key>,
     /// The chosen piece of its proof.
@@ -140,6 +154,7 @@ impl App {
             queue: None,
             slot: 0,
             operation: None,
+            order: Order::default(),
             finding: None,
             piece: 0,
             detail_from: View::Requests,
@@ -172,7 +187,7 @@ impl App {
         body_of(self.size)
     }
 
-    /// Whether the feed is a capture.
+    /// Whether the feed is a capture that is played.
     pub(super) fn is_replay(&self) -> bool {
         matches!(self.status.mode, Mode::Replay { .. })
     }
@@ -186,7 +201,7 @@ impl App {
 
     /// The chosen operation's row.
     pub(super) fn operation_row(&self) -> usize {
-        let rows = &self.snapshot.operations;
+        let rows = self.order.sorted(&self.snapshot.operations);
         rows.iter()
             .position(|row| Some(row.operation) == self.operation)
             .unwrap_or(0)
@@ -238,6 +253,8 @@ impl App {
             Command::NextQueue => self.choose_queue(1),
             Command::PreviousQueue => self.choose_queue(self.snapshot.queues.len().max(1) - 1),
             Command::Filter => self.requests.next_filter(),
+            Command::Sort => self.order.next(),
+            Command::Reverse => self.order.reverse(),
         }
         Action::Redraw
     }
@@ -245,7 +262,7 @@ impl App {
     fn pause(&mut self) -> Action {
         match self.status.mode {
             Mode::Replay { paused, .. } => Action::Control(Control::Pause(!paused)),
-            Mode::Live => {
+            Mode::Live | Mode::Stream { .. } => {
                 self.frozen = !self.frozen;
                 Action::Redraw
             }
@@ -340,7 +357,7 @@ impl App {
                 self.slot = motion.apply(self.slot, size, row);
             }
             View::Operations => {
-                let rows = &self.snapshot.operations;
+                let rows = self.order.sorted(&self.snapshot.operations);
                 let to = motion.apply(self.operation_row(), rows.len(), page);
                 self.operation = rows.get(to).map(|row| row.operation);
             }

@@ -179,6 +179,35 @@ pub(super) fn fit(text: &str, width: usize) -> String {
     cut
 }
 
+/// `text` in at most `width` columns. What is cut is the middle, behind its first word:
+/// of a path the end says most.
+pub(super) fn fit_end(text: &str, width: usize) -> String {
+    let text = harmless(text);
+    if text.width() <= width {
+        return text.into_owned();
+    }
+    let (word, rest) = text.split_once(' ').unwrap_or(("", &text));
+    let before = if word.is_empty() {
+        "…".to_owned()
+    } else {
+        format!("{word} …")
+    };
+    let Some(room) = width.checked_sub(before.width()) else {
+        return fit(&text, width);
+    };
+    let mut used = 0;
+    let tail: Vec<_> = rest
+        .chars()
+        .rev()
+        .take_while(|c| {
+            used += c.width().unwrap_or(0);
+            used <= room
+        })
+        .collect();
+    let tail: String = tail.into_iter().rev().collect();
+    format!("{before}{tail}")
+}
+
 /// `text` ending at the right of `width` columns; cut if it is longer.
 pub(super) fn fit_right(text: &str, width: usize) -> String {
     let missing = width.saturating_sub(text.width());
@@ -253,6 +282,10 @@ mod tests {
         assert_eq!(fit("日本語", 4), "日… ");
         assert_eq!(fit("abc", 0), "");
         assert_eq!(fit_right("7", 3), "  7");
+        assert_eq!(fit_end("view x.pcapng", 20), "view x.pcapng");
+        assert_eq!(fit_end("view /a/long/way/x.pcapng", 16), "view …y/x.pcapng");
+        assert_eq!(fit_end("/a/long/way/x.pcapng", 9), "…x.pcapng");
+        assert_eq!(fit_end("view /a/long/way/x.pcapng", 4), "vie…");
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);
         assert_eq!(wrap("", 3), [""]);
@@ -262,6 +295,7 @@ mod tests {
         #[test]
         fn fitted_text_has_its_width(text: String, width in 0usize..40) {
             prop_assert_eq!(fit(&text, width).width(), width);
+            prop_assert!(fit_end(&text, width).width() <= width);
         }
 
         #[test]

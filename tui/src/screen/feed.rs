@@ -1,6 +1,7 @@
 //! The boundary to whoever produces what the screens show.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use virtscope_analyzer::Snapshot;
 
@@ -39,6 +40,16 @@ pub(crate) struct FeedStatus {
 pub(crate) enum Mode {
     /// As it happens.
     Live,
+    /// A capture as it comes, through a pipe or in a file that grows. Nothing is asked
+    /// of it: whoever stands still lets it go on behind the screens.
+    Stream {
+        /// What it is: `PIPE`, `FOLLOWING`.
+        what: &'static str,
+        /// For how long nothing has come, where something should have.
+        silence: Option<Duration>,
+        /// There is no more of it.
+        ended: bool,
+    },
     /// Out of a capture.
     Replay {
         /// Nanoseconds from the start of the capture.

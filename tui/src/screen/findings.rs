@@ -83,7 +83,14 @@ pub(super) fn summary(app: &App) -> Option<Line<'static>> {
         let text = format!("{} not decided", undecided.len());
         words = words.dim(separator).text(text);
     }
-    Some(words.dim("; 5 shows them").line())
+    words = words.dim("; 5 shows them");
+    // The worst by name: who looks here may not look there.
+    let mut names: Vec<_> = found.iter().map(|each| each.code.name()).collect();
+    names.dedup();
+    if !names.is_empty() {
+        words = words.dim(": ").text(names.join(", "));
+    }
+    Some(words.line())
 }
 
 /// Draws the list, and below it what is known of the chosen row.

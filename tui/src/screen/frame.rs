@@ -5,7 +5,7 @@ use ratatui::layout::{Rect, Size};
 use virtscope_analyzer::format_duration;
 
 use super::app::{App, View};
-use super::canvas::{Canvas, columns, fit};
+use super::canvas::{Canvas, columns, fit_end};
 use super::feed::Mode;
 use super::keys::{BINDINGS, Command};
 use super::number::exact;
@@ -65,24 +65,37 @@ fn too_small(canvas: &mut Canvas<'_>, size: Size) {
     canvas.text(0, size.height / 2, &text, style);
 }
 
+/// The tabs, and what is shown. Where both do not fit, the tabs that are not chosen
+/// are called by less.
 fn tabs(canvas: &mut Canvas<'_>, app: &App) {
     let theme = &app.theme;
-    let mut x = canvas.text(0, 0, " virtscope ", theme.strong);
-    for (tab, view) in View::TABS.into_iter().enumerate() {
-        let style = if app.view.tab() == tab {
+    let width = canvas.width();
+    let title = &app.status.title;
+    let names = |is_short: bool| {
+        View::TABS.into_iter().enumerate().map(move |(tab, view)| {
+            let is_chosen = app.view.tab() == tab;
+            let name = match is_short && !is_chosen {
+                true => view.short_name(),
+                false => view.name(),
+            };
+            (format!(" {} {name} ", tab + 1), is_chosen)
+        })
+    };
+    let wide: u16 = names(false).map(|(name, _)| columns(&name) + 1).sum();
+    let brand = " virtscope ";
+    let is_short = columns(brand) + wide + columns(title) + 3 > width;
+    let mut x = canvas.text(0, 0, brand, theme.strong);
+    for (name, is_chosen) in names(is_short) {
+        let style = if is_chosen {
             theme.selected
         } else {
             theme.text
         };
-        x = canvas.text(x + 1, 0, &format!(" {} {} ", tab + 1, view.name()), style);
+        x = canvas.text(x + 1, 0, &name, style);
     }
-    let room = canvas.width().saturating_sub(x + 2);
-    let title = fit(
-        &app.status.title,
-        columns(&app.status.title).min(room).into(),
-    );
-    let end = canvas.width().saturating_sub(1);
-    canvas.text_before(end, 0, &title, theme.dim);
+    let room = width.saturating_sub(x + 2);
+    let end = width.saturating_sub(1);
+    canvas.text_before(end, 0, &fit_end(title, room.into()), theme.dim);
 }
 
 fn state(canvas: &mut Canvas<'_>, app: &App) {
@@ -90,9 +103,22 @@ fn state(canvas: &mut Canvas<'_>, app: &App) {
     let elapsed = format_duration(app.snapshot.elapsed_ns());
     let words = Words::new(theme).text(" ");
     let words = match app.status.mode {
-        Mode::Live if app.frozen => words
+        Mode::Live | Mode::Stream { ended: false, .. } if app.frozen => words
             .styled("PAUSED", theme.warn)
             .dim(format!(" at {elapsed}; the run goes on")),
+        Mode::Stream {
+            what, ended: true, ..
+        } => words
+            .styled("END", theme.warn)
+            .text(format!(" after {elapsed}"))
+            .dim(format!("  {}", what.to_lowercase())),
+        Mode::Stream { what, silence, .. } => words
+            .styled(what, theme.good)
+            .text(format!(" {elapsed}"))
+            .when(silence, |words, silence| {
+                let text = format!("  nothing has come for {} s", silence.as_secs());
+                words.styled(text, theme.warn)
+            }),
         Mode::Live if app.status.finished => words
             .styled("ENDED", theme.warn)
             .text(format!(" after {elapsed}")),

@@ -12,31 +12,110 @@ use super::words::Words;
 /// Rows below the table, about the chosen operation.
 const DETAIL_ROWS: u16 = 7;
 
-/// Name and columns of what stands left of the bar.
-const COLUMNS: [(&str, usize); 8] = [
-    ("operation", 11),
-    ("done", 7),
-    ("errors", 7),
-    ("data", 9),
-    ("p50", 8),
-    ("p90", 8),
-    ("p99", 8),
-    ("max", 8),
+/// What stands left of the bar: name, columns, and what is first if it is sorted by.
+const COLUMNS: [(&str, usize, SortBy); 8] = [
+    ("operation", 11, SortBy::Name),
+    ("done", 7, SortBy::Done),
+    ("errors", 8, SortBy::Errors),
+    ("data", 9, SortBy::Data),
+    ("p50", 8, SortBy::P50),
+    ("p90", 8, SortBy::P90),
+    ("p99", 8, SortBy::P99),
+    ("max", 8, SortBy::Max),
 ];
+
+/// What the operations are sorted by: the largest first, names from A on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum SortBy {
+    /// Time in all requests, added up.
+    #[default]
+    Time,
+    Name,
+    Done,
+    Errors,
+    Data,
+    P50,
+    P90,
+    P99,
+    Max,
+}
+
+/// The order of the operations.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Order {
+    by: SortBy,
+    is_reversed: bool,
+}
+
+impl Order {
+    /// By the next column to the right.
+    pub(super) fn next(&mut self) {
+        let at = COLUMNS.iter().position(|(_, _, by)| *by == self.by);
+        let next = at.map_or(0, |at| at + 1);
+        *self = Self {
+            by: COLUMNS.get(next).map_or(SortBy::Time, |(_, _, by)| *by),
+            is_reversed: false,
+        };
+    }
+
+    /// The other way round.
+    pub(super) fn reverse(&mut self) {
+        self.is_reversed = !self.is_reversed;
+    }
+
+    /// `rows` in this order; those that are equal go by name.
+    pub(super) fn sorted(self, rows: &[OperationView]) -> Vec<&OperationView> {
+        let key = |row: &OperationView| match self.by {
+            SortBy::Name => 0.0,
+            SortBy::Time => time_of(row),
+            SortBy::Done => row.completed as f64,
+            SortBy::Errors => row.errors as f64,
+            SortBy::Data => row.data_bytes as f64,
+            SortBy::P50 => row.latency.total.p50 as f64,
+            SortBy::P90 => row.latency.total.p90 as f64,
+            SortBy::P99 => row.latency.total.p99 as f64,
+            SortBy::Max => row.latency.total.max as f64,
+        };
+        let mut rows: Vec<_> = rows.iter().collect();
+        rows.sort_by(|a, b| {
+            let names = a.operation.name().cmp(b.operation.name());
+            let order = key(b).total_cmp(&key(a)).then(names);
+            let order = order.then(a.operation.cmp(&b.operation));
+            if self.is_reversed {
+                order.reverse()
+            } else {
+                order
+            }
+        });
+        rows
+    }
+
+    /// `name` of a column with the direction in which it is sorted, if it is by it.
+    fn heading(self, name: &str, by: SortBy) -> String {
+        let falls = (by != SortBy::Name) != self.is_reversed;
+        match (self.by == by, falls) {
+            (false, _) => name.to_owned(),
+            (true, true) => format!("{name}▼"),
+            (true, false) => format!("{name}▲"),
+        }
+    }
+}
 
 /// Columns of a phase of the chosen operation.
 const PHASE: usize = 11;
 /// Columns of the share of time as a number.
-const SHARE: usize = 8;
+const SHARE: usize = 9;
+/// A bar shorter than this says nothing.
+const LEAST_BAR: u16 = 4;
 /// From this width of what is left on, the spread of latencies is drawn too.
 const SPREAD_FROM: u16 = 50;
 
 /// Draws the table and what is known of the chosen operation.
 pub(super) fn draw(canvas: &mut Canvas<'_>, app: &App) {
-    let rows: Vec<_> = app.snapshot.operations.iter().collect();
+    let rows = app.order.sorted(&app.snapshot.operations);
     let chosen = app.operation_row();
     let height = canvas.height().saturating_sub(DETAIL_ROWS);
-    table(&mut canvas.rows(0, height), &rows, Some(chosen));
+    table(&mut canvas.rows(0, height), &rows, app.order, Some(chosen));
     if let Some(row) = rows.get(chosen) {
         let lines = chosen_lines(app, row);
         canvas.rows(height, DETAIL_ROWS).lines(&lines, 0);
@@ -45,9 +124,8 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, app: &App) {
 
 /// The operations that take most of the time, for the overview.
 pub(super) fn summary(canvas: &mut Canvas<'_>, app: &App) {
-    let mut rows: Vec<_> = app.snapshot.operations.iter().collect();
-    rows.sort_by(|a, b| time_of(b).total_cmp(&time_of(a)));
-    table(canvas, &rows, None);
+    let order = Order::default();
+    table(canvas, &order.sorted(&app.snapshot.operations), order, None);
 }
 
 /// Time in all its completed requests, added up.
@@ -58,23 +136,26 @@ fn time_of(row: &OperationView) -> f64 {
     row.completed as f64 * row.latency.total.mean
 }
 
-fn table(canvas: &mut Canvas<'_>, rows: &[&OperationView], chosen: Option<usize>) {
+fn table(canvas: &mut Canvas<'_>, rows: &[&OperationView], order: Order, chosen: Option<usize>) {
     let theme = canvas.theme;
     if rows.is_empty() {
         canvas.text(1, 0, "No operation has been seen yet.", theme.dim);
         return;
     }
     let mut heading = String::from(" ");
-    for (i, (name, width)) in COLUMNS.into_iter().enumerate() {
+    for (i, (name, width, by)) in COLUMNS.into_iter().enumerate() {
+        let name = order.heading(name, by);
         heading.push_str(&if i == 0 {
-            fit(name, width)
+            fit(&name, width)
         } else {
-            fit_right(name, width)
+            fit_right(&name, width)
         });
     }
-    heading.push_str(&fit_right("of time", SHARE));
+    let name = order.heading("of time", SortBy::Time);
+    heading.push_str(&fit_right(&name, SHARE));
     let right = canvas.text(0, 0, &heading, theme.heading) + 1;
     let left = canvas.width().saturating_sub(right + 1);
+    let left = if left < LEAST_BAR { 0 } else { left };
     let (bar, spread) = if left >= SPREAD_FROM {
         (left / 3, left - left / 3 - 1)
     } else {
@@ -125,7 +206,7 @@ fn cells_of(canvas: &mut Canvas<'_>, row: &OperationView, whole: f64) {
         duration(total, total.max),
     ];
     let mut x = 1;
-    for (i, (value, (name, width))) in values.iter().zip(COLUMNS).enumerate() {
+    for (i, (value, (name, width, _))) in values.iter().zip(COLUMNS).enumerate() {
         let style = match name {
             "operation" => theme.strong,
             "errors" if row.errors > 0 => theme.bad,

@@ -153,7 +153,7 @@ fn draw_queue(
     occupancy(&mut canvas.rows(1, 1), queue);
     let mut lines = vec![
         rates(theme, queue),
-        notifications(theme, queue),
+        notifications(theme, queue, is_short),
         latency(theme, queue),
     ];
     let mut below = 2;
@@ -305,13 +305,33 @@ fn rates(theme: &Theme, queue: &QueueView) -> Line<'static> {
         .line()
 }
 
-fn notifications(theme: &Theme, queue: &QueueView) -> Line<'static> {
+/// Where there is no room for a line of its own, who waits for the ring stands here.
+fn notifications(theme: &Theme, queue: &QueueView, is_short: bool) -> Line<'static> {
     let rates = &queue.rates;
-    Words::labelled(theme, "notify")
+    let words = Words::labelled(theme, "notify")
         .item("kicks sent", rate(rates.kicks_sent))
         .item("suppressed", rate(rates.kicks_suppressed))
-        .item("callbacks", rate(rates.callbacks))
-        .line()
+        .item("callbacks", rate(rates.callbacks));
+    let w = &queue.waits;
+    let is_said = is_short && w.count + w.unknown + w.waiting > 0;
+    if is_said { waits(words, queue) } else { words }.line()
+}
+
+/// Waits for room in the ring, and how long the longest was or who waits now.
+fn waits<'a>(words: Words<'a>, queue: &QueueView) -> Words<'a> {
+    let waits = &queue.waits;
+    let many = short((waits.count + waits.unknown + waits.waiting) as f64);
+    match (waits.waiting, waits.longest_ns) {
+        (0, 0) => words.item("waits", many),
+        (0, longest) => words.item(
+            "waits",
+            format!("{many}, {} at most", format_duration(longest)),
+        ),
+        (now, _) => {
+            let style = words.theme.warn;
+            words.item_styled("waits", format!("{many}, {now} now"), style)
+        }
+    }
 }
 
 fn latency(theme: &Theme, queue: &QueueView) -> Line<'static> {
@@ -356,13 +376,12 @@ fn phases(theme: &Theme, queue: &QueueView) -> Line<'static> {
 
 fn totals(theme: &Theme, queue: &QueueView) -> Line<'static> {
     let counts = &queue.counts;
-    Words::labelled(theme, "totals")
+    let words = Words::labelled(theme, "totals")
         .item("done", short(queue.requests.completed as f64))
         .item("incomplete", exact(queue.requests.incomplete))
-        .item("ring full", exact(counts.adds_no_space))
         .item("out of order", short(counts.out_of_order as f64))
-        .item("polled", short(counts.polled as f64))
-        .line()
+        .item("polled", short(counts.polled as f64));
+    waits(words, queue).line()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::canvas::{Canvas, fit, wrap};
 use super::number::exact;
 use super::requests::summary;
 use super::ring_grid::{Cell, Grid, Mark};
-use super::ring_layout::{ROW_HEIGHT, RingLayout};
+use super::ring_layout::{ROW_HEIGHT, ROWS_ABOVE, RingLayout};
 use super::ring_packed;
 use super::theme::Theme;
 use super::words::Words;
@@ -26,6 +26,9 @@ pub(super) const STATES: [(SlotState, &str, &str); 6] = [
     (SlotState::Returned, "R", "returned"),
     (SlotState::Announced, "C", "called back"),
 ];
+
+/// Threads that are named of those that waited for room.
+const MOST_WAITERS: usize = 2;
 
 fn marks_of_available(ring: &RingModel) -> [Mark; 4] {
     let p = &ring.pointers;
@@ -125,10 +128,12 @@ fn draw_split(canvas: &mut Canvas<'_>, app: &App, queue: &QueueView) {
     };
     let rows = u16::try_from(grid.layout.visible.min(grid.layout.rows)).unwrap_or(u16::MAX);
     let height = rows.saturating_mul(ROW_HEIGHT);
-    let second = height.saturating_add(5);
+    let first = ROWS_ABOVE + 1;
+    let second = height.saturating_add(first);
     canvas.line(0, 3, &last_kick(theme, ring));
-    canvas.line(0, 4, &available_legend(theme));
-    grid.draw(&mut canvas.rows(5, height), &available, |slot| {
+    canvas.line(0, 4, &waits(app, queue));
+    canvas.line(0, ROWS_ABOVE, &available_legend(theme));
+    grid.draw(&mut canvas.rows(first, height), &available, |slot| {
         available_cell(theme, ring.available.get(slot))
     });
     canvas.line(0, second, &used_legend(theme, &grid));
@@ -166,6 +171,18 @@ pub(super) fn last_kick(theme: &Theme, ring: &RingModel) -> Line<'static> {
         Some((true, reason)) => words.styled("sent", theme.good).text(format!(": {reason}")),
         Some((false, reason)) => words.text(format!("suppressed: {reason}")),
         None => words.dim("no decision seen"),
+    }
+    .line()
+}
+
+/// Who waits and waited for room.
+pub(super) fn waits(app: &App, queue: &QueueView) -> Line<'static> {
+    let theme = &app.theme;
+    let words = Words::labelled(theme, "waits");
+    match queue.waits.in_words(MOST_WAITERS, app.snapshot.now) {
+        None => words.dim("nobody for room in the ring"),
+        Some(text) if queue.waits.waiting > 0 => words.styled(text, theme.warn),
+        Some(text) => words.text(text),
     }
     .line()
 }

@@ -2,9 +2,11 @@
 
 use ratatui::layout::Rect;
 
-/// Rows of the ring screen that hold no slots: title, pointers (2), last kick, a
-/// heading for each ring, the chosen slot (4).
-pub(super) const OTHER_ROWS: u16 = 10;
+/// Rows above the first ring's heading: title, pointers (2), last kick, waits.
+pub(super) const ROWS_ABOVE: u16 = 5;
+/// Rows of the ring screen that hold no slots: those above, a heading for each ring,
+/// the chosen slot (4).
+pub(super) const OTHER_ROWS: u16 = ROWS_ABOVE + 2 + 4;
 /// Columns left of the slots, for the number of the first.
 pub(super) const GUTTER: u16 = 6;
 /// Rows that a row of slots takes: itself and the pointers below it.
@@ -73,7 +75,7 @@ mod tests {
         let layout = RingLayout::of(128, false, Rect::new(0, 2, 200, 47));
         assert_eq!((layout.columns, layout.cell, layout.rows), (32, 6, 4));
         let layout = RingLayout::of(256, true, Rect::new(0, 2, 80, 21));
-        assert_eq!((layout.columns, layout.rows, layout.visible), (64, 4, 6));
+        assert_eq!((layout.columns, layout.rows, layout.visible), (64, 4, 5));
         let layout = RingLayout::of(1024, false, Rect::new(0, 2, 200, 47));
         assert_eq!((layout.columns, layout.cell, layout.rows), (128, 1, 8));
     }

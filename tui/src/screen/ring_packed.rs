@@ -9,9 +9,9 @@ use super::app::App;
 use super::canvas::{Canvas, fit};
 use super::number::exact;
 use super::requests::summary;
-use super::ring::{STATES, about, last_kick, letter_of, life_of, pointers};
+use super::ring::{STATES, about, last_kick, letter_of, life_of, pointers, waits};
 use super::ring_grid::{Cell, Grid, Mark};
-use super::ring_layout::{ROW_HEIGHT, RingLayout};
+use super::ring_layout::{ROW_HEIGHT, ROWS_ABOVE, RingLayout};
 use super::theme::Theme;
 use super::words::Words;
 
@@ -60,14 +60,15 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, app: &App, queue: &QueueView) {
         kick.push_span(Span::styled(format!("  {hidden} rows more"), theme.strong));
     }
     canvas.line(0, 3, &kick);
-    canvas.line(0, 4, &legend(theme));
+    canvas.line(0, 4, &waits(app, queue));
+    canvas.line(0, ROWS_ABOVE, &legend(theme));
     let rows = u16::try_from(grid.layout.visible.min(grid.layout.rows)).unwrap_or(u16::MAX);
     let height = rows.saturating_mul(ROW_HEIGHT);
     let marks: Vec<_> = of_driver.into_iter().chain(of_device).collect();
-    grid.draw(&mut canvas.rows(5, height), &marks, |slot| {
+    grid.draw(&mut canvas.rows(ROWS_ABOVE + 1, height), &marks, |slot| {
         cell(theme, ring.available.get(slot), used_at(ring, slot))
     });
-    let below = height.saturating_add(5);
+    let below = height.saturating_add(ROWS_ABOVE + 1);
     let left = canvas.height().saturating_sub(below);
     canvas.rows(below, left).lines(&chosen(app, queue, slot), 0);
 }

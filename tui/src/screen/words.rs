@@ -10,7 +10,7 @@ const LABEL: usize = 10;
 
 /// Builds one line, from left to right.
 pub(super) struct Words<'a> {
-    theme: &'a Theme,
+    pub(super) theme: &'a Theme,
     spans: Vec<Span<'static>>,
 }
 

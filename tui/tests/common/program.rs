@@ -153,6 +153,11 @@ impl Running {
         String::from_utf8_lossy(&self.stdout.bytes.lock().unwrap()).into_owned()
     }
 
+    /// What it has complained of so far.
+    pub(crate) fn complained(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.bytes.lock().unwrap()).into_owned()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

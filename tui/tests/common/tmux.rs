@@ -1,4 +1,5 @@
 //! A terminal to look at: a tmux server of the test's own with one shell in it.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -202,6 +202,34 @@ fn filters_go_in_a_circle() {
 }
 
 #[test]
+fn operations_are_sorted_by_the_column_that_is_asked_for() {
+    let mut app = app(snapshot(), live(), 80, 24);
+    type_keys(&mut app, "4");
+    let names = |app: &App| -> Vec<_> {
+        let rows = app.order.sorted(&app.snapshot.operations);
+        rows.iter().map(|row| row.operation.name()).collect()
+    };
+    let by_time = ["read", "buffer", "readdir", "walk", "clunk", "getattr"];
+    assert_eq!(names(&app), by_time);
+    // The chosen one stays chosen, wherever it moves.
+    type_keys(&mut app, "jo");
+    let mut by_name = by_time;
+    by_name.sort_unstable();
+    assert_eq!(names(&app), by_name);
+    assert_eq!(app.operation_row(), 0);
+    type_keys(&mut app, "O");
+    by_name.reverse();
+    assert_eq!(names(&app), by_name);
+    assert_eq!(app.operation_row(), 5);
+    // Done, then errors: the direction is the column's own again.
+    type_keys(&mut app, "oo");
+    assert_eq!(names(&app)[0], "walk");
+    // Round all columns, and by time again.
+    type_keys(&mut app, "oooooo");
+    assert_eq!(names(&app), by_time);
+}
+
+#[test]
 fn help_is_laid_over_and_taken_away() {
     let mut app = app(snapshot(), live(), 80, 24);
     type_keys(&mut app, "4?jj");

@@ -1,0 +1,119 @@
+//! A stream that goes silent: time passes for whoever waits for it, and a request that
+//! hangs is seen to hang.
+
+#[path = "common/program.rs"]
+mod program;
+#[path = "common/tmux.rs"]
+mod tmux;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::process::Stdio;
+
+use program::{Running, run, sample, virtscope, wait_until};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::process::Signal;
+use tmux::Terminal;
+use virtscope_captures::{CaptureReader, CaptureWriter, Item};
+use virtscope_record::{Flags, Kind};
+
+/// The sample up to a kick after which nothing comes: what was added is neither taken
+/// nor answered.
+fn beginning() -> Vec<u8> {
+    let mut reader = CaptureReader::new(sample()).unwrap();
+    let mut bytes = Vec::new();
+    let info = match reader.next_item().unwrap() {
+        Item::Section(section) => section.info.unwrap(),
+        other => panic!("{other:?} comes first"),
+    };
+    let mut writer = CaptureWriter::new(&mut bytes, info).unwrap();
+    let mut records = 0;
+    loop {
+        match reader.next_item().unwrap() {
+            Item::Record(packet) => {
+                writer.write(&packet.record, packet.payload).unwrap();
+                records += 1;
+                let flags = packet.record.flags();
+                let is_kicked = packet.record.kind() == Ok(Kind::Kick)
+                    && flags.contains(Flags::NOTIFICATION_NEEDED);
+                if records > 500 && is_kicked {
+                    writer.flush().unwrap();
+                    break;
+                }
+            }
+            Item::End(end) => panic!("{end:?} after {records} records"),
+            _ => {}
+        }
+    }
+    drop(writer);
+    bytes
+}
+
+#[test]
+fn a_request_that_hangs_is_told_of_while_print_waits() {
+    let mut running = Running::start(virtscope(["print", "-"]).stdin(Stdio::piped()));
+    let mut stdin = running.child.stdin.take().unwrap();
+    stdin.write_all(&beginning()).unwrap();
+    let told = "virtscope: stuck-request on virtio";
+    wait_until("it is told of", || running.complained().contains(told));
+    let printed = running.printed();
+    assert!(printed.lines().count() > 10, "{printed}");
+    assert!(!printed.contains("in flight"), "it may come back yet");
+    drop(stdin);
+    let ended = running.end();
+    // It says that the capture is not whole, too.
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert_eq!(ended.stderr.matches(told).count(), 1, "{}", ended.stderr);
+    assert!(ended.text().contains("in flight"), "{}", ended.text());
+}
+
+#[test]
+fn a_signal_ends_print_also_while_nothing_comes() {
+    let mut running = Running::start(virtscope(["print", "-"]).stdin(Stdio::piped()));
+    let mut stdin = running.child.stdin.take().unwrap();
+    stdin.write_all(&beginning()).unwrap();
+    wait_until("lines are printed", || {
+        running.printed().lines().count() > 10
+    });
+    running.signal(Signal::INT);
+    let ended = running.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.text().contains("in flight"), "{}", ended.text());
+}
+
+/// The same in a file that was read to its end: no time passes in it.
+#[test]
+fn no_time_passes_in_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.pcapng");
+    std::fs::write(&path, beginning()).unwrap();
+    let ended = run(virtscope(["print"]).arg(&path));
+    ended.assert_refused(&["ends unfinished"]);
+    assert!(ended.text().contains("in flight"), "{}", ended.text());
+}
+
+#[test]
+fn a_request_that_hangs_shows_on_the_screens_while_they_wait() {
+    let Some(terminal) = Terminal::open(80, 24) else {
+        return;
+    };
+    let path = terminal.path("pipe");
+    mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+    terminal.start("$V view pipe");
+    let mut pipe = OpenOptions::new().write(true).open(&path).unwrap();
+    pipe.write_all(&beginning()).unwrap();
+    let screen = terminal.wait_for_all(&["PIPE", "stuck-request"]);
+    assert!(!screen.contains("REPLAY"), "{screen}");
+    terminal.wait_for("nothing has come for");
+    terminal.press("5");
+    terminal.wait_for_all(&["error    stuck-request", "stuck in fl"]);
+    // The screens stand still, and the stream goes on behind them.
+    terminal.press("Space");
+    terminal.wait_for("PAUSED");
+    terminal.press("Space");
+    drop(pipe);
+    terminal.wait_for(" END after");
+    terminal.press("q");
+    // The capture is not whole.
+    terminal.ended(2);
+}
