@@ -54,17 +54,23 @@ fn walk_by_name(terminal: &Terminal) {
     terminal.wait_for("of time▼");
     terminal.press("o");
     terminal.wait_for("operation▲");
-    terminal.press("End");
-    // The chosen row's operation stands below the table, with all that completed.
-    terminal.wait("walk is chosen", |screen| {
-        let is_there = screen
-            .lines()
-            .any(|line| line.starts_with(" walk ") && line.contains("completed"));
-        if !is_there {
-            terminal.press("Up");
-        }
-        is_there
-    });
+    terminal.press("Home");
+    // What is known of the chosen one stands below the table.
+    let chosen = |screen: &str| {
+        let mut lines = screen.lines();
+        let line = lines.find(|line| line.contains("  incomplete ") && line.starts_with(' '))?;
+        Some(line.split_whitespace().next()?.to_owned())
+    };
+    let mut now = None;
+    while now.as_deref() != Some("walk") {
+        let before = now.clone();
+        let screen = terminal.wait("another row is chosen", |screen| {
+            let here = chosen(screen);
+            here.is_some() && here != before
+        });
+        now = chosen(&screen);
+        terminal.press("Down");
+    }
 }
 
 #[rstest]
