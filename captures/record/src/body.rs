@@ -496,23 +496,35 @@ impl Body {
 
     #[inline(always)]
     pub(crate) fn to_raw(self) -> (Kind, [u8; 24]) {
-        let bytes = match self {
-            Self::Add(view) | Self::AddFailed(view) => view.to_wire(),
-            Self::Kick(view) | Self::InterruptSent(view) => view.to_wire(),
-            Self::Notify(view) => view.to_wire(),
-            Self::Callback(view) => view.to_wire(),
-            Self::Used(view) => view.to_wire(),
-            Self::CallbacksDisabled(view) | Self::CallbacksEnabled(view) => view.to_wire(),
-            Self::Detach(view) => view.to_wire(),
-            Self::QueueFacts(view) => view.to_wire(),
-            Self::Reset(view) => view.to_wire(),
-            Self::Statistics(view) => view.to_wire(),
-            Self::Missed(view) => view.to_wire(),
-            Self::InFlight(view) => view.to_wire(),
-            Self::Taken(view) => view.to_wire(),
-            Self::Returned(view) => view.to_wire(),
-        };
-        (self.kind(), bytes)
+        (self.kind(), self.to_wire(|bytes| bytes))
+    }
+
+    /// The bytes behind [`Record::BODY_OFFSET`] as three words in memory order.
+    // They are made words of before the kinds come together, so that a compiler may
+    // keep them in registers.
+    #[inline(always)]
+    pub fn to_words(self) -> [u64; 3] {
+        self.to_wire(|bytes| zerocopy::transmute!(bytes))
+    }
+
+    #[inline(always)]
+    fn to_wire<W>(self, wire: impl Fn([u8; 24]) -> W) -> W {
+        match self {
+            Self::Add(view) | Self::AddFailed(view) => wire(view.to_wire()),
+            Self::Kick(view) | Self::InterruptSent(view) => wire(view.to_wire()),
+            Self::Notify(view) => wire(view.to_wire()),
+            Self::Callback(view) => wire(view.to_wire()),
+            Self::Used(view) => wire(view.to_wire()),
+            Self::CallbacksDisabled(view) | Self::CallbacksEnabled(view) => wire(view.to_wire()),
+            Self::Detach(view) => wire(view.to_wire()),
+            Self::QueueFacts(view) => wire(view.to_wire()),
+            Self::Reset(view) => wire(view.to_wire()),
+            Self::Statistics(view) => wire(view.to_wire()),
+            Self::Missed(view) => wire(view.to_wire()),
+            Self::InFlight(view) => wire(view.to_wire()),
+            Self::Taken(view) => wire(view.to_wire()),
+            Self::Returned(view) => wire(view.to_wire()),
+        }
     }
 
     #[inline]
@@ -635,6 +647,11 @@ mod tests {
                     prop_assert_eq!(again.kind(), Ok(kind));
                     let twice = Record::new(again.common(), again.body().unwrap());
                     prop_assert_eq!(twice.as_bytes(), again.as_bytes());
+                    if kind != Kind::Statistics {
+                        let words = Record::words(&again.common(), kind, body.to_words());
+                        prop_assert_eq!(Record::from_words(words), again);
+                        prop_assert_eq!(words, again.to_words());
+                    }
                 }
                 Err(error) => prop_assert!(matches!(error, BadRecord::Layout { .. }), "{}", error),
             }

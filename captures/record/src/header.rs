@@ -96,6 +96,12 @@ impl PseudoHeader {
         self.payload_len.get()
     }
 
+    /// The eight bytes as one word in memory order.
+    #[inline]
+    pub const fn to_word(self) -> u64 {
+        zerocopy::transmute!(self)
+    }
+
     /// The eight bytes as they stand in a packet.
     pub fn as_bytes(&self) -> &[u8] {
         IntoBytes::as_bytes(self)

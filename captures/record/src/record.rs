@@ -145,6 +145,47 @@ impl Record {
         }
     }
 
+    /// The record of this kind that says `common` and has a body of these words
+    /// ([`Body::to_words`]), as eight words in memory order: the same bytes as
+    /// [`new`](Self::new) makes. For who stores it at once, by words: a record put
+    /// together from its fields in memory, and copied from there, waits for its own
+    /// stores.
+    ///
+    /// Not for statistics, which have no token.
+    #[inline(always)]
+    pub fn words(common: &Common, kind: Kind, body: [u64; 3]) -> [u64; 8] {
+        debug_assert_ne!(kind, Kind::Statistics);
+        let pair = |low: u32, high: u32| (u64::from(low) | u64::from(high) << 32).to_le();
+        let halves = |low: u16, high: u16| u32::from(low) | u32::from(high) << 16;
+        let what = u16::from(kind as u8) | u16::from(common.context as u8) << 8;
+        let [first, second, third] = body;
+        [
+            common.time.as_nanos().to_le(),
+            common.token.0.to_le(),
+            pair(common.sequence.0, common.queue.to_raw()),
+            pair(common.process, common.thread),
+            pair(
+                halves(common.generation.0, common.producer.0),
+                halves(what, common.flags.bits()),
+            ),
+            first,
+            second,
+            third,
+        ]
+    }
+
+    /// The record's bytes as eight words in memory order.
+    #[inline]
+    pub fn to_words(&self) -> [u64; 8] {
+        zerocopy::transmute!(*self)
+    }
+
+    /// The record whose bytes are these words, in memory order.
+    #[inline]
+    pub fn from_words(words: [u64; 8]) -> Self {
+        zerocopy::transmute!(words)
+    }
+
     /// The record in `bytes`, which must be exactly 64. Any 64 bytes pass: a
     /// kind or a flag of a later version is kept as it is.
     ///

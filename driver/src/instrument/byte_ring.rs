@@ -8,10 +8,12 @@ use std::cell::UnsafeCell;
 use std::sync::Arc;
 
 use virtscope_record::{FRAME_LEN, PseudoHeader, Record};
+use zerocopy::IntoBytes;
 
 use crate::sync::{AccessCheck, AtomicBool, AtomicUsize, Ordering};
 
 const WORD: usize = 8;
+const RECORD_WORDS: usize = Record::LEN / WORD;
 /// Stands where a frame's pseudo-header would, when the rest of the ring up to
 /// its end is too short for the next frame. Not the magic, so never a frame.
 const SKIP: u64 = 0;
@@ -93,7 +95,7 @@ impl Shared {
         self.words.len()
     }
 
-    /// The words from slot `from` on as bytes.
+    /// The words from slot `from` on.
     ///
     /// # Safety
     /// The caller's side owns `count` words from `from` on, and they don't pass
@@ -102,11 +104,20 @@ impl Shared {
         clippy::mut_from_ref,
         reason = "the words lie in cells; who owns them is the positions' business"
     )]
-    unsafe fn bytes(&self, from: usize, count: usize) -> &mut [u8] {
+    unsafe fn words(&self, from: usize, count: usize) -> &mut [u64] {
         let first = UnsafeCell::raw_get(self.words.as_ptr()).wrapping_add(from);
         // SAFETY: in range and unaliased by the caller's promise; a cell has the
         // layout of what it holds, so the words are contiguous.
-        unsafe { std::slice::from_raw_parts_mut(first.cast(), count * WORD) }
+        unsafe { std::slice::from_raw_parts_mut(first, count) }
+    }
+
+    /// The same as bytes.
+    ///
+    /// # Safety
+    /// As for [`words`](Self::words).
+    unsafe fn bytes(&self, from: usize, count: usize) -> &[u8] {
+        // SAFETY: the caller's promise.
+        unsafe { self.words(from, count) }.as_bytes()
     }
 }
 
@@ -125,13 +136,13 @@ impl Writer {
     ) -> Result<(), Full> {
         self.write_with(payload_len, |payload| {
             fill(payload);
-            (*record, payload_len)
+            (record.to_words(), payload_len)
         })
     }
 
     /// Writes one frame whose payload `make` gathers where it will stand, with
-    /// room for `payload_len` bytes. It returns the record, which may depend on
-    /// the payload, and how many bytes of it there are. What it leaves alone
+    /// room for `payload_len` bytes. It returns the record ([`Record::words`]), which
+    /// may depend on the payload, and how many bytes of it there are. What it leaves alone
     /// holds bytes of earlier frames.
     ///
     /// # Errors
@@ -140,7 +151,7 @@ impl Writer {
     pub fn write_with(
         &mut self,
         payload_len: usize,
-        make: impl FnOnce(&mut [u8]) -> (Record, usize),
+        make: impl FnOnce(&mut [u8]) -> ([u64; RECORD_WORDS], usize),
     ) -> Result<(), Full> {
         let shared = &*self.shared;
         let len = shared.len();
@@ -160,19 +171,19 @@ impl Writer {
         if skip > 0 {
             shared.check.write(slot..slot + 1);
             // SAFETY: the word is free (checked above), so it is the writer's.
-            unsafe { shared.bytes(slot, 1) }.copy_from_slice(&SKIP.to_ne_bytes());
+            unsafe { shared.words(slot, 1) }.fill(SKIP);
             at = 0;
         }
         shared.check.write(at..at + need);
         // SAFETY: `total` words are free (checked above), so these are the
         // writer's, and they end before the ring does.
-        let frame = unsafe { shared.bytes(at, need) };
-        let (header, rest) = frame.split_at_mut(PseudoHeader::LEN);
-        let (body, rest) = rest.split_at_mut(Record::LEN);
-        let (record, kept) = make(&mut rest[..payload_len]);
+        let frame = unsafe { shared.words(at, need) };
+        let (header, rest) = frame.split_at_mut(1);
+        let (body, rest) = rest.split_at_mut(RECORD_WORDS);
+        let (record, kept) = make(&mut rest.as_mut_bytes()[..payload_len]);
         let kept = kept.min(payload_len);
-        header.copy_from_slice(PseudoHeader::new(kept as u32).as_bytes());
-        body.copy_from_slice(record.as_bytes());
+        header[0] = PseudoHeader::new(kept as u32).to_word();
+        body.copy_from_slice(&record);
         let total = (FRAME_LEN + kept).div_ceil(WORD) + skip;
         shared.written.0.store(written + total, Ordering::Release);
         Ok(())

@@ -18,7 +18,7 @@ use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 use virtscope_record::{
     Common, Context, Flags, Generation, Kind, Producer, ProducerId, QueueId, Record, Sequence,
-    Timestamp,
+    Timestamp, Token,
 };
 
 use super::byte_ring::{Reader, Writer, byte_ring};
@@ -79,6 +79,7 @@ impl Stream {
     }
 
     /// The number of the record that is made now.
+    #[inline(always)]
     pub(super) fn next_sequence(&self) -> u64 {
         self.emitted.fetch_add(1, Ordering::AcqRel)
     }
@@ -87,23 +88,51 @@ impl Stream {
         self.generation.store(generation.0, Ordering::Relaxed);
     }
 
-    /// The record of `event`, made by `thread`.
-    pub(super) fn record(&self, sequence: u64, thread: u32, event: &Event, flags: Flags) -> Record {
-        Record::new(
-            Common {
-                time: event.time,
-                queue: self.queue,
-                generation: Generation(self.generation.load(Ordering::Relaxed)),
-                producer: self.producer,
-                sequence: Sequence(sequence as u32),
-                context: Context::Task,
-                process: self.process,
-                thread,
-                token: event.token,
-                flags,
-            },
-            event.body,
-        )
+    /// The record of `event`, made by `thread`, as [`Record::words`].
+    #[inline(always)]
+    pub(super) fn words(
+        &self,
+        sequence: u64,
+        thread: u32,
+        event: &EventWords,
+        flags: Flags,
+    ) -> [u64; 8] {
+        let common = Common {
+            time: event.time,
+            queue: self.queue,
+            generation: Generation(self.generation.load(Ordering::Relaxed)),
+            producer: self.producer,
+            sequence: Sequence(sequence as u32),
+            context: Context::Task,
+            process: self.process,
+            thread,
+            token: event.token,
+            flags,
+        };
+        Record::words(&common, event.kind, event.body)
+    }
+}
+
+/// An [`Event`] whose body is words already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EventWords {
+    pub(super) time: Timestamp,
+    pub(super) token: Token,
+    pub(super) flags: Flags,
+    kind: Kind,
+    body: [u64; 3],
+}
+
+impl From<Event> for EventWords {
+    #[inline(always)]
+    fn from(event: Event) -> Self {
+        Self {
+            time: event.time,
+            token: event.token,
+            flags: event.flags,
+            kind: event.body.kind(),
+            body: event.body.to_words(),
+        }
     }
 }
 
@@ -252,22 +281,35 @@ pub struct Probe {
     stream: Arc<Stream>,
 }
 
-impl Instrument for Probe {
-    const ENABLED: bool = true;
-
-    #[inline]
-    fn now(&self) -> Timestamp {
-        monotonic_now()
-    }
-
-    fn emit(&self, event: Event, payload: Payload<'_>) {
+impl Probe {
+    /// Writes the record of an event that comes in registers: read back from memory,
+    /// its fields would wait for the stores that put them there.
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "a structure would be memory")]
+    fn emit_words(
+        &self,
+        time: Timestamp,
+        token: Token,
+        flags: Flags,
+        kind: Kind,
+        first: u64,
+        second: u64,
+        third: u64,
+        payload: &Payload<'_>,
+    ) {
+        let event = EventWords {
+            time,
+            token,
+            flags,
+            kind,
+            body: [first, second, third],
+        };
         let stream = &*self.stream;
         let sequence = stream.next_sequence();
         // Before the byte ring, which may be full: that is its own loss.
         if usdt::is_watched() {
-            usdt::show(stream, sequence, &event, payload, self.hub.snaplen);
+            self.show(sequence, event, payload);
         }
-        debug_assert_ne!(event.body.kind(), Kind::Statistics);
         let len = payload.len().min(self.hub.snaplen as usize);
         let written = self.hub.with_writer(|thread, writer| {
             writer.write_with(len, |into| {
@@ -276,13 +318,42 @@ impl Instrument for Probe {
                 let gathered = payload.copy_to(into);
                 let mut flags = event.flags;
                 flags.set(Flags::PAYLOAD_UNAVAILABLE, !gathered);
-                let record = stream.record(sequence, thread, &event, flags);
+                let record = stream.words(sequence, thread, &event, flags);
                 (record, if gathered { len } else { 0 })
             })
         });
         if !matches!(written, Some(Ok(()))) {
             stream.lost.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    /// The record passes the static probe too. By value: so only who is watched pays
+    /// for an event in memory.
+    #[cold]
+    #[inline(never)]
+    fn show(&self, sequence: u64, event: EventWords, payload: &Payload<'_>) {
+        usdt::show(&self.stream, sequence, &event, payload, self.hub.snaplen);
+    }
+}
+
+impl Instrument for Probe {
+    const ENABLED: bool = true;
+
+    #[inline]
+    fn now(&self) -> Timestamp {
+        monotonic_now()
+    }
+
+    #[inline(always)]
+    fn emit(&self, event: Event, payload: Payload<'_>) {
+        let EventWords {
+            time,
+            token,
+            flags,
+            kind,
+            body: [first, second, third],
+        } = event.into();
+        self.emit_words(time, token, flags, kind, first, second, third, &payload);
     }
 
     fn start_generation(&self, generation: Generation) {

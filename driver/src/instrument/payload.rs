@@ -54,9 +54,12 @@ impl<'a> Payload<'a> {
     /// [`len`](Self::len). Returns `false` if some could not be reached; `into`
     /// is then zero from there on.
     pub fn copy_to(&self, mut into: &mut [u8]) -> bool {
+        if into.is_empty() {
+            return true;
+        }
         let Some(read) = self.read else {
             into.fill(0);
-            return into.is_empty();
+            return false;
         };
         for segment in self.segments {
             if into.is_empty() {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use virtscope_record::{Flags, Generation, Producer, QueueId, Record, Timestamp};
 
-use super::live::{Stream, monotonic_now, thread_id};
+use super::live::{EventWords, Stream, monotonic_now, thread_id};
 use super::{Event, Instrument, Payload};
 
 /// Bytes of payload a record carries unless told otherwise.
@@ -52,7 +52,13 @@ impl Usdt {
             event.time = monotonic_now();
         }
         let sequence = self.stream.next_sequence();
-        show(&self.stream, sequence, &event, payload, self.snaplen);
+        show(
+            &self.stream,
+            sequence,
+            &event.into(),
+            &payload,
+            self.snaplen,
+        );
     }
 }
 
@@ -91,10 +97,11 @@ thread_local! {
 pub(super) fn show(
     stream: &Stream,
     sequence: u64,
-    event: &Event,
-    payload: Payload<'_>,
+    event: &EventWords,
+    payload: &Payload<'_>,
     snaplen: u32,
 ) {
+    let record = |flags| Record::from_words(stream.words(sequence, thread_id(), event, flags));
     let len = payload.len().min(snaplen as usize);
     let shown = GATHERED.try_with(|bytes| {
         let mut bytes = bytes.borrow_mut();
@@ -105,15 +112,12 @@ pub(super) fn show(
         let kept = if gathered { len } else { 0 };
         let mut flags = event.flags;
         flags.set(Flags::PAYLOAD_UNAVAILABLE, !gathered);
-        fire(
-            &stream.record(sequence, thread_id(), event, flags),
-            &bytes[..kept],
-        );
+        fire(&record(flags), &bytes[..kept]);
     });
     // A thread that is being torn down has no memory for a payload any more.
     if shown.is_err() {
         let flags = event.flags | Flags::PAYLOAD_UNAVAILABLE;
-        fire(&stream.record(sequence, thread_id(), event, flags), &[]);
+        fire(&record(flags), &[]);
     }
 }
 

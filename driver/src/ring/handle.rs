@@ -301,8 +301,9 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
         flags
     }
 
-    /// Writes one record.
-    #[inline(never)]
+    /// Writes one record. Inlined, so that the body goes from where its kind is known
+    /// to the instrument in registers.
+    #[inline(always)]
     pub(super) fn emit(
         &self,
         time: Timestamp,

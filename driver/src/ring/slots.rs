@@ -237,6 +237,28 @@ impl<T> Slots<T> {
         Some(buffer)
     }
 
+    /// Whether `id` is that of the buffer which is in flight for longest, if it is one in
+    /// flight at all and none was detached: all that were added before it came back.
+    #[inline(always)]
+    pub(super) fn is_oldest(&self, id: u32) -> bool {
+        self.slots
+            .get(id as usize)
+            .is_some_and(|slot| slot.number == self.used)
+    }
+
+    /// `VIRTIO_F_IN_ORDER`: the id of the buffer which is in flight for longest, or was
+    /// until it was detached. Those in flight take `ids` of the ids, which go round.
+    pub(super) fn oldest(&self, ids: u16) -> Option<u16> {
+        if self.detached > 0 {
+            // The ids taken do not tell any more; the numbers stay.
+            let oldest = self.slots.iter().position(|slot| slot.number == self.used);
+            return oldest.map(|id| id as u16);
+        }
+        let size = self.slots.len() as u32;
+        let oldest = (self.free + size - u32::from(ids)) % size;
+        Some(oldest as u16)
+    }
+
     /// What can be written into the buffer under `id`.
     #[inline(always)]
     pub(super) fn writable_bytes(&self, id: u16) -> u32 {

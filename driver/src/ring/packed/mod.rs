@@ -44,8 +44,6 @@ pub struct PackedQueue<M, I, T> {
     withheld: Option<Withheld>,
     /// Where the last kick decision was made.
     kicked: Cursor,
-    /// `VIRTIO_F_IN_ORDER`: the id of the oldest buffer in flight.
-    oldest: u32,
     batch: Batch,
     broken: Option<QueueError>,
     /// Broken, or buffers were detached: nothing is shown to the device any more.
@@ -134,7 +132,6 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             slots,
             tables: Tables::new(shared.features.indirect, shared.memory.indirect_tables()),
             recorded: Recorded::new(size),
-            oldest: 0,
             free: size,
             next_avail: Cursor::START,
             withheld: None,

@@ -54,9 +54,6 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             let writable = self.recorded.writable(id);
             records::used(&self.shared, free, entry, position, &buffer, writable);
         }
-        if ids == Ids::GoRound {
-            self.oldest = u32::from(self.slots.next(id));
-        }
         self.tables.give_back(buffer.table);
         self.free += buffer.descriptors;
         // The device skips as many descriptors as the buffer took (virtio 1.4
@@ -81,31 +78,31 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// is used.
     #[inline(always)]
     fn used_in_order(&mut self) -> Result<Option<Tail>, QueueError> {
-        let oldest = self.oldest as u16;
         let used = if self.batch.left == 0 {
             match self.used_descriptor() {
-                Some(tail) if tail.id != oldest => tail,
+                Some(tail) if !self.slots.is_oldest(u32::from(tail.id)) => tail,
                 used => return Ok(used),
             }
         } else {
             Tail::default()
         };
-        self.tail_of_batch(oldest, used).map(Some)
+        self.tail_of_batch(used).map(Some)
     }
 
     /// `VIRTIO_F_IN_ORDER`: the used descriptor of the oldest buffer in flight, as
     /// the device would have written it if it had not skipped it. `tail` is the next
     /// one that the device did write, where no batch is left.
-    fn tail_of_batch(&mut self, oldest: u16, tail: Tail) -> Result<Tail, QueueError> {
-        if self.batch.left == 0 {
-            self.batch = match self.batch_of(oldest, tail) {
-                Ok(batch) => batch,
-                Err(violation) => return Err(self.break_queue(violation, tail)),
-            };
-        }
-        self.batch.left -= 1;
+    fn tail_of_batch(&mut self, tail: Tail) -> Result<Tail, QueueError> {
+        let (oldest, batch) = match self.batch_of(tail) {
+            Ok(found) => found,
+            Err(violation) => return Err(self.break_queue(violation, tail)),
+        };
+        self.batch = Batch {
+            left: batch.left - 1,
+            ..batch
+        };
         let len = if self.batch.left == 0 {
-            self.batch.last_written
+            batch.last_written
         } else {
             self.slots.writable_bytes(oldest)
         };
@@ -116,20 +113,29 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         })
     }
 
-    /// How many buffers a used descriptor stands for: those from the oldest up to
-    /// the one it names (virtio 1.4 §2.8.8).
-    fn batch_of(&self, oldest: u16, tail: Tail) -> Result<Batch, Violation> {
-        let last = self.slots.check_used(u32::from(tail.id), tail.written())?;
+    /// The oldest buffer, and how many a used descriptor stands for: those from the
+    /// oldest up to the one it names (virtio 1.4 §2.8.8), or what is left of an earlier
+    /// one's.
+    fn batch_of(&self, tail: Tail) -> Result<(u16, Batch), Violation> {
+        let id = tail.id;
+        let oldest = self.slots.oldest(self.slots.in_flight());
+        let oldest = oldest.ok_or(Violation::IdNotInFlight { id });
+        if self.batch.left > 0 {
+            return Ok((oldest?, self.batch));
+        }
+        let last = self.slots.check_used(u32::from(id), tail.written())?;
+        let oldest = oldest?;
         let first = self.slots.get_used(u32::from(oldest))?;
         // The oldest has the smallest number of all in flight, as long as none was
         // detached.
         let Some(skipped) = last.number.checked_sub(first.number) else {
-            return Err(Violation::IdNotInFlight { id: tail.id });
+            return Err(Violation::IdNotInFlight { id });
         };
-        Ok(Batch {
+        let batch = Batch {
             left: skipped as u32 + 1,
             last_written: tail.written(),
-        })
+        };
+        Ok((oldest, batch))
     }
 
     /// With callbacks on, the next used buffer is to be announced.

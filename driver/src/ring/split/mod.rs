@@ -40,8 +40,6 @@ pub struct SplitQueue<M, I, T> {
     announced_at_kick: u64,
     /// The device's used index when we last looked; it was found believable.
     used_seen: RingIndex,
-    /// `VIRTIO_F_IN_ORDER`: the head of the oldest buffer in flight.
-    oldest: u16,
     batch: Batch,
     broken: Option<QueueError>,
     /// Broken, or buffers were detached: nothing is shown to the device any more.
@@ -76,7 +74,6 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             free: size,
             announced_at_kick: 0,
             used_seen: RingIndex(0),
-            oldest: 0,
             batch: Batch::default(),
             broken: None,
             closed: false,

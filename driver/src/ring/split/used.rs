@@ -31,10 +31,10 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         }
         let entry = self.used_entry();
         if self.shared.features.in_order {
-            let entry = if self.batch.left > 0 || entry.id != u32::from(self.oldest) {
-                self.entry_of_batch(entry)?
-            } else {
+            let entry = if self.batch.left == 0 && self.slots.is_oldest(entry.id) {
                 entry
+            } else {
+                self.entry_of_batch(entry)?
             };
             self.take(entry, Ids::GoRound).map(Some)
         } else {
@@ -57,9 +57,6 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             records::used(&self.shared, free, entry, position, &buffer, writable);
         }
         self.free += buffer.descriptors;
-        if ids == Ids::GoRound {
-            self.oldest = (head + buffer.descriptors) & self.mask as u16;
-        }
         self.tables.give_back(buffer.table);
         self.share_state();
         self.move_used_event();
@@ -105,48 +102,57 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// would have written it if it had not skipped it. `entry` is the next one that
     /// the device did write, where no batch is left.
     fn entry_of_batch(&mut self, entry: UsedEntry) -> Result<UsedEntry, QueueError> {
-        if self.batch.left == 0 {
-            self.batch = match self.batch_of(entry) {
-                Ok(batch) => batch,
-                Err(violation) => return Err(self.break_queue(violation, entry)),
-            };
-        }
-        self.batch.left -= 1;
+        let (oldest, batch) = match self.batch_of(entry) {
+            Ok(found) => found,
+            Err(violation) => return Err(self.break_queue(violation, entry)),
+        };
+        self.batch = Batch {
+            left: batch.left - 1,
+            ..batch
+        };
         let length = if self.batch.left == 0 {
-            self.batch.last_written
+            batch.last_written
         } else {
-            self.slots.writable_bytes(self.oldest)
+            self.slots.writable_bytes(oldest)
         };
         Ok(UsedEntry {
             used_index: self.used_seen,
-            id: u32::from(self.oldest),
+            id: u32::from(oldest),
             length,
         })
     }
 
-    /// How many buffers a used entry stands for: those from the oldest up to the one
-    /// it names (virtio 1.4 §2.7.9).
-    fn batch_of(&self, entry: UsedEntry) -> Result<Batch, Violation> {
+    /// The oldest buffer, and how many the used entry stands for: those from the oldest
+    /// up to the one it names (virtio 1.4 §2.7.9), or what is left of an earlier one's.
+    fn batch_of(&self, entry: UsedEntry) -> Result<(u16, Batch), Violation> {
+        let id = entry.id as u16;
+        let taken = self.shared.size.get() - self.free;
+        let oldest = self.slots.oldest(taken);
+        let oldest = oldest.ok_or(Violation::IdNotInFlight { id });
+        if self.batch.left > 0 {
+            return Ok((oldest?, self.batch));
+        }
         let last = self.slots.get_used(entry.id)?;
-        let first = self.slots.get_used(u32::from(self.oldest))?;
+        let oldest = oldest?;
+        let first = self.slots.get_used(u32::from(oldest))?;
         // The oldest has the smallest number of all in flight, as long as none was
         // detached.
         let Some(skipped) = last.number.checked_sub(first.number) else {
-            let id = entry.id as u16;
             return Err(Violation::IdNotInFlight { id });
         };
         let covered = u64::from(self.used_seen.distance_from(self.last_used()));
         if skipped >= covered {
             return Err(Violation::OutOfOrder {
-                id: entry.id as u16,
+                id,
                 skipped: skipped + 1 - covered,
             });
         }
         self.slots.check_used(entry.id, entry.length)?;
-        Ok(Batch {
+        let batch = Batch {
             left: skipped as u32 + 1,
             last_written: entry.length,
-        })
+        };
+        Ok((oldest, batch))
     }
 
     /// With callbacks on, the next used buffer is to be announced.
