@@ -10,7 +10,7 @@ use virtscope_record::{
 use virtscope_tracer_shared::{Counters, QueueState, SNAPLEN_LIMIT, Segments};
 
 use crate::kernel::read;
-use crate::maps::{COUNTERS, DEPTH, DEPTHS, RECORDS, SCRATCH, Scratch, config};
+use crate::maps::{COUNTERS, DEPTHS, RECORDS, SCRATCH, Scratch, config};
 
 /// The reader looks often enough by itself: waking it for each record costs more than
 /// the record.
@@ -204,16 +204,7 @@ pub extern "C" fn emit_loaded(
     let Some(counters) = counters(state) else {
         return 0;
     };
-    let Some(depth) = DEPTH.get_ptr_mut(0) else {
-        return 0;
-    };
-    let depth = unsafe { &mut *depth };
-    let level = count(depth, 1) as u32;
-    let scratch = if level < DEPTHS {
-        SCRATCH.get_ptr_mut(cpu() * DEPTHS + level)
-    } else {
-        None
-    };
+    let scratch = claim();
     let sequence = count(&mut counters.emitted, 1);
     let stored = match scratch {
         Some(scratch) => {
@@ -231,15 +222,49 @@ pub extern "C" fn emit_loaded(
             let len = bounded(FRAME_LEN as u32 + len);
             let start = unsafe { (&raw mut (*scratch).frame).cast::<u8>() };
             let bytes = unsafe { core::slice::from_raw_parts(start, len as usize) };
-            RECORDS.output::<[u8]>(bytes, NO_WAKEUP).is_ok()
+            let stored = RECORDS.output::<[u8]>(bytes, NO_WAKEUP).is_ok();
+            unsafe { (&raw mut (*scratch).taken).write_volatile(0) };
+            stored
         }
         None => false,
     };
     if !stored {
         count(&mut counters.lost, 1);
     }
-    count(depth, 1_u64.wrapping_neg());
     0
+}
+
+/// Scratch memory of this CPU that no other program is using. Programs that nest end in
+/// turn, but tasks that preempt each other do not: each takes what is free.
+#[inline(always)]
+fn claim() -> Option<*mut Scratch> {
+    let first = cpu() * DEPTHS;
+    let mut at = 0;
+    while at < DEPTHS {
+        let scratch = SCRATCH.get_ptr_mut(first + at)?;
+        if take(unsafe { &mut (*scratch).taken }) {
+            break;
+        }
+        at += 1;
+    }
+    if at == DEPTHS {
+        return None;
+    }
+    SCRATCH.get_ptr_mut(first + at)
+}
+
+/// Sets `mark`; whether it was free.
+#[inline(always)]
+fn take(mark: &mut u64) -> bool {
+    let mut value = 1_u64;
+    unsafe {
+        core::arch::asm!(
+            "{value} = atomic_fetch_or((u64 *)({mark} + 0), {value})",
+            value = inout(reg) value,
+            mark = in(reg) mark,
+        );
+    }
+    value == 0
 }
 
 /// Copies the first `want` bytes into the scratch memory.

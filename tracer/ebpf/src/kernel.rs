@@ -92,53 +92,45 @@ impl Ring {
         read::<u32>(window + u64::from(num)) & 0xffff
     }
 
+    /// Each member into its place: one of its own on the stack would take as much again.
     #[inline(always)]
-    fn from_window(window: &Window) -> Self {
-        let layout = if config!(layout_is_enum) != 0 {
+    fn fill(&mut self, window: &Window) {
+        self.layout = if config!(layout_is_enum) != 0 {
             (at!(window, window_layout, u32) & 3) as u8
         } else {
             (at!(window, window_layout, u8) != 0) as u8
         };
-        let mut ring = Self {
-            layout,
-            event_idx: at!(window, window_event, u8),
-            broken: at!(window, window_broken, u8),
-            free: at!(window, window_num_free, u32) as u16,
-            free_head: at!(window, window_free_head, u32) as u16,
-            num_added: at!(window, window_num_added, u32) as u16,
-            last_used: at!(window, window_last_used_idx, u16),
-            batch_id: 0,
-            batch_len: 0,
-            num: 0,
-            avail: 0,
-            flags: 0,
-            desc: 0,
-            driver: 0,
-            device: 0,
-            state: 0,
-        };
+        self.event_idx = at!(window, window_event, u8);
+        self.broken = at!(window, window_broken, u8);
+        self.free = at!(window, window_num_free, u32) as u16;
+        self.free_head = at!(window, window_free_head, u32) as u16;
+        self.num_added = at!(window, window_num_added, u32) as u16;
+        self.last_used = at!(window, window_last_used_idx, u16);
         if config!(layout_is_enum) != 0 {
-            ring.batch_id = at!(window, window_batch_id, u32);
-            ring.batch_len = at!(window, window_batch_len, u32);
-        }
-        if ring.is_packed() {
-            let wrap = (at!(window, window_packed_wrap, u8) != 0) as u16;
-            ring.num = at!(window, window_packed_num, u32) as u16;
-            ring.avail = (at!(window, window_packed_next, u16) & 0x7fff) | (wrap << 15);
-            ring.flags = at!(window, window_packed_flags, u16);
-            ring.desc = at!(window, window_packed_desc, u64);
-            ring.driver = at!(window, window_packed_driver, u64);
-            ring.device = at!(window, window_packed_device, u64);
-            ring.state = at!(window, window_packed_state, u64);
+            self.batch_id = at!(window, window_batch_id, u32);
+            self.batch_len = at!(window, window_batch_len, u32);
         } else {
-            ring.num = at!(window, window_split_num, u32) as u16;
-            ring.avail = at!(window, window_split_idx, u16);
-            ring.flags = at!(window, window_split_flags, u16);
-            ring.driver = at!(window, window_split_avail, u64);
-            ring.device = at!(window, window_split_used, u64);
-            ring.state = at!(window, window_split_state, u64);
+            self.batch_id = 0;
+            self.batch_len = 0;
         }
-        ring
+        if self.is_packed() {
+            let wrap = (at!(window, window_packed_wrap, u8) != 0) as u16;
+            self.num = at!(window, window_packed_num, u32) as u16;
+            self.avail = (at!(window, window_packed_next, u16) & 0x7fff) | (wrap << 15);
+            self.flags = at!(window, window_packed_flags, u16);
+            self.desc = at!(window, window_packed_desc, u64);
+            self.driver = at!(window, window_packed_driver, u64);
+            self.device = at!(window, window_packed_device, u64);
+            self.state = at!(window, window_packed_state, u64);
+        } else {
+            self.num = at!(window, window_split_num, u32) as u16;
+            self.avail = at!(window, window_split_idx, u16);
+            self.flags = at!(window, window_split_flags, u16);
+            self.desc = 0;
+            self.driver = at!(window, window_split_avail, u64);
+            self.device = at!(window, window_split_used, u64);
+            self.state = at!(window, window_split_state, u64);
+        }
     }
 
     #[inline(always)]
@@ -267,14 +259,15 @@ pub extern "C" fn load_ring(vq: u64, ring: *mut Ring) -> i32 {
     let Some(ring) = (unsafe { ring.as_mut() }) else {
         return 0;
     };
-    let mut window = Window([0; WINDOW]);
+    let mut window = MaybeUninit::<Window>::uninit();
     unsafe {
+        // All of it is written, with zeroes where it cannot be read.
         read_raw(
-            (&raw mut window).cast(),
+            window.as_mut_ptr().cast(),
             WINDOW as u32,
             (vq + u64::from(config!(window))) as *const _,
-        )
-    };
-    *ring = Ring::from_window(&window);
+        );
+        ring.fill(window.assume_init_ref());
+    }
     0
 }

@@ -64,18 +64,23 @@ fentries! {
     detached_so_b: |arg| operations::detached(arg(0), arg(1) as u16);
     detached_po_a: |arg| operations::detached(arg(0), arg(1) as u16);
     detached_po_b: |arg| operations::detached(arg(0), arg(1) as u16);
-    notified_1: |arg| operations::notified(arg(0));
-    notified_2: |arg| operations::notified(arg(0));
-    notified_3: |arg| operations::notified(arg(0));
-    notified_4: |arg| operations::notified(arg(0));
+    notified_1_a: |arg| operations::notified(arg(0), 0);
+    notified_1_b: |arg| operations::notified(arg(0), 1);
+    notified_2_a: |arg| operations::notified(arg(0), 0);
+    notified_2_b: |arg| operations::notified(arg(0), 1);
+    notified_3_a: |arg| operations::notified(arg(0), 0);
+    notified_3_b: |arg| operations::notified(arg(0), 1);
+    notified_4_a: |arg| operations::notified(arg(0), 0);
+    notified_4_b: |arg| operations::notified(arg(0), 1);
     interrupted_a: |arg| operations::interrupted(arg(1));
     enabling_a: |arg| operations::enabling(arg(0));
+    enabling_b: |arg| operations::enabling(arg(0));
     deleted_a: |arg| queue::end(arg(0));
 }
 
 kprobes! {
     detached_k: |arg| operations::detached(arg(0), arg(1) as u16);
-    notified_k: |arg| operations::notified(arg(0));
+    notified_k: |arg| operations::notified(arg(0), 0);
     interrupted_k: |arg| operations::interrupted(arg(1));
     deleted_k: |arg| queue::end(arg(0));
 }

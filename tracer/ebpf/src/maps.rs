@@ -66,17 +66,21 @@ pub(crate) static CONTROL: Array<u64> = Array::with_max_entries(control::COUNT, 
 #[map]
 pub(crate) static PENDING: HashMap<u64, PendingAdd> = HashMap::with_max_entries(4096, 0);
 
-/// How deep programs that need scratch memory are nested on each CPU.
+/// Notifications that were decided on and have not come yet: by queue and thread, with
+/// the queue's id.
 #[map]
-pub(crate) static DEPTH: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static PROMISES: HashMap<u64, u64> = HashMap::with_max_entries(4096, 0);
 
-/// Depths that have scratch memory: task, softirq, hardirq, and one to spare.
+/// Programs on one CPU that may need scratch memory at once: in a task, softirq and
+/// hardirq, and others while that task is preempted.
 pub(crate) const DEPTHS: u32 = 4;
 
 /// A frame with room for its payload, and as much again, because the verifier adds the
 /// greatest offset and the greatest length.
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
+    /// Not 0: a program is using it.
+    pub(crate) taken: u64,
     /// Bytes copied so far.
     pub(crate) at: u32,
     /// Bytes still wanted.

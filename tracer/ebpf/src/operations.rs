@@ -7,11 +7,11 @@ use virtscope_record::{
     Add, Body, Callback, CallbackSwitch, Detach, Flags, Kind, Missed, Notification,
     NotificationReason, Notify, RingIndex, Used,
 };
-use virtscope_tracer_shared::{PendingAdd, QueueState, Step, step};
+use virtscope_tracer_shared::{PendingAdd, QueueState, Step, control, step};
 
-use crate::emit::{emit, emit_with, filtered, missed, now, task};
+use crate::emit::{context, emit, emit_with, filtered, missed, now, task};
 use crate::kernel::{Ring, read};
-use crate::maps::config;
+use crate::maps::{CONTROL, PROMISES, config};
 use crate::payload::{Walk, wanted};
 use crate::queue::{find, known, slot, spare_slot, sync};
 
@@ -59,6 +59,9 @@ fn flags_of(ring: &Ring) -> Flags {
 }
 
 /// A buffer was added, or refused (Linux `virtqueue_add_sgs` and kin).
+///
+/// In pieces that are verified by themselves: in one, the verifier would follow every
+/// combination of what each may find, and the stack would not hold them.
 #[inline(always)]
 pub(crate) fn added(add: &PendingAdd, error: i32, copy: u8) {
     let Some(state) = find(add.vq) else {
@@ -71,15 +74,32 @@ pub(crate) fn added(add: &PendingAdd, error: i32, copy: u8) {
     }
     if error != 0 {
         // A refused add moves nothing; the first copy alone records it.
-        if copy == 0
-            && let Some(slot) = spare_slot(state)
-        {
-            let walk = Walk::of(add, slot);
-            refused(state, &ring, add.token, &walk, error);
+        if copy == 0 {
+            refused(state, &ring, add, error);
         }
         return;
     }
-    let head = head_of(state, &ring, add.token, is_new);
+    let head = placed(state, &ring, add.token, u32::from(is_new));
+    if head >= 0 {
+        told(state, &ring, add, head as u32);
+    }
+}
+
+/// Finds out which buffer was just added, and what was missed before it. Its id, or -1 if
+/// the other copy of the program has recorded it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn placed(
+    state: *mut QueueState,
+    ring: *const Ring,
+    token: u64,
+    is_new: u32,
+) -> i32 {
+    let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
+        return -1;
+    };
+    let is_new = is_new != 0;
+    let head = head_of(state, ring, token, is_new);
     let taken = if ring.is_packed() {
         ring.packed_num(head)
     } else {
@@ -90,76 +110,100 @@ pub(crate) fn added(add: &PendingAdd, error: i32, copy: u8) {
         state.avail_next = position;
         state.free = 0xffff;
     } else {
-        completions_before(state, &ring);
+        completions_before(state, ring);
     }
     match step(ring.distance(state.avail_next, ring.avail), taken) {
-        Step::Repeated => return,
+        Step::Repeated => return -1,
         Step::Next => {}
         Step::Missed(entries) => {
-            let count = if ring.is_packed() {
+            let count = if ring.is_packed() && state.one_each == 0 {
                 1
             } else {
                 u32::from(entries)
             };
-            let told = Missed {
-                free: ring.free,
-                count,
-                operation: Kind::Add as u16,
-                old: RingIndex(state.avail_next),
-                new: RingIndex(position),
-                head: Missed::NO_HEAD,
-                ..Missed::default()
-            };
-            missed(state, u64::from(count));
-            emit(state, 0, flags_of(&ring), Body::Missed(told));
+            tell_missed(state, ring, Kind::Add as u32, count, position.into());
             state.free = 0xffff;
         }
+    }
+    // Where the driver's own count of adds says that the last decision was.
+    let decided = ring.back(ring.avail, ring.num_added);
+    if decided != state.kicked {
+        tell_missed(state, ring, Kind::Kick as u32, 1, decided.into());
+        state.kicked = decided;
     }
     let free_before = state.free;
     state.avail_next = ring.avail;
     state.free = ring.free;
     state.free_head = ring.free_head;
     let Some(slot) = slot(state, head) else {
-        return;
+        return -1;
+    };
+    // 0: as many as it has segments.
+    slot.descriptors = if ring.is_packed() {
+        taken
+    } else if free_before != 0xffff {
+        free_before.wrapping_sub(ring.free)
+    } else {
+        0
+    };
+    i32::from(head)
+}
+
+/// Records the add of the buffer `head`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn told(
+    state: *mut QueueState,
+    ring: *const Ring,
+    add: *const PendingAdd,
+    head: u32,
+) -> i32 {
+    let (Some(state), Some(ring), Some(add)) =
+        (unsafe { (state.as_mut(), ring.as_ref(), add.as_ref()) })
+    else {
+        return 0;
+    };
+    let head = head as u16;
+    let Some(slot) = slot(state, head) else {
+        return 0;
     };
     slot.segments[0].0[0].len = 0;
     slot.segments[1].0[0].len = 0;
     let walk = Walk::of(add, slot);
     let segments = walk.segments[0] + walk.segments[1];
-    let descriptors = if ring.is_packed() {
-        taken
-    } else if free_before != 0xffff {
-        free_before.wrapping_sub(ring.free)
-    } else {
-        segments as u16
-    };
+    if slot.descriptors == 0 {
+        slot.descriptors = segments as u16;
+    }
     slot.token = add.token;
     slot.readable_bytes = walk.bytes[0];
     slot.writable_bytes = walk.bytes[1];
     slot.readable_segments = walk.segments[0] as u16;
     slot.writable_segments = walk.segments[1] as u16;
-    slot.descriptors = descriptors;
-    end_segments(slot);
     state.adds = state.adds.wrapping_add(1);
     slot.selected = u16::from(is_selected(state.adds));
     if slot.selected == 0 {
         filtered(state);
-        return;
+        return 0;
     }
-    let mut flags = flags_of(&ring);
-    if descriptors == 1 && segments > 1 {
+    let mut flags = flags_of(ring);
+    if slot.descriptors == 1 && segments > 1 {
         flags |= Flags::INDIRECT;
     }
+    let taken = if ring.is_packed() {
+        slot.descriptors
+    } else {
+        1
+    };
     let body = Body::Add(Add {
         free: ring.free,
         error: 0,
         readable_bytes: walk.bytes[0],
         writable_bytes: walk.bytes[1],
         head,
-        position: RingIndex(position),
+        position: RingIndex(ring.back(ring.avail, taken)),
         readable_segments: walk.segments[0] as u16,
         writable_segments: walk.segments[1] as u16,
-        descriptors,
+        descriptors: slot.descriptors,
     });
     let want = wanted(
         state.device_type,
@@ -169,23 +213,43 @@ pub(crate) fn added(add: &PendingAdd, error: i32, copy: u8) {
         &slot.segments[0],
     );
     emit_with(state, add.token, flags, body, &slot.segments[0], want);
+    0
 }
 
-/// Segments behind the last are empty, so that nothing of an earlier buffer is copied.
-#[inline(always)]
-fn end_segments(slot: &mut virtscope_tracer_shared::Slot) {
-    for direction in 0..2 {
-        let count = if direction == 0 {
-            slot.readable_segments
-        } else {
-            slot.writable_segments
-        };
-        for at in 0..virtscope_tracer_shared::SEGMENTS {
-            if at >= usize::from(count) {
-                slot.segments[direction].0[at].len = 0;
-            }
-        }
-    }
+/// So many operations of a kind have left no record, up to the position `new`; verified by
+/// itself, and apart from its callers for the stack's sake.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_missed(
+    state: *const QueueState,
+    ring: *const Ring,
+    kind: u32,
+    count: u32,
+    new: u32,
+) -> i32 {
+    let (Some(state), Some(ring)) = (unsafe { (state.as_ref(), ring.as_ref()) }) else {
+        return 0;
+    };
+    let new = new as u16;
+    let old = if kind == Kind::Add as u32 {
+        state.avail_next
+    } else if kind == Kind::Kick as u32 {
+        state.kicked
+    } else {
+        new
+    };
+    let told = Missed {
+        free: ring.free,
+        count,
+        operation: kind as u16,
+        old: RingIndex(old),
+        new: RingIndex(new),
+        head: Missed::NO_HEAD,
+        ..Missed::default()
+    };
+    missed(state, u64::from(count));
+    emit(state, 0, flags_of(ring), Body::Missed(told));
+    0
 }
 
 /// Whether the filters by request let this one through.
@@ -219,20 +283,24 @@ fn head_of(state: &QueueState, ring: &Ring, token: u64, is_new: bool) -> u16 {
     id
 }
 
+/// An add was refused.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn refused(
     state: *mut QueueState,
     ring: *const Ring,
-    token: u64,
-    walk: *const Walk,
+    add: *const PendingAdd,
     error: i32,
 ) -> i32 {
-    let (Some(state), Some(ring), Some(walk)) =
-        (unsafe { (state.as_mut(), ring.as_ref(), walk.as_ref()) })
+    let (Some(state), Some(ring), Some(add)) =
+        (unsafe { (state.as_mut(), ring.as_ref(), add.as_ref()) })
     else {
         return 0;
     };
+    let Some(slot) = spare_slot(state) else {
+        return 0;
+    };
+    let walk = Walk::of(add, slot);
     let body = Body::AddFailed(Add {
         free: ring.free,
         error: error.unsigned_abs() as u16,
@@ -243,7 +311,7 @@ pub extern "C" fn refused(
         position: RingIndex(ring.avail),
         ..Add::default()
     });
-    emit(state, token, flags_of(ring), body);
+    emit(state, add.token, flags_of(ring), body);
     0
 }
 
@@ -376,10 +444,17 @@ pub(crate) fn detached(vq: u64, head: u16) {
     } else {
         ring.split_used(position).1
     };
-    let descriptors = if slot.token == token {
-        slot.descriptors
+    if slot.token != token {
+        // Its add was missed: what stands here is of a buffer before it.
+        slot.writable_bytes = 0;
+        slot.segments[1].0[0].len = 0;
+        slot.descriptors = 0;
+        slot.selected = 1;
+    }
+    let descriptors = if ring.is_packed() {
+        taken
     } else {
-        0
+        slot.descriptors
     };
     state.used_next = next;
     state.free = ring.free.wrapping_add(descriptors);
@@ -426,6 +501,9 @@ pub(crate) fn kicked(vq: u64, needed: bool, copy: u8) {
     }
     if !is_first(state, Unplaced::Kick, copy) {
         return;
+    }
+    if needed && state.promises != 0 && ring.broken == 0 {
+        promise(state, &ring);
     }
     let (old, new) = (state.kicked, ring.avail);
     state.kicked = new;
@@ -494,12 +572,49 @@ fn reason(ring: &Ring, old: u16, new: u16, event: u16, event_flags: u16) -> Noti
     }
 }
 
-/// The device is notified (Linux `vp_notify`, `vm_notify`, at their entry).
+/// The thread that runs, as one that promises to notify this queue's device. What
+/// interrupts it promises for itself.
 #[inline(always)]
-pub(crate) fn notified(vq: u64) {
+fn promiser(state: &QueueState) -> u64 {
+    let (_, thread) = task();
+    u64::from(thread) << 32
+        | u64::from(state.generation) << 16
+        | u64::from(state.number & 0x3fff) << 2
+        | u64::from(context() as u8 & 3)
+}
+
+/// The thread that runs will notify the device: next of all on this queue. If it has
+/// promised that before and comes back to decide anew, its notification was missed.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn promise(state: *const QueueState, ring: *const Ring) -> i32 {
+    let (Some(state), Some(ring)) = (unsafe { (state.as_ref(), ring.as_ref()) }) else {
+        return 0;
+    };
+    // What is promised while tracing ends is not waited for.
+    if CONTROL.get(control::CLOSING).is_none_or(|closing| *closing != 0) {
+        return 0;
+    }
+    let promiser = promiser(state);
+    if PROMISES.get_ptr(promiser).is_some() {
+        tell_missed(state, ring, Kind::Notify as u32, 1, ring.avail.into());
+    }
+    let _ = PROMISES.insert(promiser, u64::from(state.id), 0);
+    0
+}
+
+/// The device is notified (Linux `vp_notify`, `vm_notify`, at their entry). The second
+/// copy records it only if that was promised and the first one has not kept it.
+#[inline(always)]
+pub(crate) fn notified(vq: u64, copy: u8) {
     let Some(state) = find(vq) else {
         return;
     };
+    let was_promised = PROMISES.remove(promiser(state)).is_ok();
+    state.promises = 1;
+    if copy != 0 && !was_promised {
+        return;
+    }
     let ring = Ring::of(vq);
     let body = Body::Notify(Notify {
         free: ring.free,

@@ -47,6 +47,9 @@ pub extern "C" fn register_queue(vq: u64) -> i32 {
         device_type: read::<u32>(vdev + u64::from(config!(vdev_type))) as u16,
         ..QueueState::default()
     };
+    state.promises = u8::from(notifies_as_hooked(vq));
+    let features: u64 = read(vdev + u64::from(config!(vdev_features)));
+    state.one_each = u8::from(features & INDIRECT_DESC != 0);
     // One state, changed in place: the stack has no room for copies.
     if !is_wanted(id, vdev) {
         state.ignored = 1;
@@ -56,6 +59,26 @@ pub extern "C" fn register_queue(vq: u64) -> i32 {
     }
     let _ = QUEUES.insert(vq, &state, 0);
     0
+}
+
+/// `VIRTIO_F_INDIRECT_DESC` (virtio 1.4 §6): a buffer of several segments goes into a
+/// table of its own.
+const INDIRECT_DESC: u64 = 1 << 28;
+
+/// Whether the function that notifies the device of this queue is one that is hooked.
+#[inline(always)]
+fn notifies_as_hooked(vq: u64) -> bool {
+    if config!(vring_notify) == 0 {
+        return false;
+    }
+    let notify: u64 = read(vq + u64::from(config!(vring_notify)));
+    let hooked = unsafe { (&raw const (*crate::maps::config_ptr()).notify).cast::<u64>() };
+    let mut is_hooked = false;
+    for at in 0..virtscope_tracer_shared::MAX_NOTIFY {
+        let address = unsafe { hooked.add(at).read_volatile() };
+        is_hooked |= address != 0 && address == notify;
+    }
+    is_hooked
 }
 
 /// Gives a queue its counters, its generation and its slots, if there are any left.

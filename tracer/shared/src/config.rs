@@ -11,6 +11,8 @@ pub const WINDOW: usize = 128;
 pub const MAX_FILTERED_DEVICES: usize = 16;
 /// Queues a filter may name.
 pub const MAX_FILTERED_QUEUES: usize = 32;
+/// Functions by which transports notify a device and that are hooked.
+pub const MAX_NOTIFY: usize = 4;
 /// Bytes of a driver's name that a filter compares.
 pub const MAX_DRIVER_NAME: usize = 32;
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub per_cpu_offset: u64,
     /// Offset of the preemption counter among the per-CPU variables.
     pub preempt_count: u64,
+    /// Addresses of the functions whose calls become *notify* records, 0 if unknown.
+    pub notify: [u64; MAX_NOTIFY],
 
     /// Where the window into `struct vring_virtqueue` begins.
     pub window: u32,
@@ -96,6 +100,8 @@ pub struct Config {
     /// `packed.desc_state`, pointer.
     pub window_packed_state: u32,
 
+    /// `struct vring_virtqueue`: `notify`, pointer; 0 if unknown.
+    pub vring_notify: u32,
     /// `struct virtqueue`: `vdev`.
     pub vq_vdev: u32,
     /// `struct virtqueue`: `name`, pointer.
@@ -155,4 +161,6 @@ pub struct Config {
     pub slots: u32,
     /// CPUs there may be.
     pub cpus: u32,
+    /// Nothing.
+    pub reserved: u32,
 }

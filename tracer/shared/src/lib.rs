@@ -11,7 +11,8 @@ mod position;
 mod state;
 
 pub use config::{
-    Config, MAX_DRIVER_NAME, MAX_FILTERED_DEVICES, MAX_FILTERED_QUEUES, PayloadMode, WINDOW,
+    Config, MAX_DRIVER_NAME, MAX_FILTERED_DEVICES, MAX_FILTERED_QUEUES, MAX_NOTIFY, PayloadMode,
+    WINDOW,
 };
 pub use position::{Step, packed_distance, step};
 pub use state::{

@@ -44,6 +44,11 @@ pub struct QueueState {
     pub ignored: u8,
     /// The positions above are known.
     pub synced: u8,
+    /// Its notifications become records, so that one which was decided on and never came
+    /// was missed.
+    pub promises: u8,
+    /// Every buffer takes one entry of the ring.
+    pub one_each: u8,
 }
 
 /// Where a segment of a buffer is in the kernel's address space.
@@ -134,6 +139,8 @@ pub mod control {
     pub const VMEMMAP: u32 = 3;
     /// `page_offset_base` as read.
     pub const PAGE_OFFSET: u32 = 4;
+    /// Not 0: tracing is about to end.
+    pub const CLOSING: u32 = 5;
     /// How many there are.
     pub const COUNT: u32 = 8;
 }

@@ -171,18 +171,18 @@ const HOOKS: &[Hook] = &[
         "keep_k",
         "kicked_r"
     ),
-    hook!("vp_notify", Notify, entry["notified_1"], "notified_k"),
+    hook!("vp_notify", Notify, entry["notified_1_a", "notified_1_b"], "notified_k"),
     hook!(
         "vp_notify_with_data",
         Notify,
-        entry["notified_2"],
+        entry["notified_2_a", "notified_2_b"],
         "notified_k"
     ),
-    hook!("vm_notify", Notify, entry["notified_3"], "notified_k"),
+    hook!("vm_notify", Notify, entry["notified_3_a", "notified_3_b"], "notified_k"),
     hook!(
         "vm_notify_with_data",
         Notify,
-        entry["notified_4"],
+        entry["notified_4_a", "notified_4_b"],
         "notified_k"
     ),
     hook!(
@@ -246,7 +246,7 @@ const HOOKS: &[Hook] = &[
 ];
 
 /// The entry of `virtqueue_enable_cb` is needed beside its return.
-const ENABLING: (&str, &str) = ("virtqueue_enable_cb", "enabling_a");
+const ENABLING: (&str, [&str; 2]) = ("virtqueue_enable_cb", ["enabling_a", "enabling_b"]);
 
 /// How a program is attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -343,7 +343,9 @@ impl Hook {
         };
         if traced {
             if self.function == ENABLING.0 {
-                add(How::Fentry, ENABLING.1);
+                for copy in ENABLING.1 {
+                    add(How::Fentry, copy);
+                }
             }
             let how = if self.at_return {
                 How::Fexit

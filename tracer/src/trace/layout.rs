@@ -5,6 +5,7 @@ use virtscope_tracer_shared::{
 };
 
 use super::error::TraceError;
+use super::hooks::{Operation, Plan};
 use super::options::TraceOptions;
 use super::symbols::Symbols;
 use crate::btf::KernelBtf;
@@ -24,6 +25,9 @@ pub(super) fn config(
         vq_vdev: btf.offset("virtqueue", "vdev")?,
         vq_name: btf.offset("virtqueue", "name")?,
         vq_index: btf.offset("virtqueue", "index")?,
+        vring_notify: btf
+            .find_member(VRING, "notify")?
+            .map_or(0, |member| member.offset),
         vdev_index: btf.offset("virtio_device", "index")?,
         vdev_type: btf.offset("virtio_device", "id.device")?,
         vdev_features: btf.offset("virtio_device", "features")?,
@@ -39,6 +43,10 @@ pub(super) fn config(
     ring(btf, &mut config)?;
     memory(btf, symbols, &mut config)?;
     context(btf, symbols, &mut config)?;
+    let hooked = Plan::functions(Operation::Notify);
+    for (slot, function) in config.notify.iter_mut().zip(hooked) {
+        *slot = symbols.address(function).unwrap_or(0);
+    }
     choices(options, &mut config);
     Ok(config)
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
 use virtscope_record::{FRAME_LEN, Producer, ProducerId, PseudoHeader, QueueId, Record};
-use virtscope_tracer_shared::{COUNTERS_PER_CPU, Counters};
+use virtscope_tracer_shared::{COUNTERS_PER_CPU, Counters, control};
 use zerocopy::IntoBytes;
 
 use super::cost::{Cost, Watched};
@@ -31,6 +31,10 @@ const SLOTS: u32 = 1 << 16;
 const QUIET: Duration = Duration::from_millis(200);
 /// Depths of nesting that have scratch memory.
 const DEPTHS: u32 = 4;
+/// How long at the end a notification may take that was decided on.
+const NOTIFYING: Duration = Duration::from_secs(1);
+/// Between two looks whether it has come.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// One CPU's counters as the map has them: [`Counters`], which is nothing but words.
 type RawCounters = [u64; 5];
@@ -60,6 +64,11 @@ pub struct Tracer {
     ebpf: Option<Ebpf>,
     records: RingBuf<MapData>,
     counters: PerCpuArray<MapData, RawCounters>,
+    control: Array<MapData, u64>,
+    /// Notifications that were decided on and have not come, with their queue's id.
+    promises: HashMap<MapData, u64, u64>,
+    /// The queues of those that never came, once tracing has ended.
+    unkept: Vec<QueueId>,
     watched: Vec<Watched>,
     plan: Plan,
     buffer: u32,
@@ -115,10 +124,17 @@ impl Tracer {
             .map_err(|error| TraceError::Object(error.to_string()))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)
             .map_err(|error| TraceError::Object(error.to_string()))?;
+        let control = Array::try_from(take(&mut ebpf, "CONTROL")?)
+            .map_err(|error| TraceError::Object(error.to_string()))?;
+        let promises = HashMap::try_from(take(&mut ebpf, "PROMISES")?)
+            .map_err(|error| TraceError::Object(error.to_string()))?;
         let mut tracer = Self {
             ebpf: Some(ebpf),
             records,
             counters,
+            control,
+            promises,
+            unkept: Vec::new(),
             watched: Vec::new(),
             plan,
             buffer: options.buffer_bytes,
@@ -246,9 +262,8 @@ impl Tracer {
                     continue;
                 }
                 any = true;
-                let id = queue as u32;
                 found.push(StreamCounters {
-                    queue: QueueId::new((id >> 16) as u16, id as u16),
+                    queue: queue_of(queue),
                     producer: Producer::Cpu(cpu as u16 & 0x7fff).id(),
                     emitted,
                     lost,
@@ -258,6 +273,11 @@ impl Tracer {
             }
             if !any {
                 break;
+            }
+        }
+        for queue in &self.unkept {
+            if let Some(stream) = found.iter_mut().find(|stream| stream.queue == *queue) {
+                stream.missed += 1;
             }
         }
         found
@@ -291,7 +311,18 @@ impl Tracer {
     }
 
     /// Detaches everything; records written before can still be drained.
+    ///
+    /// Waits for notifications that were decided on: one that does not come within a
+    /// second was missed.
     pub fn detach(&mut self) {
+        if self.ebpf.is_some() && self.control.set(control::CLOSING, 1, 0).is_ok() {
+            let until = Instant::now() + NOTIFYING;
+            while self.promises.keys().next().is_some() && Instant::now() < until {
+                std::thread::sleep(LOOK);
+            }
+            let left = self.promises.iter().filter_map(Result::ok);
+            self.unkept = left.map(|(_, queue)| queue_of(queue)).collect();
+        }
         self.watched.clear();
         self.ebpf = None;
     }
@@ -304,6 +335,12 @@ impl std::fmt::Debug for Tracer {
             .field("buffer", &self.buffer)
             .finish_non_exhaustive()
     }
+}
+
+/// The queue that the programs call this.
+const fn queue_of(id: u64) -> QueueId {
+    let id = id as u32;
+    QueueId::new((id >> 16) as u16, id as u16)
 }
 
 fn take(ebpf: &mut Ebpf, map: &str) -> Result<aya::maps::Map, TraceError> {
