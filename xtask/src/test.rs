@@ -10,10 +10,11 @@ use clap::Args;
 use crate::bpf;
 use crate::conformance::check;
 use crate::demo::{demo, quiet};
-use crate::guest::{Kernel, boots};
+use crate::guest::{Kernel, prepare};
 use crate::limit::{Deadline, LIMIT};
 use crate::steps::{Failure, Steps};
 use crate::tools::{DebianTool, NIGHTLY, cargo_fuzz, debian, is_there, miri};
+use crate::truth::{Asked, truth};
 
 /// Set for tests that need a program: without it they fail when it is missing.
 const ALLOW_MISSING: &str = "VIRTSCOPE_ALLOW_MISSING";
@@ -246,10 +247,11 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
         |deadline| quiet(&root, minutes, deadline),
     );
     for kernel in Kernel::ALL {
-        let name = format!("guests: Linux {}", kernel.version());
+        let version = kernel.version();
+        let name = format!("guests: Linux {version} traced, split and packed, against witnesses");
         let mut moved = None;
         steps.step(&name, |deadline| {
-            moved = boots(kernel, deadline)?;
+            moved = truth(&prepare(deadline)?, kernel, &Asked::default(), deadline)?;
             Ok(())
         });
         if let Some(moved) = moved {

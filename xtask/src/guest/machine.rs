@@ -55,6 +55,8 @@ pub(crate) struct Machine {
     pub(crate) devices: Vec<Device>,
     /// Patterns of QEMU's trace events that go into its log.
     pub(crate) events: Vec<String>,
+    /// A bus, `spare`, into which devices can be plugged while it runs.
+    pub(crate) hotplug: bool,
     /// A disk image for `/dev/sda`, which is no virtio device.
     pub(crate) disk: Option<PathBuf>,
 }
@@ -69,6 +71,7 @@ impl Default for Machine {
             ioeventfd: true,
             devices: vec![Device::P9, Device::Blk, Device::Net],
             events: Vec::new(),
+            hotplug: false,
             disk: None,
         }
     }
@@ -141,6 +144,10 @@ impl Machine {
         }
         for device in &self.devices {
             self.add(*device, files, &mut qemu);
+        }
+        if self.hotplug {
+            let port = "pcie-root-port,id=spare,chassis=1,slot=1";
+            qemu.args(["-device", port]);
         }
         if let Some(disk) = &self.disk {
             let drive = format!("if=none,id=sda,format=raw,snapshot=on,file={}", value(disk));

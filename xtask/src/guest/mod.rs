@@ -2,7 +2,6 @@
 
 mod agent;
 mod apt;
-mod boots;
 mod initramfs;
 mod kernel;
 mod machine;
@@ -19,7 +18,6 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-pub(crate) use boots::boots;
 pub(crate) use kernel::Kernel;
 pub(crate) use machine::{Device, Machine, QUEUE_EVENTS};
 pub(crate) use running::{Guest, Place};

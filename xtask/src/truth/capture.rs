@@ -21,6 +21,8 @@ pub(crate) enum Added {
 /// An add with its record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct AddSeen {
+    /// Which record of the capture it is.
+    pub(crate) at: u64,
     pub(crate) position: u16,
     pub(crate) token: u64,
     pub(crate) head: u16,
@@ -47,6 +49,8 @@ pub(crate) enum Returned {
 /// A completion with its record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct UsedSeen {
+    /// Which record of the capture it is.
+    pub(crate) at: u64,
     pub(crate) position: u16,
     pub(crate) token: u64,
     pub(crate) head: u16,
@@ -55,7 +59,7 @@ pub(crate) struct UsedSeen {
     pub(crate) payload: Vec<u8>,
 }
 
-/// One queue.
+/// One queue, from when it was set up until it was reset.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct GuestQueue {
     pub(crate) name: String,
@@ -63,15 +67,20 @@ pub(crate) struct GuestQueue {
     pub(crate) facts: Option<QueueFacts>,
     pub(crate) adds: Vec<Added>,
     pub(crate) used: Vec<Returned>,
+    /// How many buffers were added, with those that were missed.
+    pub(crate) added: usize,
     /// For each notification, how many adds stand before it.
     pub(crate) notified: Vec<usize>,
     /// Kicks whose verdict was that a notification is needed.
     pub(crate) kicks_needed: usize,
     /// Buffers that were in flight at the start.
     pub(crate) in_flight: usize,
+    /// Whether it was reset.
+    pub(crate) is_reset: bool,
     /// Missed operations of other kinds, by kind.
     pub(crate) missed_else: BTreeMap<Option<Kind>, u64>,
-    pub(crate) totals: Totals,
+    /// Notifications that never came, as the tracer found out in the end.
+    pub(crate) unkept: u64,
 }
 
 impl GuestQueue {
@@ -105,6 +114,20 @@ impl GuestQueue {
             .sum()
     }
 
+    /// Missed operations of another kind.
+    pub(crate) fn missed_of(&self, kind: Kind) -> u64 {
+        let told = self.missed_else.get(&Some(kind)).copied().unwrap_or(0);
+        match kind {
+            Kind::Notify => told + self.unkept,
+            _ => told,
+        }
+    }
+
+    /// All of which a record says that they were missed.
+    fn missed_told(&self) -> u64 {
+        self.missed_used() + self.missed_adds() + self.missed_else.values().sum::<u64>()
+    }
+
     pub(crate) fn adds_seen(&self) -> impl Iterator<Item = &AddSeen> {
         self.adds.iter().filter_map(|add| match add {
             Added::Seen(seen) => Some(seen),
@@ -120,10 +143,13 @@ impl GuestQueue {
     }
 }
 
+/// A queue, and how often it had been reset.
+pub(crate) type Life = (QueueId, u16);
+
 /// A whole capture.
 #[derive(Debug)]
 pub(crate) struct Capture {
-    pub(crate) queues: BTreeMap<QueueId, GuestQueue>,
+    pub(crate) queues: BTreeMap<Life, GuestQueue>,
     pub(crate) totals: Totals,
     pub(crate) inconsistencies: Inconsistencies,
     pub(crate) tail_known: bool,
@@ -136,7 +162,9 @@ impl Capture {
     /// It is cut off, damaged, or holds a packet that is no record.
     pub(crate) fn read(input: impl Read) -> anyhow::Result<Self> {
         let mut reader = CaptureReader::new(input).context("opening the capture")?;
-        let mut queues: BTreeMap<QueueId, GuestQueue> = BTreeMap::new();
+        let mut queues: BTreeMap<Life, GuestQueue> = BTreeMap::new();
+        let mut names = BTreeMap::new();
+        let mut records = 0;
         let mut ledger = None;
         let mut written: BTreeMap<QueueId, Totals> = BTreeMap::new();
         loop {
@@ -148,17 +176,17 @@ impl Capture {
                 }
                 Item::Interface(interface) => {
                     let id = interface.queue.context("an interface without a queue")?;
-                    let queue = queues.entry(id).or_default();
-                    queue.name = interface.name;
-                    queue.properties = interface.properties;
+                    names.insert(id, (interface.name, interface.properties));
                 }
                 Item::Record(packet) => {
                     ledger
                         .as_mut()
                         .context("a record before any section")?
                         .observe(&packet.record);
-                    let queue = queues.entry(packet.record.queue()).or_default();
-                    take(queue, &packet.record, packet.payload)?;
+                    let life = (packet.record.queue(), packet.record.generation().0);
+                    let queue = queues.entry(life).or_default();
+                    take(queue, records, &packet.record, packet.payload)?;
+                    records += 1;
                 }
                 Item::Corrupt {
                     packet, problem, ..
@@ -176,14 +204,29 @@ impl Capture {
             }
         }
         let ledger = ledger.unwrap_or_else(|| Ledger::new(Selection::WHOLE));
-        for (id, queue) in &mut queues {
-            queue.totals = ledger.queue_totals(*id);
-            if let Some(totals) = written.get(id) {
+        for (id, (name, properties)) in names {
+            let lives = (id, 0)..=(id, u16::MAX);
+            let told: u64 = queues
+                .range(lives.clone())
+                .map(|(_, queue)| queue.missed_told())
+                .sum();
+            let totals = ledger.queue_totals(id);
+            if let Some(written) = written.get(&id) {
                 ensure!(
-                    *totals == queue.totals,
-                    "{id}: the capture's statistics say {totals:?}, its records {:?}",
-                    queue.totals
+                    *written == totals,
+                    "{id}: the capture's statistics say {written:?}, its records {totals:?}"
                 );
+            }
+            let unkept = totals.missed.checked_sub(told).with_context(|| {
+                format!(
+                    "{id}: {told} operations were told to be missed, and {} counted",
+                    totals.missed
+                )
+            })?;
+            for (_, queue) in queues.range_mut(lives) {
+                queue.name.clone_from(&name);
+                queue.properties.clone_from(&properties);
+                queue.unkept = if queue.is_reset { 0 } else { unkept };
             }
         }
         Ok(Self {
@@ -194,30 +237,36 @@ impl Capture {
         })
     }
 
-    /// The queues of the devices of one driver.
-    pub(crate) fn of_driver(&self, driver: &str) -> impl Iterator<Item = (QueueId, &GuestQueue)> {
+    /// The queues of one device, before anything was reset.
+    pub(crate) fn of_device(&self, device: u16) -> impl Iterator<Item = (QueueId, &GuestQueue)> {
         self.queues
             .iter()
-            .filter(move |(_, queue)| queue.driver() == driver)
-            .map(|(id, queue)| (*id, queue))
+            .filter(move |((id, generation), _)| id.device == device && *generation == 0)
+            .map(|((id, _), queue)| (*id, queue))
     }
 }
 
-fn take(queue: &mut GuestQueue, record: &Record, payload: &[u8]) -> anyhow::Result<()> {
+/// Takes over what a record, the one of this number, says of its queue.
+fn take(queue: &mut GuestQueue, at: u64, record: &Record, payload: &[u8]) -> anyhow::Result<()> {
     let token = record.token().0;
     match record.body().context("a record that is not understood")? {
-        Body::Add(add) => queue.adds.push(Added::Seen(AddSeen {
-            position: add.position.0,
-            token,
-            head: add.head,
-            readable_segments: add.readable_segments.into(),
-            writable_segments: add.writable_segments.into(),
-            readable_bytes: add.readable_bytes,
-            writable_bytes: add.writable_bytes,
-            descriptors: add.descriptors,
-            payload: payload.to_vec(),
-        })),
+        Body::Add(add) => {
+            queue.added += 1;
+            queue.adds.push(Added::Seen(AddSeen {
+                at,
+                position: add.position.0,
+                token,
+                head: add.head,
+                readable_segments: add.readable_segments.into(),
+                writable_segments: add.writable_segments.into(),
+                readable_bytes: add.readable_bytes,
+                writable_bytes: add.writable_bytes,
+                descriptors: add.descriptors,
+                payload: payload.to_vec(),
+            }));
+        }
         Body::Used(used) => queue.used.push(Returned::Seen(UsedSeen {
+            at,
             position: used.position.0,
             token,
             head: used.head,
@@ -225,10 +274,13 @@ fn take(queue: &mut GuestQueue, record: &Record, payload: &[u8]) -> anyhow::Resu
             payload: payload.to_vec(),
         })),
         Body::Missed(missed) => match missed.operation() {
-            Some(Kind::Add) => queue.adds.push(Added::Missed {
-                position: missed.old.0,
-                count: missed.count,
-            }),
+            Some(Kind::Add) => {
+                queue.added += missed.count as usize;
+                queue.adds.push(Added::Missed {
+                    position: missed.old.0,
+                    count: missed.count,
+                });
+            }
             Some(Kind::Used) => queue.used.push(Returned::Missed {
                 position: missed.old.0,
                 count: missed.count,
@@ -238,7 +290,7 @@ fn take(queue: &mut GuestQueue, record: &Record, payload: &[u8]) -> anyhow::Resu
         Body::Kick(_) if record.flags().contains(Flags::NOTIFICATION_NEEDED) => {
             queue.kicks_needed += 1;
         }
-        Body::Notify(_) => queue.notified.push(queue.adds.len()),
+        Body::Notify(_) => queue.notified.push(queue.added),
         Body::InFlight(_) => queue.in_flight += 1,
         Body::QueueFacts(facts) => {
             let layout_changed = queue
@@ -247,7 +299,7 @@ fn take(queue: &mut GuestQueue, record: &Record, payload: &[u8]) -> anyhow::Resu
             ensure!(!layout_changed, "a queue's layout or size has changed");
             queue.facts = Some(facts);
         }
-        Body::Reset(_) => bail!("a queue was reset, which no test does"),
+        Body::Reset(_) => queue.is_reset = true,
         _ => {}
     }
     Ok(())

@@ -94,6 +94,13 @@ impl DiskCounts {
     }
 }
 
+impl DiskCounts {
+    /// Reads, writes and flushes, of which each flush was a write as well.
+    pub(crate) const fn requests(&self) -> u64 {
+        self.reads + self.writes
+    }
+}
+
 impl Sub for DiskCounts {
     type Output = Self;
 
@@ -131,6 +138,7 @@ mod tests {
     /// A request with its header alone; of a read or write also its data.
     fn request(kind: u32, readable_bytes: u32, writable_bytes: u32) -> Added {
         Added::Seen(AddSeen {
+            at: 0,
             position: 0,
             token: 1,
             head: 0,

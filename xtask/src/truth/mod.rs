@@ -3,12 +3,15 @@
 //! each disk.
 
 mod capture;
+mod check;
 mod compare;
 mod disk;
+mod held;
 mod host;
 mod log;
 mod p9;
 mod runs;
+mod status;
 mod tracepoints;
 
 #[cfg(test)]
@@ -22,6 +25,7 @@ use clap::Args;
 use crate::guest::{Kernel, Machine, Place, QUEUE_EVENTS, prepare};
 use crate::limit::{Deadline, LIMIT};
 use crate::steps::Failure;
+use runs::Session;
 
 #[derive(Args, Debug)]
 pub(crate) struct TruthArgs {
@@ -32,10 +36,6 @@ pub(crate) struct TruthArgs {
     /// Only packed rings, or only split ones.
     #[arg(long, value_name = "BOOL")]
     packed: Option<bool>,
-
-    /// Only runs whose names contain this.
-    #[arg(long, value_name = "WORD")]
-    only: Option<String>,
 
     /// A `virtscope` for the guest, instead of one that is built now.
     #[arg(long, value_name = "FILE")]
@@ -50,7 +50,6 @@ pub(crate) struct TruthArgs {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     packed: Option<bool>,
-    only: Option<String>,
     keep: Option<PathBuf>,
 }
 
@@ -60,7 +59,6 @@ pub(crate) fn run(args: &TruthArgs) -> anyhow::Result<bool> {
     let deadline = Deadline::after(LIMIT);
     let asked = Asked {
         packed: args.packed,
-        only: args.only.clone(),
         keep: args.keep.clone(),
     };
     let kernels = match args.kernel.as_slice() {
@@ -89,53 +87,85 @@ pub(crate) fn run(args: &TruthArgs) -> anyhow::Result<bool> {
     Ok(agrees)
 }
 
-/// Boots `kernel` with each layout and holds what is traced in it against the
-/// others. Returns a note if Debian's suite has moved on to another version.
+/// Boots `kernel` with each layout, both at once, and holds what is traced in it
+/// against the others. Returns a note if Debian's suite has moved on to another version.
 pub(crate) fn truth(
     place: &Place,
     kernel: Kernel,
     asked: &Asked,
     deadline: Deadline,
 ) -> Result<Option<String>, Failure> {
+    // Fetched by one of them, before the other looks for it.
+    kernel.fetch(deadline)?;
+    let layouts = [false, true];
+    let results = std::thread::scope(|scope| {
+        let threads: Vec<_> = layouts
+            .into_iter()
+            .filter(|packed| asked.packed.is_none_or(|only| only == *packed))
+            .map(|packed| scope.spawn(move || boot(place, kernel, packed, asked, deadline)))
+            .collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        threads.into_iter().map(join).collect::<Vec<_>>()
+    });
     let mut moved = None;
     let mut wrong = Vec::new();
-    for packed in [false, true] {
-        if asked.packed.is_some_and(|only| only != packed) {
-            continue;
-        }
-        let share = place.share()?;
-        let mut events: Vec<String> = QUEUE_EVENTS.iter().map(ToString::to_string).collect();
-        events.push("v9fs_*".to_owned());
-        let machine = Machine {
-            kernel,
-            packed,
-            // Each notification by itself, so that they can be counted.
-            ioeventfd: false,
-            cpus: 2,
-            events,
-            ..Machine::default()
-        };
-        let guest = place.boot(&machine, share.path(), &[], deadline)?;
-        if !guest.release.starts_with(&format!("{}.", kernel.version())) {
-            moved = Some(format!(
-                "Debian's {} has moved on from {} to {}",
-                kernel.suite(),
-                kernel.version(),
-                guest.release
-            ));
-        }
-        let about = format!(
-            "{}-{}",
-            kernel.version(),
-            if packed { "packed" } else { "split" }
-        );
-        println!("{about}: {} is up", guest.release);
-        if let Err(error) = runs::all(guest, share.path(), &about, packed, asked) {
-            wrong.push(format!("{error:#}"));
+    for result in results {
+        match result {
+            Ok(note) => moved = moved.or(note),
+            Err(Failure::Failed(error)) => wrong.push(format!("{error:#}")),
+            Err(missing) => return Err(missing),
         }
     }
     if wrong.is_empty() {
         return Ok(moved);
     }
     Err(anyhow!(wrong.join("\n")).into())
+}
+
+/// One boot.
+fn boot(
+    place: &Place,
+    kernel: Kernel,
+    packed: bool,
+    asked: &Asked,
+    deadline: Deadline,
+) -> Result<Option<String>, Failure> {
+    let share = place.share()?;
+    let mut events: Vec<String> = QUEUE_EVENTS.iter().map(ToString::to_string).collect();
+    events.push("v9fs_*".to_owned());
+    let machine = Machine {
+        kernel,
+        packed,
+        // Each notification by itself, so that they can be counted.
+        ioeventfd: false,
+        cpus: 2,
+        events,
+        hotplug: true,
+        ..Machine::default()
+    };
+    let guest = place.boot(&machine, share.path(), &[], deadline)?;
+    let is_expected = guest.release.starts_with(&format!("{}.", kernel.version()));
+    let moved = (!is_expected).then(|| {
+        format!(
+            "Debian's {} has moved on from {} to {}",
+            kernel.suite(),
+            kernel.version(),
+            guest.release
+        )
+    });
+    let layout = if packed { "packed" } else { "split" };
+    let about = format!("{}-{layout}", kernel.version());
+    println!("{about}: {} is up", guest.release);
+    let session = Session {
+        guest,
+        share: share.path(),
+        about,
+        kernel,
+        packed,
+    };
+    session.run(asked)?;
+    Ok(moved)
 }

@@ -1,192 +1,345 @@
 //! What is run in a guest, and what of it is compared.
 
-use std::fs::{self, File};
-use std::io::BufReader;
-use std::ops::Range;
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::json;
 
-use super::capture::Capture;
-use super::compare::{Comparison, Use};
-use super::disk::DiskCounts;
-use super::host::{self, Devices};
-use super::log::{self, Logged};
-use super::{Asked, p9, tracepoints};
-use crate::guest::Guest;
+use super::check::{Room, Witnesses};
+use super::status::Status;
+use super::{Asked, held, host, log};
+use crate::guest::{Guest, Kernel};
 
-/// What one run may take. Only what hangs takes longer.
-const RUN: Duration = Duration::from_secs(900);
+/// What one script may take. Only what hangs takes longer.
+pub(super) const RUN: Duration = Duration::from_secs(600);
+
+/// What the scripts share.
 const COMMON: &str = include_str!("work/common.sh");
-
-/// Workloads that are traced in one capture, and what must be true of it. One
-/// capture for all of them, because an emulated CPU takes long to verify programs.
-struct Run {
-    name: &'static str,
-    options: &'static str,
-    scripts: &'static [&'static str],
-    /// Whether the buffer is too small on purpose.
-    loses: bool,
-}
-
-const P9: &str = include_str!("work/9p.sh");
-const BLK: &str = include_str!("work/blk.sh");
-const NET: &str = include_str!("work/net.sh");
-const MIXED: &str = include_str!("work/mixed.sh");
-
-const RUNS: [Run; 2] = [
-    Run {
-        name: "default",
-        options: "",
-        scripts: &[P9, BLK, NET, MIXED],
-        loses: false,
-    },
-    Run {
-        name: "one-page",
-        options: "--buffer-size 4096",
-        scripts: &[MIXED],
-        loses: true,
-    },
+/// The load, in the order in which it is run.
+const LOAD: [&str; 4] = [
+    include_str!("work/9p.sh"),
+    include_str!("work/blk.sh"),
+    include_str!("work/net.sh"),
+    include_str!("work/mixed.sh"),
 ];
 
-/// Runs what is asked for in `guest`, turns it off, and compares.
-///
-/// # Errors
-/// A run fails, or something does not agree; every run is looked at before.
-pub(super) fn all(
-    mut guest: Guest,
-    share: &Path,
-    about: &str,
-    packed: bool,
-    asked: &Asked,
-) -> anyhow::Result<()> {
-    let is_asked = |run: &&Run| {
-        asked
-            .only
-            .as_ref()
-            .is_none_or(|only| run.name.contains(only))
+/// How a tracer ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// By this signal, as by Ctrl-C.
+    Signal(&'static str),
+    /// With the command that it traces for.
+    Command,
+    /// By SIGKILL, in the middle of the load.
+    Killed,
+    /// Because nobody reads what it writes.
+    ClosedPipe,
+}
+
+/// A tracer that runs in a guest, beside others.
+#[derive(Clone, Copy, Debug)]
+struct Tracer {
+    name: &'static str,
+    end: End,
+    /// Whether its capture is compared, and how.
+    compared: Option<Room>,
+}
+
+/// The tracers that run at once in one guest: one whose capture is compared with
+/// everybody's, one whose buffer is too small, and one more.
+fn tracers(kernel: Kernel, packed: bool) -> [Tracer; 3] {
+    let (signal, third) = match (kernel, packed) {
+        (Kernel::V6_1, false) => ("INT", End::Signal("TERM")),
+        (Kernel::V6_1, true) => ("TERM", End::Killed),
+        (Kernel::V6_12, false) => ("HUP", End::Signal("INT")),
+        (Kernel::V6_12, true) => ("INT", End::ClosedPipe),
+        (Kernel::V7_2, false) => ("TERM", End::Killed),
+        (Kernel::V7_2, true) => ("HUP", End::Signal("HUP")),
     };
-    let runs: Vec<&Run> = RUNS.iter().filter(is_asked).collect();
-    ensure!(!runs.is_empty(), "no run has that word in its name");
-    let mut windows = Vec::new();
-    for run in &runs {
-        let began = Instant::now();
-        let start = guest.log_length()?;
-        let script = format!(
-            "{COMMON}\ntraced {} '{}' '{}'\n",
-            run.name,
-            run.options,
-            run.scripts.join("\n")
-        );
-        let said = guest
-            .succeed(&script, RUN)
-            .with_context(|| format!("{about}, {}", run.name))?;
-        windows.push(start..guest.log_length()?);
-        let took = began.elapsed().as_secs_f64();
-        println!("{about}, {}: {took:.1} s", run.name);
-        // The head of its report; what it says of each queue is long.
-        for line in said.lines().filter(|line| is_head(line)) {
-            println!("  {line}");
+    let name = match third {
+        End::Killed => "killed",
+        End::ClosedPipe => "pipe",
+        _ => "second",
+    };
+    [
+        Tracer {
+            name: "first",
+            end: End::Signal(signal),
+            compared: Some(Room::Enough),
+        },
+        Tracer {
+            name: "one-page",
+            end: End::Command,
+            compared: Some(Room::TooLittle),
+        },
+        Tracer {
+            name,
+            end: third,
+            compared: (name == "second").then_some(Room::Enough),
+        },
+    ]
+}
+
+impl Tracer {
+    /// The command that starts it.
+    fn command(&self) -> String {
+        let name = self.name;
+        match self.end {
+            End::Signal(_) | End::Killed => {
+                format!("begin {name} virtscope trace -w /tmp/{name}.pcapng\n")
+            }
+            End::Command => format!(
+                "begin {name} virtscope trace --buffer-size 4096 -w /tmp/{name}.pcapng -- \
+                 sh -c 'until [ -e /tmp/over ]; do usleep 50000; done'\n"
+            ),
+            End::ClosedPipe => format!(
+                "begin {name} sh -c 'set -o pipefail; virtscope trace -w - | \
+                 (head -c 8 > /tmp/{name}.pcapng; head -c 50000 > /dev/null)'\n"
+            ),
         }
     }
-    let end = guest.log_length()?;
-    let status = Status::ask(&mut guest)?;
-    // From here on nothing is compared any more, and the device under test can carry
-    // the captures out.
-    guest.succeed(
-        "cp /tmp/*.pcapng /tmp/*.trace /tmp/*.before /tmp/*.after /share",
-        RUN,
-    )?;
-    let log = guest.power_off()?;
-    if let Some(keep) = &asked.keep {
-        self::keep(share, &log.path(), &keep.join(about))?;
-    }
-    let text = fs::read_to_string(log.path()).context("QEMU's log")?;
-    // What comes after is how the devices are turned off.
-    let text = text
-        .get(..usize::try_from(end)?)
-        .context("QEMU's log has shrunk")?;
-    let events = log::parse(text)?;
-    let devices = host::follow(&events)?;
-    if !packed {
-        // A packed ring's positions are no counts.
-        status.agrees(&devices)?;
+
+    /// What ends it, if anything has to be done for that at the end.
+    fn stop(&self) -> String {
+        let name = self.name;
+        match self.end {
+            End::Signal(signal) => format!("kill -{signal} $(cat /tmp/{name}.pid)\n"),
+            End::Command => "touch /tmp/over\n".to_owned(),
+            End::Killed | End::ClosedPipe => String::new(),
+        }
     }
 
-    let mut wrong = Vec::new();
-    for (run, window) in runs.iter().zip(windows) {
-        let about = format!("{about}, {}", run.name);
-        match run.check(share, &events, &devices, window) {
-            Ok(agreed) => println!("{about}: {agreed}"),
-            Err(error) => {
-                println!("{about}: {error:#}");
-                wrong.push(format!("{about}: {error:#}"));
+    /// What its shell says of its end.
+    const fn status(&self) -> i32 {
+        match self.end {
+            End::Killed => 128 + 9,
+            _ => 0,
+        }
+    }
+
+    /// Its end, in words.
+    fn ended(&self) -> String {
+        match self.end {
+            End::Signal(signal) => format!("ended by SIG{signal}"),
+            End::Command => "ended with its command".to_owned(),
+            End::Killed => "killed".to_owned(),
+            End::ClosedPipe => "ended by a closed pipe".to_owned(),
+        }
+    }
+}
+
+/// A guest under test.
+pub(super) struct Session<'a> {
+    pub(super) guest: Guest,
+    pub(super) share: &'a Path,
+    /// What it is called in what is printed.
+    pub(super) about: String,
+    pub(super) kernel: Kernel,
+    pub(super) packed: bool,
+}
+
+impl Session<'_> {
+    fn say(&self, what: &str) {
+        println!("{}: {what}", self.about);
+    }
+
+    fn script(&mut self, script: &str) -> anyhow::Result<String> {
+        self.guest
+            .succeed(&format!("{COMMON}\n{script}"), RUN)
+            .with_context(|| self.about.clone())
+    }
+
+    /// Runs everything, turns the guest off, and compares.
+    ///
+    /// # Errors
+    /// Something fails or does not agree; everything is looked at before.
+    pub(super) fn run(mut self, asked: &Asked) -> anyhow::Result<()> {
+        self.stranger()?;
+        let held = held::check(&mut self.guest, self.packed).context("inspect")?;
+        self.say(&held);
+
+        let start = self.guest.log_length()?;
+        let tracers = tracers(self.kernel, self.packed);
+        self.start(&tracers)?;
+        self.load(&tracers)?;
+        self.come_and_go()?;
+        self.end(&tracers)?;
+        let end = self.guest.log_length()?;
+        let status = Status::ask(&mut self.guest)?;
+        // From here on nothing is compared any more, and the device under test can carry
+        // the captures out.
+        self.script("cp /tmp/*.pcapng /tmp/work.* /share")?;
+        let Self {
+            guest,
+            share,
+            about,
+            packed,
+            ..
+        } = self;
+        let log = guest.power_off()?;
+        if let Some(keep) = &asked.keep {
+            self::keep(share, &log.path(), &keep.join(&about))?;
+        }
+        let text = fs::read_to_string(log.path()).context("QEMU's log")?;
+        // What comes after is how the devices are turned off.
+        let text = text
+            .get(..usize::try_from(end)?)
+            .context("QEMU's log has shrunk")?;
+        let events = log::parse(text)?;
+        let devices = host::follow(&events, start)?;
+        if !packed {
+            // A packed ring's positions are no counts.
+            status.agrees(&devices)?;
+        }
+        let witnesses = Witnesses {
+            share,
+            events: &events,
+            devices: &devices,
+            window: start..end,
+        };
+        let mut wrong = Vec::new();
+        for tracer in &tracers {
+            let Some(room) = tracer.compared else {
+                continue;
+            };
+            let about = format!("{about}, {} ({})", tracer.name, tracer.ended());
+            let checked = witnesses
+                .read(tracer.name)
+                .and_then(|capture| witnesses.check(&capture, room));
+            match checked {
+                Ok(agreed) => agreed.iter().for_each(|said| println!("{about}: {said}")),
+                Err(error) => {
+                    println!("{about}: {error:#}");
+                    wrong.push(format!("{about}: {error:#}"));
+                }
             }
         }
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        Ok(())
     }
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    Ok(())
-}
 
-/// Whether a line of a report is about the capture as a whole.
-fn is_head(line: &str) -> bool {
-    let words = ["Requests ", "Seen ", "Lost ", "Missed ", "Tracing"];
-    words.iter().any(|word| line.starts_with(word))
-}
-
-/// Where QEMU itself says that its split queues stand: the log must lead there, or it
-/// was misread.
-struct Status(Vec<(usize, u16, u64, u64)>);
-
-/// Names of QEMU's devices, in the order in which the guest has them.
-const DEVICES: [&str; 3] = ["virtio-9p", "virtio-blk", "virtio-net"];
-
-impl Status {
-    fn ask(guest: &mut Guest) -> anyhow::Result<Self> {
-        let mut queues = Vec::new();
-        let list = guest.qmp("x-query-virtio", &json!({}))?;
-        let list = list
-            .as_array()
-            .context("no list of virtio devices")?
-            .clone();
+    /// How long it takes to see the queues; and that who may not trace is told what to do.
+    fn stranger(&mut self) -> anyhow::Result<()> {
+        let said = self.script(
+            "since list\nvirtscope list > /tmp/list || exit\ntook list\n\
+             grep -c ^virtio /tmp/list\n\
+             echo nobody:x:65534:65534::/:/bin/sh >> /etc/passwd\n\
+             su nobody -s /bin/sh -c 'virtscope trace -w /dev/null > /tmp/told 2>&1; echo $?'\n\
+             cat /tmp/told",
+        )?;
+        let mut lines = said.lines();
+        let took = lines.next().unwrap_or_default().to_owned();
+        let queues = lines.next().unwrap_or_default().to_owned();
+        let refused: Vec<&str> = lines.collect();
+        let refused = refused.join("\n");
+        let is_told = refused.contains("run it with sudo") && refused.contains("sudo setcap cap_");
         ensure!(
-            list.len() == DEVICES.len(),
-            "QEMU has {} devices",
-            list.len()
+            is_told && refused.starts_with("2\n"),
+            "a user who may not trace is told: {refused}"
         );
-        for about in list {
-            let place = DEVICES.iter().position(|name| about["name"] == *name);
-            let place = place.with_context(|| format!("a device that is not known: {about}"))?;
-            // What the guest uses of the three: requests; requests of either CPU; both
-            // directions and control.
-            for index in 0..[1, 2, 3][place] {
-                let which = json!({ "path": about["path"], "queue": index });
-                let status = guest.qmp("x-query-virtio-queue-status", &which)?;
-                let number = |key: &str| {
-                    let number = status[key].as_u64();
-                    number.with_context(|| format!("no {key} in {status}"))
-                };
-                queues.push((place, index, number("last-avail-idx")?, number("used-idx")?));
-            }
-        }
-        Ok(Self(queues))
+        self.say(&format!(
+            "virtscope list: {queues} devices after {took} s; who may not trace is told what to \
+             run"
+        ));
+        Ok(())
     }
 
-    fn agrees(&self, devices: &Devices) -> anyhow::Result<()> {
-        for (device, index, popped, filled) in &self.0 {
-            let queues = devices.get(*device).context("a device without a log")?;
-            let (pops, fills) = queues
-                .get(index)
-                .map_or((0, 0), |queue| (queue.pops.len(), queue.fills.len()));
-            let counted = ((pops % 65_536) as u64, (fills % 65_536) as u64);
-            ensure!(
-                counted == (*popped, *filled),
-                "virtio{device}.{index}: QEMU stands at {popped} and {filled}, and its log leads \
-                 to {counted:?}"
-            );
+    fn start(&mut self, tracers: &[Tracer]) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let mut script = "before\n".to_owned();
+        script.extend(tracers.iter().map(Tracer::command));
+        for tracer in tracers {
+            script.push_str(&format!("attached {}\n", tracer.name));
         }
+        script.push_str("hooks\n");
+        let said = self.script(&script)?;
+        let mut lines: Vec<&str> = said.lines().collect();
+        let hooks = lines.pop().unwrap_or_default();
+        ensure!(
+            hooks.parse::<u32>().is_ok_and(|hooks| hooks > 0),
+            "nothing is attached, says the kernel: {said}"
+        );
+        self.say(&format!(
+            "{} tracers at once attached to {hooks} functions, each so many seconds after its \
+             start: {} ({:.0} s here)",
+            tracers.len(),
+            lines.join(", "),
+            began.elapsed().as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    fn load(&mut self, tracers: &[Tracer]) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let mut script = "cat > /tmp/load << 'END OF FILE'\n".to_owned();
+        let kill = tracers
+            .iter()
+            .find(|tracer| tracer.end == End::Killed)
+            .map(|tracer| format!("kill -KILL $(cat /tmp/{}.pid)\n", tracer.name));
+        for (number, part) in LOAD.iter().enumerate() {
+            if number + 1 == LOAD.len() {
+                script.extend(kill.clone());
+            }
+            script.push_str(part);
+        }
+        script.push_str("END OF FILE\nsh /tmp/load || exit\nafter\n");
+        self.script(&script)?;
+        self.say(&format!(
+            "the load took {:.0} s",
+            began.elapsed().as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    /// A disk loses its driver and gets it back; another is plugged in and out.
+    fn come_and_go(&mut self) -> anyhow::Result<()> {
+        self.script("rebind virtio1 virtio_blk vda && reads vda")?;
+        let disk = json!({
+            "driver": "null-co", "node-name": "hot", "size": 1 << 20, "read-zeroes": true,
+        });
+        self.guest.qmp("blockdev-add", &disk)?;
+        let device = json!({
+            "driver": "virtio-blk-pci", "id": "hot", "bus": "spare", "drive": "hot",
+            "packed": self.packed, "ioeventfd": false, "disable-legacy": "on",
+        });
+        self.guest.qmp("device_add", &device)?;
+        self.script("until [ -b /dev/vdb ]; do usleep 50000; done\nreads vdb\n")?;
+        self.guest.qmp("device_del", &json!({ "id": "hot" }))?;
+        self.script("while [ -e /dev/vdb ]; do usleep 50000; done\nsleep 1\n")?;
+        Ok(())
+    }
+
+    /// Ends the tracers, and makes sure that nothing is left of them.
+    fn end(&mut self, tracers: &[Tracer]) -> anyhow::Result<()> {
+        let mut script = String::new();
+        for tracer in tracers {
+            script.push_str(&tracer.stop());
+        }
+        for tracer in tracers {
+            script.push_str(&format!("ended {}\n", tracer.name));
+        }
+        script.push_str("unhooked\n");
+        let said = self.script(&script)?;
+        for tracer in tracers {
+            let expected = format!("{} {}", tracer.name, tracer.status());
+            if !said.lines().any(|line| line == expected) {
+                bail!(
+                    "{} should have ended with {}:\n{said}",
+                    tracer.name,
+                    tracer.status()
+                );
+            }
+        }
+        let ended: Vec<String> = tracers
+            .iter()
+            .map(|tracer| format!("{} {}", tracer.name, tracer.ended()))
+            .collect();
+        self.say(&format!(
+            "{}; nothing is attached any more, says the kernel",
+            ended.join(", ")
+        ));
         Ok(())
     }
 }
@@ -206,159 +359,4 @@ fn keep(share: &Path, log: &Path, into: &Path) -> anyhow::Result<()> {
     }
     copy(log, "qemu.log".as_ref())?;
     Ok(())
-}
-
-impl Run {
-    /// Compares everything; returns what was compared.
-    fn check(
-        &self,
-        share: &Path,
-        events: &[Logged],
-        devices: &Devices,
-        window: Range<u64>,
-    ) -> anyhow::Result<String> {
-        let file = |kind: &str| share.join(format!("{}.{kind}", self.name));
-        let text = |kind: &str| {
-            fs::read_to_string(file(kind)).context(format!("{}", file(kind).display()))
-        };
-        let capture = File::open(file("pcapng")).context("the capture")?;
-        let capture = Capture::read(BufReader::new(capture))?;
-        self.account(&capture)?;
-        if self.loses {
-            return Ok(format!("{:?}, all accounted for", capture.totals));
-        }
-
-        // Each of them is looked at, whatever the others say.
-        let queues = queues(&capture, devices, &window);
-        let messages = messages(&capture, &text("trace")?, events, &window);
-        let disk = disk(&capture, &text("before")?, &text("after")?);
-        let mut agreed = Vec::new();
-        let mut wrong = Vec::new();
-        for result in [queues, messages, disk] {
-            match result {
-                Ok(said) => agreed.push(said),
-                Err(error) => wrong.push(format!("{error:#}")),
-            }
-        }
-        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-        Ok(agreed.join("; "))
-    }
-
-    /// *emitted = stored + lost + filtered*, from three independent counts.
-    fn account(&self, capture: &Capture) -> anyhow::Result<()> {
-        let totals = capture.totals;
-        ensure!(
-            capture.inconsistencies.is_empty(),
-            "{}",
-            capture.inconsistencies
-        );
-        ensure!(capture.tail_known, "the tail of a producer is not known");
-        ensure!(totals.stored > 0, "nothing was traced");
-        ensure!(
-            totals.emitted == totals.stored + totals.lost + totals.filtered,
-            "{totals:?} do not add up"
-        );
-        ensure!(
-            (totals.lost > 0) == self.loses,
-            "{} of {} records were lost",
-            totals.lost,
-            totals.emitted
-        );
-        Ok(())
-    }
-}
-
-/// Compares 9P messages with the kernel's tracepoints and with QEMU's log.
-fn messages(
-    capture: &Capture,
-    trace: &str,
-    events: &[Logged],
-    window: &Range<u64>,
-) -> anyhow::Result<String> {
-    let traced = tracepoints::parse(trace)?;
-    let (id, queue) = capture
-        .of_driver("9pnet_virtio")
-        .next()
-        .context("no 9P queue in the capture")?;
-    let compared = p9::compare(queue, &traced, events, window).context(id)?;
-    Ok(format!(
-        "{} 9P messages as the kernel traced them, {} as QEMU did",
-        compared.traced, compared.logged
-    ))
-}
-
-/// Compares the disk's requests with the block layer's counts.
-fn disk(capture: &Capture, before: &str, after: &str) -> anyhow::Result<String> {
-    let counted = DiskCounts::parse(after)? - DiskCounts::parse(before)?;
-    let ours = DiskCounts::of(capture.of_driver("virtio_blk").map(|(_, queue)| queue))?;
-    ensure!(
-        ours == counted,
-        "the disk: the block layer counted {counted:?}, the capture has {ours:?}"
-    );
-    let requests = counted.reads + counted.writes + counted.flushes;
-    ensure!(requests > 0, "nothing was asked of the disk");
-    Ok(format!(
-        "{requests} requests to the disk as the block layer counted them"
-    ))
-}
-
-/// Compares every queue of every device with QEMU's.
-fn queues(capture: &Capture, devices: &Devices, window: &Range<u64>) -> anyhow::Result<String> {
-    let nothing = host::HostQueue::default();
-    let mut sum = super::compare::Compared::default();
-    let mut wrong = Vec::new();
-    for (id, guest) in &capture.queues {
-        let device = devices
-            .get(usize::from(id.device))
-            .with_context(|| format!("{id}: QEMU has {} devices", devices.len()))?;
-        let comparison = Comparison {
-            guest,
-            host: device.get(&id.index).unwrap_or(&nothing),
-            window: window.clone(),
-            usage: Use::of(guest.driver(), id.index),
-            notifications: true,
-        };
-        match comparison.run() {
-            Ok(compared) => {
-                sum.adds += compared.adds;
-                sum.used += compared.used;
-                sum.notifications += compared.notifications;
-                sum.missed += compared.missed;
-            }
-            Err(error) => wrong.push(format!("{} ({id}): {error:#}", guest.name)),
-        }
-    }
-    for (device, queues) in devices.iter().enumerate() {
-        for (index, queue) in queues {
-            let (before, after) = (queue.before(window.start), queue.before(window.end));
-            let is_there = capture
-                .queues
-                .keys()
-                .any(|id| usize::from(id.device) == device && id.index == *index);
-            if before != after && !is_there {
-                wrong.push(format!(
-                    "virtio{device}.{index} was used and is in no record"
-                ));
-            }
-        }
-    }
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    Ok(format!(
-        "{} adds, {} used and {} notifications as QEMU saw them, {} counted as missed",
-        sum.adds, sum.used, sum.notifications, sum.missed
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_workload_can_stand_in_single_quotes() {
-        for run in &RUNS {
-            for script in run.scripts {
-                assert!(!script.contains('\''), "{}", run.name);
-            }
-        }
-    }
 }

@@ -187,12 +187,12 @@ struct Sides {
 
 fn sides(layout: Layout, before: usize, requests: &[Request]) -> Sides {
     let (text, start) = log(before, requests);
-    let mut devices = host::follow(&log::parse(&text).unwrap()).unwrap();
+    let mut devices = host::follow(&log::parse(&text).unwrap(), u64::MAX).unwrap();
     let capture = capture(layout, before, requests);
     assert!(capture.inconsistencies.is_empty() && capture.tail_known);
     Sides {
-        guest: capture.queues[&QueueId::new(0, 0)].clone(),
-        host: devices[0].remove(&0).unwrap(),
+        guest: capture.queues[&(QueueId::new(0, 0), 0)].clone(),
+        host: devices[0][0].remove(&0).unwrap(),
         start,
         end: text.len() as u64,
     }
