@@ -1,6 +1,6 @@
 //! The analyzer: records in, lives, snapshots and a report out.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use virtscope_captures::Selection;
@@ -8,13 +8,14 @@ use virtscope_record::{QueueId, Record, Timestamp};
 
 use crate::filter::{Filter, Verdict};
 use crate::findings::Findings;
-use crate::life::{Incomplete, Life, Operation, Outcome};
+use crate::kept::Kept;
+use crate::life::{Incomplete, Life};
 use crate::losses::Losses;
 use crate::notes;
 use crate::p9;
 use crate::queue::Queue;
 use crate::report::{CaptureEnd, Report};
-use crate::snapshot::{OperationView, RecordTotals, RequestTotals, Snapshot};
+use crate::snapshot::{FilterView, OperationView, RecordTotals, RequestTotals, Snapshot};
 use crate::stats::RequestStats;
 
 /// Queues that are followed. A real guest has some hundreds at most; a forged
@@ -93,11 +94,14 @@ pub struct Analyzer {
     queue_numbers: HashMap<QueueId, usize>,
     /// The places of queues that were looked up last, by the low bits of their ids.
     recent_queues: [usize; RECENT_QUEUES],
-    operations: Operations,
-    incomplete: BTreeMap<&'static str, (Incomplete, u64)>,
+    /// Requests that are shown.
+    shown: Kept,
+    /// All requests, where a filter shows some and may be taken away again.
+    all: Option<Box<Kept>>,
     /// What the filter said of requests that ended.
     filtered: Filtered,
-    recent: VecDeque<Arc<Life>>,
+    /// From when on the filter was asked, if not from the beginning.
+    filtered_since: Option<Timestamp>,
     ended: Vec<Arc<Life>>,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
@@ -117,6 +121,8 @@ pub struct Analyzer {
 impl Analyzer {
     /// An analyzer that has seen nothing.
     pub fn new(options: Options) -> Self {
+        let all = options.filter.is_some() && options.recent_lives > 0;
+        let all = all.then(Box::<Kept>::default);
         Self {
             losses: Losses::new(options.selection),
             options,
@@ -124,10 +130,10 @@ impl Analyzer {
             p9_budget: p9::Budget::default(),
             queue_numbers: HashMap::new(),
             recent_queues: [0; RECENT_QUEUES],
-            operations: Operations::default(),
-            incomplete: BTreeMap::new(),
+            shown: Kept::default(),
+            all,
             filtered: Filtered::default(),
-            recent: VecDeque::new(),
+            filtered_since: None,
             ended: Vec::new(),
             first: None,
             last: None,
@@ -246,7 +252,8 @@ impl Analyzer {
             requests: self.request_totals(),
             queues,
             operations: self.operation_views(),
-            recent: self.recent.iter().rev().cloned().collect(),
+            recent: self.shown.recent().rev().cloned().collect(),
+            filter: self.filter_view(),
             in_flight: self.oldest_in_flight(self.options.in_flight_lives),
             notes: notes::of(self, None),
             findings: self.findings_at(now, false),
@@ -298,6 +305,67 @@ impl Analyzer {
     /// The filter that says which requests are wanted, if there is one.
     pub fn filter(&self) -> Option<&Arc<Filter>> {
         self.options.filter.as_ref()
+    }
+
+    /// From now on only requests that match `filter` are shown: latencies, operations,
+    /// errors and lists are of these, and of those of the latest requests
+    /// ([`Options::recent_lives`]) that match. Without a filter all are shown again,
+    /// those that ended meanwhile included.
+    ///
+    /// For screens: it needs the latest requests, so with `recent_lives` 0 what ended
+    /// before is forgotten. A [`report`](Self::report) should be of what the stream is,
+    /// not of what somebody looked at: take the filter away before.
+    pub fn show_only(&mut self, filter: Option<Arc<Filter>>) {
+        let all = match self.all.take() {
+            Some(all) => *all,
+            None => std::mem::take(&mut self.shown),
+        };
+        self.filtered = Filtered::default();
+        self.filtered_since = None;
+        self.options.filter = filter;
+        for queue in &mut self.queues {
+            queue.matching = self
+                .options
+                .filter
+                .as_ref()
+                .map(|_| RequestStats::default());
+        }
+        let Some(filter) = self.options.filter.clone() else {
+            self.shown = all;
+            return;
+        };
+        let first = self.first.unwrap_or_default();
+        self.filtered_since = self.at(None);
+        self.shown = Kept::default();
+        for life in all.recent() {
+            let ended = life.moments.used.or(life.began());
+            self.filtered_since = ended.min(self.filtered_since).or(self.filtered_since);
+            let verdict = filter.judge(life, first);
+            self.filtered.count(verdict);
+            if verdict != Verdict::Matches {
+                continue;
+            }
+            self.shown.count(life);
+            self.shown.keep(Arc::clone(life), self.options.recent_lives);
+            if let Some(queue) = self.queues.iter_mut().find(|queue| queue.id == life.queue)
+                && let Some(matching) = &mut queue.matching
+            {
+                matching.record(life);
+            }
+        }
+        self.all = Some(Box::new(all));
+    }
+
+    fn filter_view(&self) -> Option<FilterView> {
+        let filter = self.options.filter.as_ref()?;
+        Some(FilterView {
+            text: filter.text().to_owned(),
+            since: self.filtered_since,
+            matching: self.filtered.matching,
+            others: self.filtered.others,
+            unknown: self.filtered.unknown,
+            failed: self.filtered.failed,
+        })
     }
 
     pub(crate) fn filtered(&self) -> Filtered {
@@ -382,7 +450,7 @@ impl Analyzer {
     }
 
     pub(crate) fn incomplete_reasons(&self) -> impl Iterator<Item = (Incomplete, u64)> {
-        self.incomplete.values().copied()
+        self.shown.incomplete()
     }
 
     pub(crate) fn unknown_records(&self) -> u64 {
@@ -399,8 +467,8 @@ impl Analyzer {
 
     pub(crate) fn operation_views(&self) -> Vec<OperationView> {
         let mut views: Vec<_> = self
-            .operations
-            .iter()
+            .shown
+            .operations()
             .map(|(operation, stats)| OperationView {
                 operation: *operation,
                 completed: stats.completed,
@@ -444,10 +512,9 @@ impl Analyzer {
         let Self {
             options,
             queues,
-            operations,
-            incomplete,
+            shown,
+            all,
             filtered,
-            recent,
             ended,
             first,
             ..
@@ -456,6 +523,12 @@ impl Analyzer {
             return;
         };
         queue.drain_ended(|life| {
+            let mut copy = None;
+            if let Some(all) = all {
+                all.count(life);
+                let life = copy.insert(Arc::new(life.clone()));
+                all.keep(Arc::clone(life), options.recent_lives);
+            }
             if let Some(filter) = &options.filter {
                 let verdict = filter.judge(life, first.unwrap_or_default());
                 filtered.count(verdict);
@@ -463,23 +536,17 @@ impl Analyzer {
                     return false;
                 }
             }
-            operations.of(life.operation).record(life);
-            if let Outcome::Incomplete(reason) = life.outcome {
-                incomplete.entry(reason.name()).or_insert((reason, 0)).1 += 1;
-            }
+            shown.count(life);
             // A copy is made only of what somebody keeps.
             if !options.collect_ended && options.recent_lives == 0 {
                 return true;
             }
-            let life = Arc::new(life.clone());
+            let life = copy.unwrap_or_else(|| Arc::new(life.clone()));
             if options.collect_ended {
                 ended.push(Arc::clone(&life));
             }
             if options.recent_lives > 0 {
-                if recent.len() >= options.recent_lives {
-                    recent.pop_front();
-                }
-                recent.push_back(life);
+                shown.keep(life, options.recent_lives);
             }
             true
         });
@@ -517,40 +584,5 @@ impl Filtered {
             Verdict::Unknown => &mut self.unknown,
             Verdict::Fails => &mut self.failed,
         } += 1;
-    }
-}
-
-/// What is counted of each operation.
-#[derive(Debug, Default)]
-struct Operations {
-    stats: Vec<(Operation, RequestStats)>,
-    /// Where the 9P operations' are, by type number.
-    of_9p: Vec<Option<usize>>,
-}
-
-impl Operations {
-    #[inline]
-    fn of(&mut self, operation: Operation) -> &mut RequestStats {
-        let known = match operation {
-            Operation::P9(kind) => self.of_9p.get(usize::from(kind.0)).copied().flatten(),
-            _ => self.stats.iter().position(|(of, _)| *of == operation),
-        };
-        let at = known.unwrap_or_else(|| {
-            let at = self.stats.len();
-            self.stats.push((operation, RequestStats::default()));
-            if let Operation::P9(kind) = operation {
-                let number = usize::from(kind.0);
-                if self.of_9p.len() <= number {
-                    self.of_9p.resize(number + 1, None);
-                }
-                self.of_9p[number] = Some(at);
-            }
-            at
-        });
-        &mut self.stats[at].1
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &(Operation, RequestStats)> {
-        self.stats.iter()
     }
 }

@@ -22,6 +22,7 @@ mod errno;
 mod filter;
 mod findings;
 mod index_space;
+mod kept;
 mod life;
 mod lives;
 mod losses;
@@ -64,7 +65,8 @@ pub use report::{
 };
 pub use ring::{Drawing, Pointers, RingModel, Slot, SlotState, UsedSlot};
 pub use snapshot::{
-    Facts, Note, NoteCode, OperationView, QueueView, Rates, RecordTotals, RequestTotals, Snapshot,
+    Facts, FilterView, Note, NoteCode, OperationView, QueueView, Rates, RecordTotals,
+    RequestTotals, Snapshot,
 };
 pub use stats::{Bucket, InterruptCounts, KickCounts, LatencyView, Percentiles, QueueCounts};
 pub use text::{bytes as format_bytes, duration as format_duration, sanitize};

@@ -42,6 +42,26 @@ pub struct Snapshot {
     pub notes: Vec<Note>,
     /// What is wrong at this moment, and what may be.
     pub findings: Findings,
+    /// The filter that says which requests are shown, if there is one: operations,
+    /// latencies, errors, data and the lists are of these.
+    pub filter: Option<FilterView>,
+}
+
+/// A filter and what it chose.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FilterView {
+    /// The expression as it was written: not safe to print.
+    pub text: String,
+    /// From when on it was asked; `None` if from the beginning.
+    pub since: Option<Timestamp>,
+    /// Requests that ended and match.
+    pub matching: u64,
+    /// Requests that ended and do not.
+    pub others: u64,
+    /// Requests that ended and of which a field is not known that decides.
+    pub unknown: u64,
+    /// Requests that ended and for which the expression cannot be evaluated.
+    pub failed: u64,
 }
 
 impl Snapshot {

@@ -41,11 +41,18 @@ pub(crate) enum Pace {
 /// A capture being played.
 pub(crate) struct Playback {
     shared: Arc<Shared>,
-    controls: Mutex<Sender<Control>>,
+    wishes: Mutex<Sender<Wish>>,
     title: String,
     /// What comes as it comes, if it does.
     what: Option<&'static str>,
     thread: JoinHandle<()>,
+}
+
+/// What the screens want of it.
+enum Wish {
+    Control(Control),
+    /// Only requests that match, or all again.
+    Filter(Option<Arc<Filter>>),
 }
 
 struct Shared {
@@ -84,10 +91,6 @@ impl Playback {
             filter,
             ..Options::default()
         };
-        let filtered = options
-            .filter
-            .as_ref()
-            .map(|filter| filter.text().to_owned());
         let source = Source {
             options,
             path: path.to_owned(),
@@ -113,7 +116,7 @@ impl Playback {
                 is_notice: false,
             }),
         });
-        let (sender, controls) = channel();
+        let (sender, wishes) = channel();
         let player = Player {
             source,
             pace,
@@ -132,15 +135,12 @@ impl Playback {
         };
         let thread = std::thread::Builder::new()
             .name("playback".into())
-            .spawn(move || player.run(&controls))
+            .spawn(move || player.run(&wishes))
             .context("no thread for playing the capture")?;
         Ok(Self {
             shared,
-            controls: Mutex::new(sender),
-            title: match filtered {
-                Some(filter) => format!("view {} where {filter}", name(path)),
-                None => format!("view {}", name(path)),
-            },
+            wishes: Mutex::new(sender),
+            title: format!("view {}", name(path)),
             what,
             thread,
         })
@@ -194,7 +194,11 @@ impl Feed for Playback {
 
     fn control(&self, control: Control) {
         // A player that is gone has nothing left to control.
-        let _ = lock(&self.controls).send(control);
+        let _ = lock(&self.wishes).send(Wish::Control(control));
+    }
+
+    fn filter(&self, filter: Option<Arc<Filter>>) {
+        let _ = lock(&self.wishes).send(Wish::Filter(filter));
     }
 }
 
@@ -270,23 +274,23 @@ struct Player {
 }
 
 impl Player {
-    fn run(mut self, controls: &Receiver<Control>) {
+    fn run(mut self, wishes: &Receiver<Wish>) {
         let speed = match self.pace {
             Pace::AsItComes => 1.0,
             Pace::Times(speed) => speed,
         };
         self.clock.set(0, speed);
         while !self.stop.load(Ordering::Acquire) {
-            while let Ok(control) = controls.try_recv() {
-                self.obey(control);
+            while let Ok(wish) = wishes.try_recv() {
+                self.grant(wish);
             }
             let more = !self.paused && !self.ended && self.play();
             self.publish();
             if more {
                 continue;
             }
-            match controls.recv_timeout(FRAME) {
-                Ok(control) => self.obey(control),
+            match wishes.recv_timeout(FRAME) {
+                Ok(wish) => self.grant(wish),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -358,6 +362,27 @@ impl Player {
         }
     }
 
+    fn grant(&mut self, wish: Wish) {
+        match wish {
+            Wish::Control(control) => self.obey(control),
+            Wish::Filter(filter) => self.filter(filter),
+        }
+    }
+
+    /// A capture is read once more up to where it is, so that what is shown is of all of
+    /// it. Of what comes as it comes only the latest requests are still there.
+    fn filter(&mut self, filter: Option<Arc<Filter>>) {
+        self.source.options.filter.clone_from(&filter);
+        if self.source.is_live {
+            self.analysis.analyzer.show_only(filter);
+            return;
+        }
+        let (there, was_ended) = (self.position_ns, self.ended);
+        if self.begin_again() {
+            self.go_on_to(if was_ended { u64::MAX } else { there });
+        }
+    }
+
     fn obey(&mut self, control: Control) {
         match control {
             Control::Pause(paused) => {
@@ -398,20 +423,32 @@ impl Player {
                 }
                 return;
             }
-            match self.source.open() {
-                Ok(reader) => self.reader = reader,
-                Err(error) => {
-                    self.message = Some(format!("{error:#}"));
-                    self.is_notice = false;
-                    return;
-                }
+            if !self.begin_again() {
+                return;
             }
-            self.analysis = Analysis::new(self.source.options.clone());
-            self.first = None;
-            self.position_ns = 0;
-            self.ended = false;
-            self.message = None;
         }
+        self.go_on_to(target_ns);
+    }
+
+    /// Opens the capture once more; `false` if it can't be.
+    fn begin_again(&mut self) -> bool {
+        match self.source.open() {
+            Ok(reader) => self.reader = reader,
+            Err(error) => {
+                self.message = Some(format!("{error:#}"));
+                self.is_notice = false;
+                return false;
+            }
+        }
+        self.analysis = Analysis::new(self.source.options.clone());
+        self.first = None;
+        self.position_ns = 0;
+        self.ended = false;
+        self.message = None;
+        true
+    }
+
+    fn go_on_to(&mut self, target_ns: u64) {
         while self.position_ns < target_ns && !self.ended && !self.stop.load(Ordering::Relaxed) {
             if !self.advance() {
                 break;

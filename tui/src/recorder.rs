@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use virtscope_analyzer::{Analyzer, CaptureEnd, Options, Report, Snapshot};
+use virtscope_analyzer::{Analyzer, CaptureEnd, Filter, Options, Report, Snapshot};
 use virtscope_captures::{
     CaptureInfo, CaptureWriter, ClockOffset, Merge, MergeConfig, Selection, Totals, WriteError,
 };
@@ -156,6 +156,8 @@ pub struct Shared {
     failed: Mutex<Option<String>>,
     capture_failed: AtomicBool,
     limit_reached: AtomicBool,
+    /// Which requests the screens want, if that has changed.
+    wanted: Mutex<Option<Option<Arc<Filter>>>>,
 }
 
 /// What came out.
@@ -187,6 +189,12 @@ impl Shared {
     /// Whether one of the [`Limits`] is reached.
     pub fn limit_reached(&self) -> bool {
         self.limit_reached.load(Ordering::Acquire)
+    }
+
+    /// From the next snapshot on only requests that match are shown, or all again. The
+    /// report is of all.
+    pub fn show_only(&self, filter: Option<Arc<Filter>>) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(filter);
     }
 
     /// Why, in a sentence.
@@ -228,6 +236,7 @@ impl Recorder {
             failed: Mutex::new(None),
             capture_failed: AtomicBool::new(false),
             limit_reached: AtomicBool::new(false),
+            wanted: Mutex::new(None),
         });
         let mut drainer = Drainer {
             merge: Merge::new(MergeConfig::new(
@@ -553,6 +562,10 @@ impl Sink {
                 Err(error) => self.fail(error),
             }
         }
+        let wanted = self.shared.wanted.lock();
+        if let Some(filter) = wanted.unwrap_or_else(PoisonError::into_inner).take() {
+            self.analyzer.show_only(filter);
+        }
         let snapshot = self.analyzer.snapshot(now);
         self.shared.snapshot.store(Arc::new(snapshot));
     }
@@ -560,6 +573,9 @@ impl Sink {
     fn end(mut self, snaplen: u32) -> Recorded {
         self.analyzer.finish();
         self.publish(None);
+        if self.analyzer.filter().is_some() {
+            self.analyzer.show_only(None);
+        }
         let capture = match self.writer.take().map(CaptureWriter::finish) {
             Some(Ok(totals)) => Some(totals),
             Some(Err(error)) => {

@@ -319,6 +319,22 @@ fn a_capture_is_played_paused_stepped_and_sought_in() {
     let end = terminal.wait_still();
     assert_eq!(completed(&end), Some(all), "{end}");
     assert!(end.contains("0 incomplete, 0 in flight"), "{end}");
+    // A filter on a capture is one on all of it, not only on what comes.
+    terminal.press("/");
+    terminal.wait_for("Enter applies it");
+    terminal.write("op == 'attach' || op == 'walk'");
+    terminal.press("Enter");
+    terminal.wait_for(" FILTER ");
+    terminal.wait("all were asked", |screen| {
+        number_in(screen, "END", "match").is_some_and(|asked| asked == all)
+    });
+    terminal.press("4");
+    terminal.wait("only these are there", |screen| {
+        screen.contains(" attach ") && screen.contains(" walk ") && !screen.contains(" read ")
+    });
+    terminal.press("1");
+    terminal.press("Escape");
+    terminal.wait("it is off", |screen| !screen.contains(" FILTER "));
     seek("[", "REPLAY");
     terminal.wait("it is earlier", |screen| completed(screen) < Some(all));
     seek("]", " END ");

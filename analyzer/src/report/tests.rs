@@ -76,6 +76,48 @@ fn a_run_with_losses() {
     insta::assert_json_snapshot!("lossy_json", report);
 }
 
+/// Whatever a screen shows only some of, nothing is lost by it.
+#[test]
+fn showing_only_some_requests_loses_none() {
+    let mut stream = busy();
+    stream.final_statistics();
+    let records = stream.records.clone();
+    let whole = stream.analyze().0.report(&quiet_end());
+    for at in 0..=records.len() {
+        let mut analyzer = crate::Analyzer::new(crate::Options::default());
+        let filter = |text| Some(std::sync::Arc::new(crate::Filter::compile(text).unwrap()));
+        for (number, (record, payload)) in records.iter().enumerate() {
+            if number == at {
+                analyzer.show_only(filter("op == \"walk\""));
+                analyzer.show_only(filter("op == \"read\""));
+            }
+            analyzer.push(record, payload);
+        }
+        if at == records.len() {
+            analyzer.show_only(filter("op == \"read\""));
+        }
+        analyzer.finish();
+        // All of them are among the latest, so it does not matter when it was asked.
+        let shown = analyzer.snapshot(None);
+        let names: Vec<_> = shown
+            .operations
+            .iter()
+            .map(|o| o.operation.name())
+            .collect();
+        assert_eq!(names, ["read"]);
+        assert_eq!(shown.operations[0].completed, 2);
+        assert_eq!(shown.recent.len(), 2);
+        assert_eq!(shown.queues[0].latency.total.count, 2);
+        let chosen = shown.filter.unwrap();
+        assert_eq!((chosen.matching, chosen.others), (2, 1));
+        assert_eq!(shown.requests.completed, 3);
+        analyzer.show_only(None);
+        assert_eq!(analyzer.snapshot(None).filter, None);
+        assert_eq!(analyzer.snapshot(None).recent.len(), 3);
+        assert_eq!(analyzer.report(&quiet_end()), whole);
+    }
+}
+
 #[test]
 fn an_empty_run() {
     let report = crate::Analyzer::new(crate::Options::default()).report(&CaptureEnd::default());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use virtscope_analyzer::Snapshot;
+use virtscope_analyzer::{Filter, Snapshot};
 use virtscope_captures::create_file;
 use virtscope_device::fault::Faults;
 use virtscope_device::p9::Delay;
@@ -209,6 +209,10 @@ impl Feed for LiveFeed<'_> {
     }
 
     fn control(&self, _: Control) {}
+
+    fn filter(&self, filter: Option<Arc<Filter>>) {
+        self.recorder.show_only(filter);
+    }
 }
 
 /// Prints the report, and what went wrong.

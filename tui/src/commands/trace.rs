@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use virtscope_analyzer::{Snapshot, format_bytes, format_duration};
+use virtscope_analyzer::{Filter, Snapshot, format_bytes, format_duration};
 use virtscope_captures::Selection;
 use virtscope_record::{Body, QueueId, Record};
 use virtscope_tracer::trace::{Cost, PayloadMode, TraceOptions, Tracer, drop_privileges};
@@ -286,6 +286,10 @@ impl Feed for LiveFeed<'_> {
     }
 
     fn control(&self, _: Control) {}
+
+    fn filter(&self, filter: Option<Arc<Filter>>) {
+        self.run.shared.show_only(filter);
+    }
 }
 
 /// What tracing itself costs, in a few words.

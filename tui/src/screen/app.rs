@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use crossterm::event::KeyEvent;
 use ratatui::layout::Size;
-use virtscope_analyzer::{Drawing, Life, Operation, QueueView, Snapshot};
+use virtscope_analyzer::{Drawing, Filter, Life, Operation, QueueView, Snapshot};
 use virtscope_record::QueueId;
 
 use super::feed::{Control, FeedStatus, Mode};
 use super::frame::body_of;
 use super::keys::{self, Command, Motion};
 use super::operations::Order;
+use super::prompt::{Entry, Prompt};
 use super::request_list::RequestList;
 use super::theme::Theme;
-use super::{detail, findings, help, ring_layout};
+use super::{detail, findings, help, prompt, ring_layout};
 
 /// Which screen is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +98,8 @@ pub(crate) enum Action {
     Redraw,
     /// Ask the feed.
     Control(Control),
+    /// Tell the feed which requests are wanted: [`App::filter`].
+    Filter,
     /// End.
     Quit,
 }
@@ -122,6 +125,10 @@ pub(crate) struct App {
     /// The chosen slot of its ring.
     pub(super) slot: usize,
     pub(super) operation: Option<Operation>,
+    /// The filter that was asked for last.
+    pub(super) filter: Option<Arc<Filter>>,
+    /// The line in which one is typed, if it is.
+    pub(super) prompt: Option<Prompt>,
     /// How the operations are sorted.
     pub(super) order: Order,
     /// The chosen finding; the first, if there is no such finding.
@@ -154,6 +161,8 @@ impl App {
             queue: None,
             slot: 0,
             operation: None,
+            filter: None,
+            prompt: None,
             order: Order::default(),
             finding: None,
             piece: 0,
@@ -228,13 +237,21 @@ impl App {
 
     /// Does what the key asks for.
     pub(crate) fn on_key(&mut self, event: KeyEvent) -> Action {
+        if self.prompt.is_some() {
+            return self.on_prompt(event);
+        }
         let Some(command) = keys::command(event, self.view, self.is_replay()) else {
             return Action::Nothing;
         };
         match command {
             Command::Quit => return Action::Quit,
             Command::Help => self.help = if self.help.is_some() { None } else { Some(0) },
-            Command::Back => self.back(),
+            Command::Back => return self.back(),
+            Command::Prompt => {
+                let text = self.filter_text().unwrap_or_default();
+                self.prompt = Some(Prompt::new(&text));
+                self.help = None;
+            }
             Command::Pause => return self.pause(),
             Command::Step => return Action::Control(Control::Step),
             Command::Faster => return Action::Control(Control::Faster),
@@ -279,9 +296,67 @@ impl App {
         self.show(View::TABS[tab]);
     }
 
-    fn back(&mut self) {
-        if self.help.take().is_none() && self.view == View::Detail {
+    fn back(&mut self) -> Action {
+        if self.help.take().is_some() {
+            return Action::Redraw;
+        }
+        if self.view == View::Detail {
             self.view = self.detail_from;
+        } else if self.snapshot.filter.is_some() || self.filter.is_some() {
+            self.filter = None;
+            return Action::Filter;
+        }
+        Action::Redraw
+    }
+
+    /// The filter that is wanted, to be told to the feed.
+    pub(crate) fn filter(&self) -> Option<Arc<Filter>> {
+        self.filter.clone()
+    }
+
+    /// As it was typed, or as the feed has it from its beginning.
+    fn filter_text(&self) -> Option<String> {
+        let typed = self.filter.as_ref().map(|filter| filter.text().to_owned());
+        typed.or_else(|| {
+            self.snapshot
+                .filter
+                .as_ref()
+                .map(|filter| filter.text.clone())
+        })
+    }
+
+    fn on_prompt(&mut self, event: KeyEvent) -> Action {
+        let body = self.body();
+        let page = usize::from(body.height.saturating_sub(prompt::HEIGHT - 1));
+        let rows = help::fields(&self.theme, usize::from(body.width)).len();
+        let Some(prompt) = &mut self.prompt else {
+            return Action::Nothing;
+        };
+        match prompt.on_key(event, page, rows) {
+            Entry::Quit => Action::Quit,
+            Entry::Nothing => Action::Nothing,
+            Entry::Edited => Action::Redraw,
+            Entry::Clear => {
+                self.prompt = None;
+                self.filter = None;
+                Action::Filter
+            }
+            Entry::Apply(text) if text.trim().is_empty() => {
+                self.prompt = None;
+                self.filter = None;
+                Action::Filter
+            }
+            Entry::Apply(text) => match Filter::compile(&text) {
+                Ok(filter) => {
+                    self.prompt = None;
+                    self.filter = Some(Arc::new(filter));
+                    Action::Filter
+                }
+                Err(error) => {
+                    prompt.refuse(error);
+                    Action::Redraw
+                }
+            },
         }
     }
 

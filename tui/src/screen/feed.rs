@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use virtscope_analyzer::Snapshot;
+use virtscope_analyzer::{Filter, Snapshot};
 
 /// Where snapshots come from: a running demo, a replayed capture.
 ///
@@ -17,6 +17,8 @@ pub(crate) trait Feed {
     /// What the user asks of it. A live feed may ignore everything: its screens
     /// stand still by themselves.
     fn control(&self, control: Control);
+    /// Only requests that match are wanted, or all again.
+    fn filter(&self, filter: Option<Arc<Filter>>);
 }
 
 /// What the screens say about a feed. Texts may hold anything; the screens make

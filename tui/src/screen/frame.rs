@@ -2,15 +2,15 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
-use virtscope_analyzer::format_duration;
+use virtscope_analyzer::{FilterView, format_duration};
 
 use super::app::{App, View};
-use super::canvas::{Canvas, columns, fit_end};
+use super::canvas::{Canvas, columns, fit, fit_end, harmless};
 use super::feed::Mode;
 use super::keys::{BINDINGS, Command};
 use super::number::exact;
 use super::words::Words;
-use super::{detail, findings, help, operations, overview, requests, ring};
+use super::{detail, findings, help, operations, overview, prompt, requests, ring};
 
 /// The smallest terminal that the screens are drawn on.
 pub(super) const SMALLEST: Size = Size::new(60, 15);
@@ -35,7 +35,9 @@ pub(crate) fn draw(app: &App, buffer: &mut Buffer) {
     }
     tabs(&mut canvas.rows(0, 1), app);
     state(&mut canvas.rows(1, 1), app);
-    keys(&mut canvas.rows(size.height - FOOTER, FOOTER), app);
+    if app.prompt.is_none() {
+        keys(&mut canvas.rows(size.height - FOOTER, FOOTER), app);
+    }
     let mut body = canvas.part(body_of(size));
     match app.view {
         View::Overview => overview::draw(&mut body, app),
@@ -47,6 +49,16 @@ pub(crate) fn draw(app: &App, buffer: &mut Buffer) {
     }
     if let Some(scroll) = app.help {
         help::draw(&mut body, app, scroll);
+    }
+    if let Some(prompt) = &app.prompt {
+        if let Some(scroll) = prompt.fields {
+            body.clear();
+            let lines = help::fields(&app.theme, usize::from(body.width()));
+            let height = body.height().saturating_sub(prompt::HEIGHT - FOOTER);
+            body.rows(0, height).lines_or_more(&lines, scroll);
+        }
+        let top = size.height.saturating_sub(prompt::HEIGHT);
+        prompt.draw(&mut canvas.rows(top, prompt::HEIGHT));
     }
 }
 
@@ -140,7 +152,9 @@ fn state(canvas: &mut Canvas<'_>, app: &App) {
                 .when(length_ns, |words, length| {
                     words.text(format!(" of {}", format_duration(length)))
                 })
-                .dim(format!("  speed ×{speed}"))
+                .when((!ended).then_some(speed), |words, speed| {
+                    words.dim(format!("  speed ×{speed}"))
+                })
         }
     };
     let records = &app.snapshot.records;
@@ -157,6 +171,9 @@ fn state(canvas: &mut Canvas<'_>, app: &App) {
                 .text("  ")
                 .styled(format!(" {} MISSED ", exact(missed)), theme.loss)
         })
+        .when(app.snapshot.filter.as_ref(), |words, filter| {
+            filtered(words, app, filter, usize::from(canvas.width()))
+        })
         .when(app.status.message.as_ref(), |words, message| {
             words.text("  ").styled(message.clone(), theme.warn)
         })
@@ -165,6 +182,27 @@ fn state(canvas: &mut Canvas<'_>, app: &App) {
         })
         .line();
     canvas.line(0, 0, &line);
+}
+
+/// That only some requests are shown, and which, how many, and from when on.
+fn filtered<'a>(words: Words<'a>, app: &App, filter: &FilterView, width: usize) -> Words<'a> {
+    let theme = words.theme;
+    let text = harmless(&filter.text);
+    let most = (width / 3).max(16);
+    let text = fit(&text, usize::from(columns(&text)).min(most));
+    let since = filter.since.zip(app.snapshot.first);
+    let since = since.map(|(since, first)| format_duration(since.nanos_since(first)));
+    let asked = filter.matching + filter.others + filter.unknown + filter.failed;
+    words
+        .text("  ")
+        .styled(" FILTER ", theme.selected)
+        .text(format!(
+            " {} of {} match",
+            exact(filter.matching),
+            exact(asked)
+        ))
+        .when(since, |words, since| words.dim(format!(" since {since}")))
+        .text(format!(": {text}"))
 }
 
 /// As many keys as fit; how to get help and how to quit are always among them.

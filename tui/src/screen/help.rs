@@ -2,6 +2,7 @@
 
 use ratatui::layout::Rect;
 use ratatui::text::Line;
+use virtscope_analyzer::FIELDS;
 
 use super::app::App;
 use super::canvas::{Canvas, fit, wrap};
@@ -93,6 +94,8 @@ fn columns_of(theme: &Theme, width: u16) -> (Vec<Line<'static>>, Vec<Line<'stati
         keys.entry(binding.label, theme.key, &format!("{}{only}", binding.help));
     }
     keys.lines.push(Line::default());
+    keys.lines.extend(fields(theme, width));
+    keys.lines.push(Line::default());
     let mut meanings = Page::new(theme, width);
     meanings.heading("A request's life: queued, device, harvest add up to its latency");
     for part in Part::ALL {
@@ -133,6 +136,33 @@ fn columns_of(theme: &Theme, width: u16) -> (Vec<Line<'static>>, Vec<Line<'stati
         "records lost, or operations that no record tells of",
     );
     (keys.lines, meanings.lines)
+}
+
+/// What a filter may ask of a request.
+pub(super) fn fields(theme: &Theme, width: usize) -> Vec<Line<'static>> {
+    let mut page = Page::new(theme, width);
+    page.heading("Fields of a filter, like op == \"read\" && latency > duration(\"1ms\")");
+    for field in FIELDS {
+        let null = if field.is_nullable { "?" } else { "" };
+        let text = format!("{}{null}: {}", field.type_name(), field.meaning);
+        page.entry(field.name, theme.key, &text);
+    }
+    page.entry(
+        "?",
+        theme.warn,
+        "null where it is not known, and then nothing but == null is true",
+    );
+    page.entry(
+        "operators",
+        theme.key,
+        "== != < <= > >= && || ! + - * / % in, and ? :",
+    );
+    page.entry(
+        "strings",
+        theme.key,
+        "startsWith, endsWith, contains, matches(\"^/(etc|usr)/\"), size",
+    );
+    page.lines
 }
 
 struct Page<'a> {

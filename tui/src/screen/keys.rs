@@ -18,6 +18,7 @@ pub(super) enum Command {
     NextPiece,
     PreviousPiece,
     Filter,
+    Prompt,
     Sort,
     Reverse,
     Pause,
@@ -138,7 +139,7 @@ pub(super) const BINDINGS: &[Binding] = {
     use Motion as M;
     use When::{Always, On, Replay};
     &[
-        row(&[ch('1')], C::Show(View::Overview), "1-5", "screen", "choose a screen", Always),
+        row(&[ch('1')], C::Show(View::Overview), "1-5", "tab", "choose a screen", Always),
         row(&[ch('2')], C::Show(View::Requests), "", "", "", Always),
         row(&[ch('3')], C::Show(View::Ring), "", "", "", Always),
         row(&[ch('4')], C::Show(View::Operations), "", "", "", Always),
@@ -153,13 +154,14 @@ pub(super) const BINDINGS: &[Binding] = {
         row(&[key(K::End), ch('G')], C::Move(M::End), "", "", "", Always),
         row(&[key(K::Enter)], C::Open, "Enter", "open", "open the selected request, the queue's ring, or the proof's request",
             On(&[View::Overview, View::Requests, View::Findings])),
-        row(&[key(K::Esc), key(K::Backspace)], C::Back, "Esc", "back", "back from details or help", On(&[View::Detail])),
+        row(&[key(K::Esc), key(K::Backspace)], C::Back, "Esc", "back", "back from details or help; else without a filter", On(&[View::Detail])),
         row(&[key(K::Esc), key(K::Backspace)], C::Back, "", "", "", On(&View::TABS)),
         row(&[key(K::Right), ch('n')], C::NextPiece, "←→", "proof", "choose the piece of proof (also p n)", On(&[View::Findings])),
         row(&[key(K::Left), ch('p')], C::PreviousPiece, "", "", "", On(&[View::Findings])),
         row(&[key(K::Right), ch('n')], C::NextQueue, "←→", "queue", "choose the queue (also p n)", On(QUEUED_VIEWS)),
         row(&[key(K::Left), ch('p')], C::PreviousQueue, "", "", "", On(QUEUED_VIEWS)),
-        row(&[ch('f')], C::Filter, "f", "filter", "all, in flight, failed or incomplete requests", On(&[View::Requests])),
+        row(&[ch('f')], C::Filter, "f", "which", "all, in flight, failed or incomplete requests", On(&[View::Requests])),
+        row(&[ch('/')], C::Prompt, "/", "filter", "type a filter: only requests that match are shown; Esc clears it", Always),
         row(&[ch('o')], C::Sort, "o O", "sort", "sort the operations by the next column; O the other way round", On(&[View::Operations])),
         row(&[ch('O')], C::Reverse, "", "", "", On(&[View::Operations])),
         row(&[ch(' ')], C::Pause, "space", "pause", "stand still, or go on; live, the run goes on behind it", Always),

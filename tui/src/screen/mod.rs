@@ -17,6 +17,7 @@ mod message;
 mod number;
 mod operations;
 mod overview;
+mod prompt;
 mod request_list;
 mod requests;
 mod ring;

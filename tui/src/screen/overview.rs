@@ -323,10 +323,7 @@ fn waits<'a>(words: Words<'a>, queue: &QueueView) -> Words<'a> {
     let many = short((waits.count + waits.unknown + waits.waiting) as f64);
     match (waits.waiting, waits.longest_ns) {
         (0, 0) => words.item("waits", many),
-        (0, longest) => words.item(
-            "waits",
-            format!("{many}, {} at most", format_duration(longest)),
-        ),
+        (0, longest) => words.item("waits", format!("{many}, max {}", format_duration(longest))),
         (now, _) => {
             let style = words.theme.warn;
             words.item_styled("waits", format!("{many}, {now} now"), style)
@@ -379,7 +376,7 @@ fn totals(theme: &Theme, queue: &QueueView) -> Line<'static> {
     let words = Words::labelled(theme, "totals")
         .item("done", short(queue.requests.completed as f64))
         .item("incomplete", exact(queue.requests.incomplete))
-        .item("out of order", short(counts.out_of_order as f64))
+        .item("reordered", short(counts.out_of_order as f64))
         .item("polled", short(counts.polled as f64));
     waits(words, queue).line()
 }

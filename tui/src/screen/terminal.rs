@@ -100,6 +100,10 @@ fn until_done(
                         feed.control(control);
                         is_stale = true;
                     }
+                    Action::Filter => {
+                        feed.filter(app.filter());
+                        is_stale = true;
+                    }
                     Action::Redraw => is_stale = true,
                     Action::Nothing => {}
                 },

@@ -84,6 +84,11 @@ impl Terminal {
         self.tmux(&["send-keys", "--", key]);
     }
 
+    /// Types `text` as it is.
+    pub(crate) fn write(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", "--", text]);
+    }
+
     pub(crate) fn resize(&self, columns: u16, rows: u16) {
         let size = [columns.to_string(), rows.to_string()];
         self.tmux(&["resize-window", "-x", &size[0], "-y", &size[1]]);

@@ -51,7 +51,19 @@ fn assert_harmless(buffer: &Buffer) {
 
 #[rstest]
 fn escape_sequences_are_shown_and_not_sent(
-    #[values("1", "2", "2j\n", "2\n", "3", "4", "?")] keys: &str,
+    #[values(
+        "1",
+        "2",
+        "2j\n",
+        "2\n",
+        "3",
+        "4",
+        "5",
+        "?",
+        "/\u{202e}\u{200b}\u{7f}",
+        "/\u{202e}\n"
+    )]
+    keys: &str,
     #[values((200, 50), (80, 24))] size: (u16, u16),
 ) {
     let app = hostile_app(keys);

@@ -230,6 +230,40 @@ fn operations_are_sorted_by_the_column_that_is_asked_for() {
 }
 
 #[test]
+fn a_filter_is_typed_applied_and_cleared() {
+    let mut app = app(snapshot(), live(), 80, 24);
+    let filter = |app: &App| app.filter().map(|filter| filter.text().to_owned());
+    // What are commands elsewhere are letters here.
+    type_keys(&mut app, "2/q != 2");
+    assert_eq!(press(&mut app, KeyCode::Enter), Action::Redraw);
+    assert!(
+        app.prompt.is_some() && filter(&app).is_none(),
+        "there is no field `q`"
+    );
+    let cut = KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL);
+    app.on_key(KeyEvent::from(KeyCode::End));
+    app.on_key(cut);
+    type_keys(&mut app, "op == 'read'");
+    assert_eq!(press(&mut app, KeyCode::Enter), Action::Filter);
+    assert!(app.prompt.is_none());
+    assert_eq!(filter(&app).as_deref(), Some("op == 'read'"));
+    // It is there to be changed; the fields are a page that Escape closes first.
+    type_keys(&mut app, "/ && errno == 2\t");
+    assert_eq!(press(&mut app, KeyCode::Esc), Action::Redraw);
+    assert_eq!(press(&mut app, KeyCode::Enter), Action::Filter);
+    assert_eq!(filter(&app).as_deref(), Some("op == 'read' && errno == 2"));
+    assert_eq!(press(&mut app, KeyCode::Esc), Action::Filter);
+    assert_eq!(filter(&app), None);
+    assert_eq!(press(&mut app, KeyCode::Esc), Action::Redraw);
+    type_keys(&mut app, "/op == 'walk'\n/");
+    assert_eq!(press(&mut app, KeyCode::Esc), Action::Filter);
+    assert_eq!((filter(&app), app.prompt.is_none()), (None, true));
+    type_keys(&mut app, "/");
+    let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+    assert_eq!(app.on_key(control_c), Action::Quit);
+}
+
+#[test]
 fn help_is_laid_over_and_taken_away() {
     let mut app = app(snapshot(), live(), 80, 24);
     type_keys(&mut app, "4?jj");

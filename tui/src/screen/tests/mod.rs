@@ -54,11 +54,12 @@ fn press(app: &mut App, code: KeyCode) -> Action {
     app.on_key(KeyEvent::from(code))
 }
 
-/// Presses each character; `\n` is Enter.
+/// Presses each character; `\n` is Enter, `\t` is Tab.
 fn type_keys(app: &mut App, keys: &str) {
     for key in keys.chars() {
         let code = match key {
             '\n' => KeyCode::Enter,
+            '\t' => KeyCode::Tab,
             key => KeyCode::Char(key),
         };
         press(app, code);

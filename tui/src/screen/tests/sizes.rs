@@ -12,7 +12,17 @@ use crate::screen::frame;
 
 #[test]
 fn every_screen_is_drawn_at_every_size() {
-    for keys in ["1", "2jj", "2G\nG", "3", "4G", "?G"] {
+    for keys in [
+        "1",
+        "2jj",
+        "2G\nG",
+        "3",
+        "4G",
+        "?G",
+        "/op == 'é日",
+        "/x\n",
+        "/\t",
+    ] {
         for status in [live(), replay()] {
             let mut app = app(with_notes(), status, 80, 24);
             type_keys(&mut app, keys);

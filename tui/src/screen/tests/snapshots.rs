@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::fixture::{live, packed, replay, snapshot, with_findings, with_notes};
+use super::fixture::{live, packed, replay, snapshot, stream, with_findings, with_notes};
 use super::{app, text, type_keys};
 use virtscope_analyzer::Snapshot;
 
@@ -51,6 +51,29 @@ fn screens(#[case] name: &str, #[case] keys: &str) {
 fn findings(#[case] name: &str, #[case] keys: &str) {
     for (width, height) in SIZES {
         let mut app = app(with_findings(), live(), width, height);
+        type_keys(&mut app, keys);
+        insta::assert_snapshot!(
+            format!("{name}_{width}x{height}"),
+            text(&app, width, height)
+        );
+    }
+}
+
+/// A filter being typed, refused, helped with, and on.
+#[rstest]
+#[case::typed("prompt", "2/op == \"rea")]
+#[case::refused("prompt_refused", "2/op == \"read\" && latncy > duration(\"1ms\")\n")]
+#[case::fields("prompt_fields", "2/op ==\t")]
+#[case::requests("filtered_requests", "2")]
+#[case::operations("filtered_operations", "4")]
+#[case::overview("filtered_overview", "1")]
+fn filters(#[case] name: &str, #[case] keys: &str) {
+    for (width, height) in SIZES {
+        let snapshot = match name.starts_with("filtered") {
+            true => stream().show_only("op.startsWith(\"read\")").snapshot(),
+            false => snapshot(),
+        };
+        let mut app = app(snapshot, live(), width, height);
         type_keys(&mut app, keys);
         insta::assert_snapshot!(
             format!("{name}_{width}x{height}"),

@@ -1,8 +1,9 @@
 //! A hand-made stream of records, and what the analyzer makes of it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use virtscope_analyzer::{Analyzer, Options, Snapshot};
+use virtscope_analyzer::{Analyzer, Filter, Options, Snapshot};
 use virtscope_record::{
     Add, Body, Callback, CallbackSwitch, Common, Context, FeatureBits, Flags, Generation, Layout,
     Notification, NotificationReason, Producer, ProducerId, QueueFacts, QueueId, Record, Returned,
@@ -51,6 +52,13 @@ impl Stream {
     /// What follows happened so many microseconds into the run.
     pub(super) fn at(&mut self, micros: u64) -> &mut Self {
         self.now = START + micros * 1000;
+        self
+    }
+
+    /// From here on only requests that match are shown.
+    pub(super) fn show_only(&mut self, filter: &str) -> &mut Self {
+        let filter = Filter::compile(filter).expect("it is sound");
+        self.analyzer.show_only(Some(Arc::new(filter)));
         self
     }
 
