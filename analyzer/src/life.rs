@@ -106,6 +106,64 @@ impl Life {
         }
     }
 
+    /// Makes it a life of which nothing is known again. The room of its messages is kept.
+    pub(crate) fn restart(&mut self) {
+        let Self {
+            number,
+            queue,
+            generation,
+            head,
+            token,
+            process,
+            thread,
+            context,
+            position,
+            used_position,
+            shape,
+            moments,
+            kick,
+            interrupted,
+            used_length,
+            outcome,
+            overlap_ns,
+            device_half_seen,
+            operation,
+            subject,
+            request,
+            reply,
+            error,
+            data_bytes,
+            out_of_order,
+            anomalies,
+        } = self;
+        *number = 0;
+        *queue = QueueId::default();
+        *generation = Generation::default();
+        *head = 0;
+        *token = Token::default();
+        (*process, *thread) = (0, 0);
+        *context = Context::Unknown;
+        (*position, *used_position) = (None, None);
+        *shape = BufferShape::default();
+        *moments = Moments::default();
+        *kick = None;
+        *interrupted = None;
+        *used_length = None;
+        *outcome = Outcome::InFlight;
+        *overlap_ns = 0;
+        *device_half_seen = false;
+        *operation = Operation::Buffer;
+        *subject = p9::Subject::default();
+        for message in [request, reply] {
+            message.bytes.clear();
+            message.full_length = 0;
+        }
+        *error = None;
+        *data_bytes = 0;
+        *out_of_order = false;
+        anomalies.clear();
+    }
+
     /// Time from add to used, if both were seen.
     pub fn total_ns(&self) -> Option<u64> {
         Some(self.moments.used?.nanos_since(self.moments.added?))

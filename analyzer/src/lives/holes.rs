@@ -67,6 +67,12 @@ impl Holes {
         self.found
     }
 
+    /// Whether any hole is neither filled nor confirmed.
+    #[inline]
+    pub(super) fn any_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// The gaps found after this one may touch a life that begins now.
     pub(super) fn mark_at_add(&self) -> Gap {
         self.begin.unwrap_or(self.found)

@@ -8,8 +8,8 @@ use super::holes::Gap;
 use super::pool::Neighbours;
 use crate::index_space::IndexSpace;
 use crate::life::{
-    Announcement, Anomaly, BufferShape, Incomplete, Life, Message, Moments, Operation, Outcome,
-    Phases, Piece,
+    Announcement, Anomaly, BufferShape, Incomplete, Life, Moments, Operation, Outcome, Phases,
+    Piece,
 };
 use crate::p9::{self, Conversation};
 
@@ -96,35 +96,34 @@ impl Open {
 
     /// Begins a life of which only its end is known.
     pub(super) fn unknown(&mut self, number: u64, queue: QueueId, record: &Record, head: u16) {
-        // Only the room of the messages is kept from the life before.
-        let message = |old: &mut Message| {
-            let mut bytes = std::mem::take(&mut old.bytes);
-            bytes.clear();
-            Message {
-                bytes,
-                full_length: 0,
-            }
-        };
-        let (request, reply) = (
-            message(&mut self.life.request),
-            message(&mut self.life.reply),
-        );
-        *self = Self {
-            life: Life {
-                number,
-                queue,
-                generation: record.generation(),
-                head,
-                token: record.token(),
-                process: record.process(),
-                thread: record.thread(),
-                context: record.context(),
-                request,
-                reply,
-                ..Life::nothing_known()
-            },
-            ..Self::default()
-        };
+        // Field by field: a life is large, and most of its fields are set anew here.
+        let Self {
+            life,
+            gaps_at_add,
+            gaps_at_used,
+            touched,
+            kick_settled,
+            returned_position,
+            begun_before,
+            set_back,
+            neighbours,
+            request_9p,
+        } = self;
+        life.restart();
+        life.number = number;
+        life.queue = queue;
+        life.generation = record.generation();
+        life.head = head;
+        life.token = record.token();
+        life.process = record.process();
+        life.thread = record.thread();
+        life.context = record.context();
+        (*gaps_at_add, *gaps_at_used) = (0, 0);
+        (*touched, *begun_before, *set_back) = (false, false, false);
+        *kick_settled = true;
+        *returned_position = None;
+        *neighbours = Neighbours::default();
+        *request_9p = None;
     }
 
     /// Keeps the start of the request.
@@ -225,6 +224,9 @@ impl Open {
         let (Some(reply), Some(body)) = (reply, body) else {
             return;
         };
+        if reply.is_malformed(&body) {
+            life.anomalies.push(Anomaly::MalformedReply);
+        }
         match body {
             Ok(p9::Body::Rlerror(body)) => life.error = Some(body.ecode),
             Ok(p9::Body::Rerror(body)) => life.error = body.errno.0,
@@ -235,9 +237,6 @@ impl Open {
                 }
             }
             Err(_) => {}
-        }
-        if matches!(reply.end(), p9::End::Malformed { .. }) {
-            life.anomalies.push(Anomaly::MalformedReply);
         }
         let Some((request_tag, request_kind)) = self.request_9p else {
             return;

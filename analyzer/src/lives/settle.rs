@@ -61,6 +61,7 @@ impl Settling {
     }
 
     /// Whether looking at them could end one.
+    #[inline]
     fn is_worth_a_look(&self, now: Timestamp, limit: usize) -> bool {
         !self.ids.is_empty() && (self.look_again || now >= self.due || self.ids.len() > limit)
     }
@@ -117,16 +118,29 @@ impl Lives {
 
     /// Ends the used lives that have all there can be, or have waited enough by
     /// `now`.
+    #[inline]
     pub(crate) fn settle(&mut self, now: Timestamp) {
+        if self.holes.any_open() || self.settling.is_worth_a_look(now, self.settle_limit()) {
+            self.settle_some(now);
+        }
+    }
+
+    /// Used lives that wait for pieces of their own, at most.
+    #[inline]
+    fn settle_limit(&self) -> usize {
+        match self.size {
+            0 => SETTLE_LIMIT,
+            size => 2 * usize::from(size),
+        }
+    }
+
+    fn settle_some(&mut self, now: Timestamp) {
         let confirmed = self.holes.advance(now);
         if !confirmed.is_empty() {
             self.confirm(&confirmed);
             self.decide();
         }
-        let limit = match self.size {
-            0 => SETTLE_LIMIT,
-            size => 2 * usize::from(size),
-        };
+        let limit = self.settle_limit();
         if !self.settling.is_worth_a_look(now, limit) {
             return;
         }

@@ -195,6 +195,15 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Whether `body`, which is what [`body`](Self::body) said, contradicts the protocol.
+    pub(crate) fn is_malformed(&self, body: &Result<Body<'_>, End>) -> bool {
+        let end = match body {
+            Ok(body) => self.end_of(body),
+            Err(end) => *end,
+        };
+        matches!(end, End::Malformed { .. })
+    }
+
     /// How decoding ends where the fields themselves are sound.
     fn end_of(&self, body: &Body<'_>) -> End {
         self.end_with(body, |_| {})

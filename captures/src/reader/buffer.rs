@@ -46,6 +46,7 @@ impl<R: Read> Buffer<R> {
     }
 
     /// What has been read and not consumed.
+    #[inline]
     pub(super) fn unread(&self) -> &[u8] {
         &self.bytes[self.unread.clone()]
     }
@@ -57,6 +58,7 @@ impl<R: Read> Buffer<R> {
 
     /// Moves past `len` bytes. They can still be had by [`consumed`](Self::consumed)
     /// until the next fill.
+    #[inline]
     pub(super) fn consume(&mut self, len: usize) {
         let len = len.min(self.unread.len());
         self.unread.start += len;
@@ -64,6 +66,7 @@ impl<R: Read> Buffer<R> {
     }
 
     /// The `range` of the last `len` bytes consumed.
+    #[inline]
     pub(super) fn consumed(&self, len: usize, range: Range<usize>) -> &[u8] {
         let block = self.bytes.get(self.unread.start.saturating_sub(len)..);
         block.and_then(|block| block.get(range)).unwrap_or(&[])

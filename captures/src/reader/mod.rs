@@ -17,7 +17,7 @@ use std::io::Read;
 
 use pcap_file::pcapng::blocks::interface_description::InterfaceTsResolution;
 use pcap_file::pcapng::{Block, PcapNgParser, blocks};
-use virtscope_record::FORMAT_VERSION;
+use virtscope_record::{FORMAT_VERSION, FRAME_LEN};
 
 use crate::CaptureInfo;
 use block::ByteOrder;
@@ -103,7 +103,37 @@ impl<R: Read> CaptureReader<R> {
     /// # Errors
     /// Input that cannot be read, a newer format, and at the end a capture in
     /// which nothing is ours. After an error of the input it may be called again.
+    #[inline]
     pub fn next_item(&mut self) -> Result<Item<'_>, ReadError> {
+        match self.plain_packet() {
+            Some(plain) => {
+                self.buffer.consume(plain.len);
+                self.counts.packets += 1;
+                let start = packet::PACKET_DATA + FRAME_LEN;
+                let payload = start..start + plain.payload_len;
+                Ok(Item::Record(Packet {
+                    record: plain.record,
+                    payload: self.buffer.consumed(plain.len, payload),
+                    original_len: plain.original_len,
+                    dropcount: plain.dropcount,
+                    unix_ns: plain.unix_ns,
+                    number: self.counts.packets,
+                }))
+            }
+            None => self.next_odd_item(),
+        }
+    }
+
+    /// The next packet, if it has been read and there is nothing special about it.
+    #[inline]
+    fn plain_packet(&self) -> Option<packet::Plain> {
+        let is_little = self.end.is_none() && self.order() == ByteOrder::Little;
+        let interfaces = is_little.then_some(self.interfaces.as_slice())?;
+        packet::plain(self.buffer.unread(), interfaces)
+    }
+
+    /// The next thing in the capture, whatever it is.
+    fn next_odd_item(&mut self) -> Result<Item<'_>, ReadError> {
         loop {
             let offset = self.buffer.offset();
             let (len, order) = match self.frame()? {

@@ -4,10 +4,14 @@
 //! one. Options that only other programs write, and times that do not count
 //! nanoseconds, are left to the library that reads all other blocks.
 
+use pcap_file::pcapng::blocks::ENHANCED_PACKET_BLOCK;
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::{Block, PcapNgParser};
+use virtscope_record::{FRAME_LEN, PseudoHeader, Record};
 
+use super::MAX_BLOCK;
 use super::block::{self, ByteOrder};
+use super::step::Known;
 
 /// Where in the block its data begin.
 pub(super) const PACKET_DATA: usize = 28;
@@ -56,6 +60,62 @@ pub(super) fn packet<'a>(
     })
 }
 
+/// A packet of ours as nearly all are: its block and the place of its payload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain {
+    /// Bytes of the block.
+    pub(super) len: usize,
+    pub(super) record: Record,
+    pub(super) payload_len: usize,
+    pub(super) original_len: u32,
+    pub(super) dropcount: Option<u64>,
+    pub(super) unix_ns: u64,
+}
+
+/// Bytes of a block up to the end of its record.
+const PLAIN_HEAD: usize = PACKET_DATA + FRAME_LEN;
+
+/// The packet that `unread` begin with, if it is sound and one of ours in a little-endian
+/// section, and if all of it is there: one look for all that is asked of it elsewhere,
+/// step by step. Whatever is odd about a packet is found there, not here.
+#[inline]
+pub(super) fn plain(unread: &[u8], interfaces: &[Known]) -> Option<Plain> {
+    let head: &[u8; PLAIN_HEAD] = unread.first_chunk()?;
+    let word = |at| ByteOrder::Little.u32_at(head, at);
+    let (len, captured) = (word(4), word(20));
+    let block = unread.get(..len as usize)?;
+    let known = interfaces.get(word(8) as usize)?;
+    let header = PseudoHeader::parse(&head[PACKET_DATA..]).ok()?;
+    let record = Record::from_bytes(&head[PACKET_DATA + PseudoHeader::LEN..]).ok()?;
+    let payload_len = header.payload_len() as usize;
+    let padded = (captured as usize).checked_next_multiple_of(4)?;
+    let options = block.get(PACKET_DATA + padded..)?;
+    let (options, end) = options.split_last_chunk::<4>()?;
+    let is_sound = word(0) == ENHANCED_PACKET_BLOCK
+        && len.is_multiple_of(4)
+        && len <= MAX_BLOCK
+        && *end == len.to_le_bytes()
+        && known.is_ours
+        && known.counts_nanos
+        && known.queue.is_none_or(|queue| queue == record.queue())
+        && captured as usize == FRAME_LEN + payload_len
+        && word(24) >= captured;
+    if !is_sound {
+        return None;
+    }
+    let Options::Ours { dropcount } = self::options(options, ByteOrder::Little) else {
+        return None;
+    };
+    Some(Plain {
+        len: len as usize,
+        record,
+        payload_len,
+        original_len: word(24),
+        dropcount,
+        unix_ns: u64::from(word(12)) << 32 | u64::from(word(16)),
+    })
+}
+
 enum Options {
     /// Nothing but flags and drop counts.
     Ours { dropcount: Option<u64> },
@@ -63,6 +123,7 @@ enum Options {
     Foreign,
 }
 
+#[inline]
 fn options(mut rest: &[u8], order: ByteOrder) -> Options {
     const END: u32 = 0;
     const FLAGS: u32 = 2;
@@ -108,7 +169,6 @@ fn by_library<'a>(bytes: &'a [u8], parser: &mut PcapNgParser) -> Option<PacketBl
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use virtscope_record::{FRAME_LEN, Record};
 
     /// A parser of a section with one interface that counts nanoseconds.
     fn parser() -> PcapNgParser {
@@ -166,6 +226,39 @@ mod tests {
     }
 
     proptest! {
+        /// What is taken for plain is what a look at each thing finds.
+        #[test]
+        fn what_is_plain_is_sound(block in block(), queue in any::<Option<u16>>(), flip in any::<Option<prop::sample::Index>>()) {
+            let mut block = block;
+            // A record of ours, where there is room for one.
+            let at = PACKET_DATA;
+            if block.len() > at + FRAME_LEN + 4 {
+                let captured = u32::from_le_bytes(block[20..24].try_into().unwrap());
+                let header = PseudoHeader::new(captured.saturating_sub(FRAME_LEN as u32));
+                block[at..at + 8].copy_from_slice(header.as_bytes());
+            }
+            if let Some(flip) = flip {
+                let at = flip.index(block.len());
+                block[at] ^= 4;
+            }
+            let queue = queue.map(|index| virtscope_record::QueueId::new(0, index % 2));
+            let known = [Known { is_ours: true, queue, is_finished: false, counts_nanos: true }];
+            if let Some(plain) = plain(&block, &known) {
+                let (len, order) = block::frame_start(&block, ByteOrder::Little).unwrap();
+                prop_assert_eq!((len as usize, order), (plain.len, ByteOrder::Little));
+                block::frame_end(&block, len, order).unwrap();
+                let whole = &block[..plain.len];
+                let packet = packet(whole, order, true, &mut parser()).unwrap();
+                let (record, payload) = block::record(packet.data, queue).unwrap();
+                prop_assert_eq!(record, plain.record);
+                prop_assert_eq!(payload.len(), plain.payload_len);
+                prop_assert_eq!(
+                    (packet.original_len, packet.dropcount, packet.unix_ns),
+                    (plain.original_len, plain.dropcount, plain.unix_ns)
+                );
+            }
+        }
+
         /// What is read in place is what the library reads.
         #[test]
         fn reads_what_the_library_reads(block in block()) {
