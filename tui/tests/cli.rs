@@ -359,7 +359,11 @@ fn a_small_ring_fills_and_drains() {
     let path = tree.path().join("x.pcapng");
     let mut command = demo(tree.path());
     record(command.args(["--queue-size", "16"]), &path, 1 << 20).assert_clean();
-    let report = whole(&path);
+    // A read of a whole message takes more than half of such a ring, and on a busy
+    // machine somebody waits for room most of the time.
+    let report = whole_but_for(&path, &["chain-too-long", "ring-full"]);
+    let found = report["findings"].as_array().unwrap();
+    assert!(found.iter().any(|each| each["code"] == "chain-too-long"));
     for queue in report["queues"].as_array().unwrap() {
         assert_eq!(number(queue, "/size"), 16);
         assert!(number(queue, "/occupancy/descriptors_peak") <= 16);
