@@ -54,6 +54,9 @@ fn walk_by_name(terminal: &Terminal) {
     terminal.wait_for("of time▼");
     terminal.press("o");
     terminal.wait_for("operation▲");
+    // From the end on, it is among the first.
+    terminal.press("O");
+    terminal.wait_for("operation▼");
     terminal.press("Home");
     // What is known of the chosen one stands below the table.
     let chosen = |screen: &str| {
