@@ -1,5 +1,7 @@
 //! The device says that it wrote more than it was given room for.
 
+use std::collections::BTreeSet;
+
 use virtscope_record::{Body, Used};
 
 use super::case::{Case, Seen};
@@ -19,6 +21,9 @@ pub(super) const ABOUT: About = About {
 #[derive(Default, Debug)]
 pub(super) struct UsedLength {
     found: Tally,
+    /// Ids of buffers that were in flight when tracing began: how much room they have is
+    /// not known.
+    unknown: BTreeSet<u16>,
 }
 
 impl Detector for UsedLength {
@@ -26,10 +31,24 @@ impl Detector for UsedLength {
 
     #[inline]
     fn record(&mut self, seen: &Seen<'_>) {
-        if let Body::Used(used) = seen.body
-            && (used.used_length > used.writable_bytes || used.error != 0)
-        {
-            self.look(seen, used);
+        match seen.body {
+            Body::Used(used) => {
+                let is_unknown = !self.unknown.is_empty() && self.unknown.remove(&used.head);
+                if is_unknown && used.writable_bytes == 0 {
+                    return;
+                }
+                if used.used_length > used.writable_bytes || used.error != 0 {
+                    self.look(seen, used);
+                }
+            }
+            Body::InFlight(found) if found.writable_bytes == 0 && found.readable_bytes == 0 => {
+                self.unknown.insert(found.head);
+            }
+            Body::Add(add) if !self.unknown.is_empty() => {
+                self.unknown.remove(&add.head);
+            }
+            Body::Reset(_) => self.unknown.clear(),
+            _ => {}
         }
     }
 

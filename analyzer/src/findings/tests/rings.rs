@@ -1,6 +1,6 @@
 //! Findings about rings.
 
-use virtscope_record::{Body, Flags, Producer, RingIndex, Used};
+use virtscope_record::{Body, Flags, InFlight, Producer, RingIndex, Used};
 
 use super::{findings, ms, none, only};
 use crate::FindingCode::{RingFull, StuckRequest, UsedLength};
@@ -141,4 +141,32 @@ fn a_used_length_beyond_the_buffer_is_a_finding() {
         "used entry 0 says 8193 bytes for id 0, which has 8192 device-writable"
     );
     none(&mut used(8192));
+}
+
+#[test]
+fn a_buffer_whose_room_is_not_known_can_hold_what_the_device_says() {
+    let used = |position| {
+        Body::Used(Used {
+            used_length: 54,
+            position: RingIndex(position),
+            used_index: RingIndex(position + 1),
+            ..Used::default()
+        })
+    };
+    let found = || {
+        let mut s = Stream::with_facts();
+        let found = Body::InFlight(InFlight::default());
+        s.at(5);
+        s.push(Producer::DriverHalf, 0x1000, Flags::empty(), found, &[]);
+        s.at(20).callback(1, 0);
+        s.push(Producer::DriverHalf, 0x1000, Flags::empty(), used(0), &[]);
+        s
+    };
+    none(&mut found());
+    // Of the next one under its id it is known.
+    let mut s = found();
+    s.at(30).add_message(0, 1, &tread(1, 2, 0, 100)).kick(1, 2);
+    s.at(40).callback(2, 1);
+    s.push(Producer::DriverHalf, 0x1000, Flags::empty(), used(1), &[]);
+    only(&mut s, UsedLength);
 }
