@@ -6,6 +6,7 @@ use std::sync::Arc;
 use virtscope_captures::Selection;
 use virtscope_record::{QueueId, Record, Timestamp};
 
+use crate::budget::Budget;
 use crate::filter::{Filter, Verdict};
 use crate::findings::Findings;
 use crate::kept::Kept;
@@ -16,7 +17,7 @@ use crate::p9;
 use crate::queue::Queue;
 use crate::report::{CaptureEnd, Report};
 use crate::snapshot::{FilterView, OperationView, RecordTotals, RequestTotals, Snapshot};
-use crate::stats::RequestStats;
+use crate::stats::{self, RequestStats};
 
 /// Queues that are followed. A real guest has some hundreds at most; a forged
 /// capture shall not fill the memory.
@@ -68,6 +69,24 @@ impl Default for Options {
     }
 }
 
+/// Memory that all queues share, by what for.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    /// For 9P conversations.
+    pub(crate) p9: Budget,
+    /// For histograms of latencies.
+    pub(crate) latencies: Budget,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self {
+            p9: Budget::of(p9::BYTES),
+            latencies: Budget::of(stats::BYTES),
+        }
+    }
+}
+
 /// Rebuilds what happened from a stream of records, one at a time.
 ///
 /// The stream should come in the order of time; a little disorder between
@@ -89,8 +108,7 @@ pub struct Analyzer {
     options: Options,
     losses: Losses,
     queues: Vec<Queue>,
-    /// Memory that the 9P conversations of all queues share.
-    p9_budget: p9::Budget,
+    budgets: Budgets,
     queue_numbers: HashMap<QueueId, usize>,
     /// The places of queues that were looked up last, by the low bits of their ids.
     recent_queues: [usize; RECENT_QUEUES],
@@ -122,16 +140,18 @@ impl Analyzer {
     /// An analyzer that has seen nothing.
     pub fn new(options: Options) -> Self {
         let all = options.filter.is_some() && options.recent_lives > 0;
-        let all = all.then(Box::<Kept>::default);
+        let budgets = Budgets::default();
+        let kept = || Kept::new(&budgets.latencies);
+        let all = all.then(|| Box::new(kept()));
         Self {
             losses: Losses::new(options.selection),
             options,
             queues: Vec::new(),
-            p9_budget: p9::Budget::default(),
             queue_numbers: HashMap::new(),
             recent_queues: [0; RECENT_QUEUES],
-            shown: Kept::default(),
+            shown: kept(),
             all,
+            budgets,
             filtered: Filtered::default(),
             filtered_since: None,
             ended: Vec::new(),
@@ -318,7 +338,7 @@ impl Analyzer {
     pub fn show_only(&mut self, filter: Option<Arc<Filter>>) {
         let all = match self.all.take() {
             Some(all) => *all,
-            None => std::mem::take(&mut self.shown),
+            None => std::mem::replace(&mut self.shown, Kept::new(&self.budgets.latencies)),
         };
         self.filtered = Filtered::default();
         self.filtered_since = None;
@@ -328,7 +348,7 @@ impl Analyzer {
                 .options
                 .filter
                 .as_ref()
-                .map(|_| RequestStats::default());
+                .map(|_| RequestStats::new(&self.budgets.latencies));
         }
         let Some(filter) = self.options.filter.clone() else {
             self.shown = all;
@@ -336,7 +356,7 @@ impl Analyzer {
         };
         let first = self.first.unwrap_or_default();
         self.filtered_since = self.at(None);
-        self.shown = Kept::default();
+        self.shown = Kept::new(&self.budgets.latencies);
         for life in all.recent() {
             let ended = life.moments.used.or(life.began());
             self.filtered_since = ended.min(self.filtered_since).or(self.filtered_since);
@@ -453,6 +473,15 @@ impl Analyzer {
         self.shown.incomplete()
     }
 
+    /// Where there was no room for three digits of all latencies: the bits that some
+    /// percentiles have behind their first.
+    pub(crate) fn coarse_precision(&self) -> Option<u32> {
+        let operations = self.shown.operations().map(|(_, stats)| stats);
+        let all = self.queues.iter().map(Queue::shown).chain(operations);
+        all.filter_map(|stats| stats.latencies.coarse_precision())
+            .min()
+    }
+
     pub(crate) fn unknown_records(&self) -> u64 {
         self.unknown_records
     }
@@ -496,8 +525,8 @@ impl Analyzer {
             None if self.queues.len() == QUEUE_LIMIT => return None,
             None => {
                 let at = self.queues.len();
-                let budget = self.p9_budget.clone();
-                self.queues.push(Queue::new(id, &self.options, budget));
+                self.queues
+                    .push(Queue::new(id, &self.options, &self.budgets));
                 self.queue_numbers.insert(id, at);
                 at
             }

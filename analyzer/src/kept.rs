@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::budget::Budget;
 use crate::life::{Incomplete, Life, Operation, Outcome};
 use crate::stats::RequestStats;
 
 /// Requests that ended: counted by operation and by why they are incomplete, and the
 /// latest of them themselves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Kept {
     operations: Operations,
     incomplete: BTreeMap<&'static str, (Incomplete, u64)>,
@@ -17,6 +18,19 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// Nothing yet; `budget` is for histograms of latencies.
+    pub(crate) fn new(budget: &Budget) -> Self {
+        Self {
+            operations: Operations {
+                stats: Vec::new(),
+                of_9p: Vec::new(),
+                budget: budget.clone(),
+            },
+            incomplete: BTreeMap::new(),
+            recent: VecDeque::new(),
+        }
+    }
+
     /// Counts a request.
     #[inline]
     pub(crate) fn count(&mut self, life: &Life) {
@@ -52,11 +66,12 @@ impl Kept {
 }
 
 /// What is counted of each operation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Operations {
     stats: Vec<(Operation, RequestStats)>,
     /// Where the 9P operations' are, by type number.
     of_9p: Vec<Option<usize>>,
+    budget: Budget,
 }
 
 impl Operations {
@@ -68,7 +83,8 @@ impl Operations {
         };
         let at = known.unwrap_or_else(|| {
             let at = self.stats.len();
-            self.stats.push((operation, RequestStats::default()));
+            self.stats
+                .push((operation, RequestStats::new(&self.budget)));
             if let Operation::P9(kind) = operation {
                 let number = usize::from(kind.0);
                 if self.of_9p.len() <= number {

@@ -15,6 +15,7 @@
 mod analyzer;
 #[cfg(test)]
 mod analyzer_tests;
+mod budget;
 #[cfg(test)]
 mod damage_tests;
 mod diff;

@@ -168,6 +168,17 @@ fn on_requests(analyzer: &Analyzer, notes: &mut Vec<Note>) {
             ),
         );
     }
+    if let Some(precision) = analyzer.coarse_precision() {
+        note(
+            notes,
+            NoteCode::CoarseLatencies,
+            format!(
+                "There are so many different latencies that some percentiles are too large by up \
+                 to one part in {}.",
+                1_u64 << precision
+            ),
+        );
+    }
 }
 
 fn note(notes: &mut Vec<Note>, code: NoteCode, text: String) {

@@ -2,7 +2,7 @@
 
 use virtscope_record::{Body, Flags, Producer, QueueFacts, QueueId, Record, Timestamp};
 
-use crate::analyzer::Options;
+use crate::analyzer::{Budgets, Options};
 use crate::findings::Detectors;
 use crate::life::Life;
 use crate::lives::Lives;
@@ -54,7 +54,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(id: QueueId, options: &Options, budget: p9::Budget) -> Self {
+    pub(crate) fn new(id: QueueId, options: &Options, budgets: &Budgets) -> Self {
         Self {
             id,
             name: id.to_string(),
@@ -62,13 +62,16 @@ impl Queue {
             generations: 0,
             clock_steps: 0,
             counts: QueueCounts::default(),
-            requests: RequestStats::default(),
-            matching: options.filter.is_some().then(RequestStats::default),
+            requests: RequestStats::new(&budgets.latencies),
+            matching: options
+                .filter
+                .is_some()
+                .then(|| RequestStats::new(&budgets.latencies)),
             occupancy: Occupancy::default(),
             continuity: Continuity::default(),
             positions: Positions::default(),
             detectors: Detectors::default(),
-            lives: Lives::new(id, options.keep_bytes, budget),
+            lives: Lives::new(id, options.keep_bytes, budgets.p9.clone()),
             waits: Waits::default(),
             ring: options.draw_rings.then(RingTracker::default),
             rates: RateWindow::default(),

@@ -232,4 +232,7 @@ pub enum NoteCode {
     Inconsistent,
     /// Requests or replies contradict themselves.
     Anomalies,
+    /// So many different latencies were seen that percentiles are less exact than to
+    /// three digits; says how exact.
+    CoarseLatencies,
 }

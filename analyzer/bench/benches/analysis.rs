@@ -27,6 +27,10 @@ struct Args {
     #[arg(long, default_value_t = 500_000)]
     records: u64,
 
+    /// Only those whose names contain this, beside the peer.
+    #[arg(long, default_value = "")]
+    only: String,
+
     /// Rounds of everybody.
     #[arg(long, default_value_t = 15)]
     rounds: usize,
@@ -60,7 +64,7 @@ fn main() -> anyhow::Result<()> {
         })
     };
     let shared = Arc::clone(&bytes);
-    let mut contenders = [
+    let mut contenders = vec![
         on(PEER, pcap_file_blocks),
         on("pcap-file, raw blocks", pcap_file_raw),
         on("virtscope, every record", read),
@@ -69,6 +73,7 @@ fn main() -> anyhow::Result<()> {
             black_box(analyse_ahead(black_box(&shared)));
         }),
     ];
+    contenders.retain(|who| who.name == PEER || who.name.contains(&args.only));
     let each = u32::try_from(records).context("a capture of fewer than 2³² records")?;
     let samples = interleave(&mut contenders, args.rounds, each);
     print_table(&samples);
@@ -76,17 +81,18 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn print_table(samples: &[Samples]) {
-    println!("| | fastest, ns a record | median | million records a second | / {PEER} |");
-    println!("|---|---|---|---|---|");
+    println!("| | fastest, ns a record | median | / {PEER} | of processors, median | / {PEER} |");
+    println!("|---|---|---|---|---|---|");
     let peer = samples.iter().find(|samples| samples.name == PEER);
     for row in samples {
         let ratio = peer.map_or(f64::NAN, |peer| row.ratio_to(peer));
+        let of_processors = peer.map_or(f64::NAN, |peer| row.processor_ratio_to(peer));
         println!(
-            "| {} | {:.1} | {:.1} | {:.1} | {ratio:.2} |",
+            "| {} | {:.1} | {:.1} | {ratio:.2} | {:.1} | {of_processors:.2} |",
             row.name,
             row.min(),
             row.median(),
-            1000.0 / row.median(),
+            row.processor_median(),
         );
     }
 }

@@ -43,9 +43,10 @@ use virtscope_record::{
     QueueId, Record, RingIndex, Timestamp, Used,
 };
 
+use crate::budget::Budget;
 use crate::index_space::IndexSpace;
 use crate::life::{Incomplete, KickDecision, Life, Operation, Piece};
-use crate::p9::{self, Budget, Conversation};
+use crate::p9::{self, Conversation};
 use crate::paged::Paged;
 use announcements::Announcements;
 use early::Early;

@@ -28,7 +28,7 @@ mod value;
 mod wire;
 
 pub use body::*;
-pub(crate) use conversation::{Asked, Budget, Conversation, FidAccount};
+pub(crate) use conversation::{Asked, BYTES, Conversation, FidAccount};
 pub use conversation::{ConversationView, Irregularity, Path, Subject};
 pub use describe::{describe_reply, describe_request};
 pub use dialect::Dialect;

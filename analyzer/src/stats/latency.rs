@@ -1,57 +1,132 @@
 //! Latency distributions.
 
-use hdrhistogram::Histogram;
-
+use super::histogram::Histogram;
 use super::{Bucket, LatencyView, Percentiles};
+use crate::budget::Budget;
 use crate::life::Phases;
 
 /// Distributions in the making.
-#[derive(Clone, Debug, Default)]
+///
+/// A histogram is large: values that go into several, one after the other, find none of
+/// them near. So requests are gathered, and put into each many at a time.
+#[derive(Debug)]
 pub(crate) struct Latencies {
+    gathered: Vec<Times>,
     total: Distribution,
     queued: Distribution,
     device: Distribution,
     harvest: Distribution,
     service: Distribution,
+    budget: Budget,
+}
+
+/// How long a request took, ns.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    queued: u64,
+    device: u64,
+    harvest: u64,
+    service: Option<u64>,
+}
+
+impl Times {
+    fn total(self) -> u64 {
+        self.queued + self.device + self.harvest
+    }
 }
 
 impl Latencies {
-    pub(crate) fn record(&mut self, phases: &Phases, service_ns: Option<u64>) {
-        self.total.record(phases.total_ns());
-        self.queued.record(phases.queued_ns);
-        self.device.record(phases.device_ns);
-        self.harvest.record(phases.harvest_ns);
-        if let Some(ns) = service_ns {
-            self.service.record(ns);
+    /// None yet; the histograms are paid from `budget`.
+    pub(crate) fn new(budget: &Budget) -> Self {
+        Self {
+            gathered: Vec::new(),
+            total: Distribution::default(),
+            queued: Distribution::default(),
+            device: Distribution::default(),
+            harvest: Distribution::default(),
+            service: Distribution::default(),
+            budget: budget.clone(),
         }
+    }
+
+    #[inline]
+    pub(crate) fn record(&mut self, phases: &Phases, service_ns: Option<u64>) {
+        self.gathered.push(Times {
+            queued: phases.queued_ns,
+            device: phases.device_ns,
+            harvest: phases.harvest_ns,
+            service: service_ns,
+        });
+        if self.gathered.len() > FEW {
+            self.put_away();
+        }
+    }
+
+    #[cold]
+    fn put_away(&mut self) {
+        let Self {
+            gathered,
+            total,
+            queued,
+            device,
+            harvest,
+            service,
+            budget,
+        } = self;
+        total.add(gathered.iter().map(|times| times.total()), budget);
+        queued.add(gathered.iter().map(|times| times.queued), budget);
+        device.add(gathered.iter().map(|times| times.device), budget);
+        harvest.add(gathered.iter().map(|times| times.harvest), budget);
+        service.add(gathered.iter().filter_map(|times| times.service), budget);
+        gathered.clear();
     }
 
     /// The totals, by powers of two.
     pub(crate) fn buckets(&self) -> Vec<Bucket> {
-        self.total.buckets()
+        self.total
+            .buckets(self.gathered.iter().map(|times| times.total()))
     }
 
     pub(crate) fn view(&self) -> LatencyView {
+        let gathered = self.gathered.iter();
         LatencyView {
-            total: self.total.view(),
-            queued: self.queued.view(),
-            device: self.device.view(),
-            harvest: self.harvest.view(),
-            service: self.service.view(),
+            total: self.total.view(gathered.clone().map(|times| times.total())),
+            queued: self.queued.view(gathered.clone().map(|times| times.queued)),
+            device: self.device.view(gathered.clone().map(|times| times.device)),
+            harvest: self
+                .harvest
+                .view(gathered.clone().map(|times| times.harvest)),
+            service: self
+                .service
+                .view(gathered.filter_map(|times| times.service)),
         }
+    }
+
+    /// Where there was no room for three digits: the bits that the percentiles have
+    /// behind their first.
+    pub(crate) fn coarse_precision(&self) -> Option<u32> {
+        let all = [
+            &self.total,
+            &self.queued,
+            &self.device,
+            &self.harvest,
+            &self.service,
+        ];
+        all.into_iter()
+            .filter_map(|distribution| distribution.histogram.as_deref())
+            .filter(|histogram| histogram.is_coarse())
+            .map(Histogram::precision)
+            .min()
     }
 }
 
 /// A distribution: the values themselves while they are few, a histogram then, so
 /// that rare operations take little room and are exact.
-///
-/// Histograms are large: each value goes somewhere else in memory than the one
-/// before, which was of another distribution. So values are gathered, and put into
-/// the histogram many at a time.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Distribution {
+    /// Empty once there is a histogram.
     few: Vec<u64>,
-    histogram: Option<Box<Histogram<u64>>>,
+    histogram: Option<Box<Histogram>>,
     /// Of what is in the histogram.
     sums: Sums,
 }
@@ -66,15 +141,16 @@ struct Sums {
 }
 
 impl Sums {
-    fn with(mut self, values: &[u64]) -> Self {
-        if let (0, Some(first)) = (self.count, values.first()) {
-            self.min = *first;
-        }
+    fn with(mut self, values: impl Iterator<Item = u64>) -> Self {
         for value in values {
+            self.min = if self.count == 0 {
+                value
+            } else {
+                self.min.min(value)
+            };
             self.count += 1;
-            self.sum += u128::from(*value);
-            self.min = self.min.min(*value);
-            self.max = self.max.max(*value);
+            self.sum += u128::from(value);
+            self.max = self.max.max(value);
         }
         self
     }
@@ -83,45 +159,43 @@ impl Sums {
 /// Values kept as they are.
 const FEW: usize = 64;
 
-/// Significant decimal digits of the histograms.
-const DIGITS: u8 = 3;
-
 /// The quantiles of [`Percentiles`], ascending.
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
 impl Distribution {
-    #[inline]
-    fn record(&mut self, ns: u64) {
-        self.few.push(ns);
-        if self.few.len() > FEW {
-            self.gather();
+    fn add(&mut self, values: impl Iterator<Item = u64> + Clone, budget: &Budget) {
+        if self.histogram.is_none() {
+            self.few.extend(values);
+            if self.few.len() > FEW {
+                let few = std::mem::take(&mut self.few);
+                self.count(few.into_iter(), budget);
+            }
+            return;
         }
+        self.count(values, budget);
     }
 
-    #[cold]
-    fn gather(&mut self) {
-        self.sums = self.sums.with(&self.few);
-        if self.histogram.is_none() {
-            self.histogram = Histogram::new(DIGITS).ok().map(Box::new);
-        }
-        if let Some(histogram) = &mut self.histogram {
-            for ns in self.few.drain(..) {
-                count(histogram, ns);
-            }
+    fn count(&mut self, values: impl Iterator<Item = u64> + Clone, budget: &Budget) {
+        let histogram = self
+            .histogram
+            .get_or_insert_with(|| Box::new(Histogram::new(budget)));
+        self.sums = self.sums.with(values.clone());
+        for value in values {
+            histogram.count(value);
         }
     }
 
     /// How many values lie from one power of two up to the next, from the lowest to
-    /// the highest that has any.
-    fn buckets(&self) -> Vec<Bucket> {
+    /// the highest that has any. `gathered` are more of them.
+    fn buckets(&self, gathered: impl Iterator<Item = u64>) -> Vec<Bucket> {
         let mut counts = [0_u64; 65];
         let place = |ns: u64| (u64::BITS - ns.leading_zeros()) as usize;
-        for ns in &self.few {
-            counts[place(*ns)] += 1;
+        for ns in self.few.iter().copied().chain(gathered) {
+            counts[place(ns)] += 1;
         }
         if let Some(histogram) = &self.histogram {
-            for bucket in histogram.iter_recorded() {
-                counts[place(bucket.value_iterated_to())] += bucket.count_at_value();
+            for (last, many) in histogram.counts() {
+                counts[place(last)] += many;
             }
         }
         let has = |count: &u64| *count > 0;
@@ -137,22 +211,18 @@ impl Distribution {
             .collect()
     }
 
-    fn view(&self) -> Percentiles {
-        let sums = self.sums.with(&self.few);
+    /// `gathered` are more values.
+    fn view(&self, gathered: impl Iterator<Item = u64>) -> Percentiles {
+        let mut few: Vec<_> = self.few.iter().copied().chain(gathered).collect();
+        few.sort_unstable();
+        let sums = self.sums.with(few.iter().copied());
         if sums.count == 0 {
             return Percentiles::default();
         }
-        let mut few = self.few.clone();
-        few.sort_unstable();
         let [p50, p90, p99, p99_9] = match &self.histogram {
             Some(histogram) => {
-                let highest = |value| histogram.highest_equivalent(value);
-                let gathered = histogram.iter_recorded().map(|bucket| {
-                    let value = bucket.value_iterated_to();
-                    (highest(value), bucket.count_at_value())
-                });
-                let few = few.into_iter().map(|ns| (highest(ns), 1));
-                sums.ranked(merged(gathered, few))
+                let few = few.into_iter().map(|ns| (histogram.last_like(ns), 1));
+                sums.ranked(merged(histogram.counts(), few))
             }
             None => sums.ranked(few.into_iter().map(|ns| (ns, 1))),
         };
@@ -200,16 +270,9 @@ impl Sums {
     }
 }
 
-/// The histogram grows as needed; on a machine that cannot address the whole
-/// range, the largest values count as the largest possible.
-fn count(histogram: &mut Histogram<u64>, ns: u64) {
-    if histogram.record(ns).is_err() {
-        histogram.saturating_record(ns);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::histogram::BYTES;
     use super::*;
     use proptest::prelude::*;
 
@@ -220,11 +283,12 @@ mod tests {
             mut values in prop::collection::vec(0_u64..10_000_000_000, 1..300)
         ) {
             let mut distribution = Distribution::default();
-            for value in &values {
-                distribution.record(*value);
+            let budget = Budget::of(BYTES);
+            for some in values.chunks(FEW / 2) {
+                distribution.add(some.iter().copied(), &budget);
             }
             values.sort_unstable();
-            let view = distribution.view();
+            let view = distribution.view(std::iter::empty());
             let n = values.len();
             for (q, got) in [(0.5, view.p50), (0.9, view.p90), (0.99, view.p99), (0.999, view.p99_9)] {
                 let rank = ((q * n as f64).ceil() as usize).max(1);
@@ -238,18 +302,21 @@ mod tests {
 
     #[test]
     fn nothing_recorded_says_nothing() {
-        assert_eq!(Distribution::default().view(), Percentiles::default());
+        assert_eq!(
+            Distribution::default().view(std::iter::empty()),
+            Percentiles::default()
+        );
     }
 
     #[test]
     fn the_largest_value_is_counted() {
         let mut distribution = Distribution::default();
+        let budget = Budget::of(BYTES);
         for _ in 0..FEW {
-            distribution.record(u64::MAX);
-            distribution.record(0);
+            distribution.add([u64::MAX, 0].into_iter(), &budget);
         }
         assert!(distribution.histogram.is_some());
-        let view = distribution.view();
+        let view = distribution.view(std::iter::empty());
         assert_eq!((view.count, view.min, view.max), (128, 0, u64::MAX));
         assert_eq!(view.p50, 0);
         assert!(view.p99 >= u64::MAX - u64::MAX / 1000);

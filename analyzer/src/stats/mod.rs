@@ -1,10 +1,12 @@
 //! Counts and latencies.
 
+mod histogram;
 mod latency;
 mod tally;
 
 use serde::Serialize;
 
+pub(crate) use histogram::BYTES;
 pub(crate) use tally::{RequestStats, is_no_space};
 
 /// Latencies of completed requests: in all, and phase by phase.

@@ -6,12 +6,13 @@ use virtscope_record::{Add, Body, Flags, Notification, NotificationReason};
 
 use super::latency::Latencies;
 use super::{KickCounts, QueueCounts};
+use crate::budget::Budget;
 use crate::errno::Errno;
 use crate::life::{Announcement, Life, Outcome};
 use crate::lives::is_raced;
 
 /// What is counted of the requests of a queue, or of an operation.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RequestStats {
     pub(crate) completed: u64,
     pub(crate) incomplete: u64,
@@ -24,6 +25,17 @@ pub(crate) struct RequestStats {
 const ERRNO_LIMIT: usize = 256;
 
 impl RequestStats {
+    /// Nothing yet; `budget` is for histograms of latencies.
+    pub(crate) fn new(budget: &Budget) -> Self {
+        Self {
+            completed: 0,
+            incomplete: 0,
+            errors: BTreeMap::new(),
+            data_bytes: 0,
+            latencies: Latencies::new(budget),
+        }
+    }
+
     pub(crate) fn record(&mut self, life: &Life) {
         match life.outcome {
             Outcome::Complete(phases) => {

@@ -1,6 +1,8 @@
 //! Interleaving: short rounds of everybody, in turn.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// One of those who are compared in a cell.
 pub struct Contender {
@@ -27,6 +29,8 @@ pub struct Samples {
     pub name: &'static str,
     /// Nanoseconds per buffer, one for each round, in the order of the rounds.
     pub nanos: Vec<f64>,
+    /// The same of processor time, of all threads of this program.
+    pub processor_nanos: Vec<f64>,
 }
 
 impl Samples {
@@ -43,9 +47,30 @@ impl Samples {
     /// The median of what each round took, as a multiple of what the other's
     /// round beside it took.
     pub fn ratio_to(&self, other: &Self) -> f64 {
-        let pairs = self.nanos.iter().zip(&other.nanos);
-        median(pairs.map(|(ours, theirs)| ours / theirs).collect())
+        ratio(&self.nanos, &other.nanos)
     }
+
+    /// The round in the middle, by processor time.
+    pub fn processor_median(&self) -> f64 {
+        median(self.processor_nanos.clone())
+    }
+
+    /// [`ratio_to`](Self::ratio_to) by processor time, which others that want the
+    /// processor too hold up less.
+    pub fn processor_ratio_to(&self, other: &Self) -> f64 {
+        ratio(&self.processor_nanos, &other.processor_nanos)
+    }
+}
+
+fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
+    let pairs = ours.iter().zip(theirs);
+    median(pairs.map(|(ours, theirs)| ours / theirs).collect())
+}
+
+/// What this program has taken of processors.
+fn processor_time() -> Duration {
+    let now = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32)
 }
 
 /// The value in the middle; not a number where there is none.
@@ -70,19 +95,20 @@ pub fn interleave(contenders: &mut [Contender], rounds: usize, buffers: u32) -> 
         .map(|contender| Samples {
             name: contender.name,
             nanos: Vec::with_capacity(rounds),
+            processor_nanos: Vec::with_capacity(rounds),
         })
         .collect();
     let count = contenders.len();
     for round in 0..WARM_UP + rounds {
         for turn in 0..count {
             let who = (round + turn) % count;
-            let began = Instant::now();
+            let (began, before) = (Instant::now(), processor_time());
             (contenders[who].round)();
-            let took = began.elapsed();
+            let (took, taken) = (began.elapsed(), processor_time() - before);
             if round >= WARM_UP {
-                samples[who]
-                    .nanos
-                    .push(took.as_nanos() as f64 / f64::from(buffers));
+                let each = |took: Duration| took.as_nanos() as f64 / f64::from(buffers);
+                samples[who].nanos.push(each(took));
+                samples[who].processor_nanos.push(each(taken));
             }
         }
     }
@@ -102,10 +128,13 @@ mod tests {
         let of = |nanos: &[f64]| Samples {
             name: "",
             nanos: nanos.to_vec(),
+            processor_nanos: nanos.iter().map(|nanos| nanos / 2.0).collect(),
         };
         let (ours, theirs) = (of(&[2.0, 30.0, 8.0]), of(&[1.0, 10.0, 8.0]));
         assert_eq!(ours.ratio_to(&theirs), 2.0);
+        assert_eq!(ours.processor_ratio_to(&theirs), 2.0);
         assert_eq!((ours.min(), ours.median()), (2.0, 8.0));
+        assert_eq!(ours.processor_median(), 4.0);
         assert_eq!(of(&[1.0, 3.0]).median(), 2.0);
         assert!(of(&[]).median().is_nan());
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::budget::Budget;
 use super::path::Path;
 use super::tree::{NodeId, Tree};
+use crate::budget::Budget;
 use crate::p9::Fid;
 
 /// Bytes that one takes, with its place in the table.

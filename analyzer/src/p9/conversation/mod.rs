@@ -12,7 +12,6 @@
 //! leads to another file than before, or is made anew though it was there), what was
 //! known of the name is given up.
 
-mod budget;
 mod effects;
 mod fids;
 mod moved;
@@ -26,9 +25,10 @@ mod tree;
 
 use std::sync::Arc;
 
+use crate::budget::Budget;
+
 use super::{Body, Dialect, End, Fid, Message, MessageType, Qid, Tag};
 
-pub(crate) use budget::Budget;
 use effects::Ending;
 use fids::{Fids, Stands};
 pub use path::Path;
@@ -165,6 +165,9 @@ struct Root {
     qid: Qid,
 }
 
+/// Bytes that files and fids of all sessions together may take: some 100,000 of each.
+/// A guest that caches more shows some as unknown.
+pub(crate) const BYTES: usize = 32 << 20;
 /// Bytes of a request that is kept for its names, at most: a walk has 16 of them.
 const KEPT: usize = 8192;
 /// Requests kept for which there is room without asking for it.

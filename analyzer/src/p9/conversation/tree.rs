@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::budget::Budget;
 use super::moved::Moved;
 use super::path::{Beginning, Path};
+use crate::budget::Budget;
 use crate::p9::Qid;
 
 /// Steps from a node to its root, at most; what is deeper is not followed further up.

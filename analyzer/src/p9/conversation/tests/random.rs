@@ -208,7 +208,7 @@ proptest! {
     #[test]
     fn without_room_nothing_is_known(mut dice in dice()) {
         let mut session = Session::new();
-        session.budget = super::super::Budget::of(700);
+        session.budget = crate::budget::Budget::of(700);
         session.heard = super::super::Conversation::new(&session.budget);
         begin(&mut session);
         run(&mut session, &mut dice, 5, 2, 100);

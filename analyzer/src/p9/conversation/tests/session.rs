@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::{Budget, Conversation, Irregularity, Path, Subject};
+use super::super::{Conversation, Irregularity, Path, Subject};
 use super::model::{Answer, Ask, Inode, Server};
+use crate::budget::Budget;
 use crate::p9::{Body, Message, Tag};
 use crate::testing::message;
 
