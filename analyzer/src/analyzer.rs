@@ -262,7 +262,7 @@ impl Analyzer {
         let queues = self
             .queues()
             .into_iter()
-            .map(|queue| queue.view(now, &mut slots))
+            .map(|queue| queue.view(now, self.queue_records(queue), &mut slots))
             .collect();
         Snapshot {
             first: self.first,

@@ -254,6 +254,10 @@ impl Continuity {
     /// Takes note of what a producer says of itself.
     pub(crate) fn learn(&mut self, statistics: &Statistics) {
         if let Some(stream) = self.stream(statistics.about) {
+            // What was made before anybody recorded is no hole: its numbers begin there.
+            if stream.next == 0 && statistics.filtered == statistics.emitted {
+                stream.next = statistics.emitted;
+            }
             stream.emitted = stream.emitted.max(statistics.emitted);
         }
     }
@@ -388,6 +392,20 @@ mod tests {
         assert!(continuity.driver_tail_lost());
         assert!(!continuity.driver_tail_lost());
         assert_eq!(continuity.driver_holes, 1);
+    }
+
+    #[test]
+    fn a_producer_that_was_at_work_before_begins_without_a_hole() {
+        let mut continuity = Continuity::default();
+        continuity.learn(&Statistics {
+            about: Producer::DriverHalf.id(),
+            emitted: 7,
+            filtered: 7,
+            ..Statistics::default()
+        });
+        let step = continuity.observe(&record(Producer::DriverHalf, 7));
+        assert_eq!((step, continuity.driver_holes), (Some(Step::Next), 0));
+        assert!(!continuity.driver_tail_lost());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::p9;
 use crate::positions::Positions;
 use crate::rates::RateWindow;
 use crate::ring::RingTracker;
-use crate::snapshot::{Facts, QueueView, RequestTotals};
+use crate::snapshot::{Facts, QueueView, RecordTotals, RequestTotals};
 use crate::stats::{QueueCounts, RequestStats, is_no_space};
 use crate::text::sanitize;
 use crate::waits::{SpaceWaits, Waits};
@@ -356,7 +356,12 @@ impl Queue {
         self.waits.view(self.absent())
     }
 
-    pub(crate) fn view(&self, now: Option<Timestamp>, slots: &mut usize) -> QueueView {
+    pub(crate) fn view(
+        &self,
+        now: Option<Timestamp>,
+        records: RecordTotals,
+        slots: &mut usize,
+    ) -> QueueView {
         let drawn = self.ring.as_ref().and_then(|ring| {
             *slots = slots.checked_sub(ring.slots())?;
             Some(ring.model())
@@ -365,6 +370,7 @@ impl Queue {
             id: self.id,
             name: self.name.clone(),
             facts: self.facts.clone(),
+            records,
             requests: self.request_totals(),
             errors: self.shown().error_count(),
             data_bytes: self.shown().data_bytes,

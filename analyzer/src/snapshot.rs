@@ -116,6 +116,8 @@ pub struct QueueView {
     pub name: String,
     /// What the queue is, if its facts were seen.
     pub facts: Option<Facts>,
+    /// Records of this queue, lost ones included.
+    pub records: RecordTotals,
     /// Requests of this queue.
     pub requests: RequestTotals,
     /// Requests that ended in an error (9P `Rlerror`).

@@ -172,6 +172,27 @@ impl<T> Merge<T> {
         }
     }
 
+    /// The stream `key` begins with this number: nothing waits for those before it.
+    pub fn begin(&mut self, key: StreamKey, number: u64) {
+        let stream = self.stream(key);
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.next = stream.next.max(number);
+            stream.near = stream.near.max(number);
+        }
+    }
+
+    fn stream(&mut self, key: StreamKey) -> usize {
+        *self.numbers.entry(key).or_insert_with(|| {
+            self.streams.push(Stream {
+                key,
+                next: 0,
+                near: 0,
+                held: BinaryHeap::new(),
+            });
+            self.streams.len() - 1
+        })
+    }
+
     /// Puts in `item`, the one with this `sequence` in its stream, of this
     /// `time`. When that is more than fits, the first in order comes out before
     /// it is due.
@@ -183,15 +204,7 @@ impl<T> Merge<T> {
         time: Timestamp,
         item: T,
     ) -> Option<T> {
-        let number = *self.numbers.entry(key).or_insert_with(|| {
-            self.streams.push(Stream {
-                key,
-                next: 0,
-                near: 0,
-                held: BinaryHeap::new(),
-            });
-            self.streams.len() - 1
-        });
+        let number = self.stream(key);
         if let Some(stream) = self.streams.get_mut(number) {
             let sequence = unwrap_sequence(sequence, stream.near);
             stream.near = stream.near.max(sequence.saturating_add(1));

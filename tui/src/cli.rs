@@ -134,25 +134,16 @@ pub(crate) enum Suppression {
     EventIdx,
 }
 
-/// Take a record of every operation on this guest's virtqueues, by eBPF.
+/// Take a record of every operation on virtqueues, by eBPF: on this guest's own, or with
+/// `--pid` on those of a process that uses the reference driver.
 ///
 /// On a terminal it shows the screens until you quit, then a report; else it runs until
 /// it is told to end, and prints the report. It needs root, or the capabilities
 /// CAP_BPF, CAP_PERFMON and CAP_SYSLOG, and gives them up once it is attached.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct TraceArgs {
-    /// Only this device, like virtio0; may be given several times.
-    #[arg(short, long = "device", value_name = "DEVICE", value_parser = device)]
-    pub(crate) devices: Vec<u16>,
-
-    /// Only this queue: its index, like 0, or device and index, like virtio0.1; may be
-    /// given several times.
-    #[arg(short, long = "queue", value_name = "QUEUE")]
-    pub(crate) queues: Vec<QueueFilter>,
-
-    /// Only devices of this driver, like virtio_blk or 9pnet_virtio.
-    #[arg(long, value_name = "NAME", value_parser = driver_name)]
-    pub(crate) driver: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
 
     /// Only requests that this process or thread adds. What a kernel thread adds for it
     /// is not seen.
@@ -163,9 +154,10 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, value_parser = trace_snaplen)]
     pub(crate) snaplen: u32,
 
-    /// Which bytes of each buffer to keep.
-    #[arg(long, value_enum, default_value_t = Payload::Headers)]
-    pub(crate) payload: Payload,
+    /// Which bytes of each buffer to keep. [default: headers; with --pid and --program:
+    /// full, as far as the process shows them]
+    #[arg(long, value_enum)]
+    pub(crate) payload: Option<Payload>,
 
     /// Keep one request of every N, whole.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -187,14 +179,58 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "write")]
     pub(crate) max_size: Option<u64>,
 
+    /// Trace for the life of this command.
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// Whose queues are traced, and which of them.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct TargetArgs {
+    /// Trace the process of this number, at the probes of the reference driver in it,
+    /// until it ends.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "program")]
+    pub(crate) pid: Option<u32>,
+
+    /// The same for every process that runs this program, now or later.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) program: Option<PathBuf>,
+
+    /// Only this device, like virtio0; may be given several times.
+    #[arg(short, long = "device", value_name = "DEVICE", value_parser = device)]
+    pub(crate) devices: Vec<u16>,
+
+    /// Only this queue: its index, like 0, or device and index, like virtio0.1; may be
+    /// given several times.
+    #[arg(short, long = "queue", value_name = "QUEUE")]
+    pub(crate) queues: Vec<QueueFilter>,
+
+    /// Only devices of this driver, like virtio_blk or 9pnet_virtio.
+    #[arg(long, value_name = "NAME", value_parser = driver_name)]
+    pub(crate) driver: Option<String>,
+
     /// Bytes of the buffer between kernel and user space: a power of two, at least one
     /// page.
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = buffer_size)]
     pub(crate) buffer_size: u32,
+}
 
-    /// Trace for the life of this command.
-    #[arg(last = true, value_name = "CMD")]
-    pub(crate) command: Vec<std::ffi::OsString>,
+impl TargetArgs {
+    /// Whether it is a process that is traced, and not the kernel.
+    pub(crate) const fn is_process(&self) -> bool {
+        self.pid.is_some() || self.program.is_some()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.is_process() && self.driver.is_some() {
+            return Err(
+                "--driver names a driver of this kernel, and a process has the reference driver \
+                 alone: choose with -d or -q"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
 }
 
 /// Which bytes of a buffer are kept.
@@ -514,23 +550,34 @@ pub(crate) struct InspectArgs {
     pub(crate) from: Option<PathBuf>,
 }
 
-/// Print one line a queue every second, like vmstat.
+/// Print one line a queue every second, like vmstat: of this guest's queues, of those of
+/// a process, or of a capture.
 ///
 /// Rates are per second; how many buffers are in flight and the latencies are those of
-/// the interval's end and of the requests that ended in it.
+/// the interval's end and of the requests that ended in it. What was lost and missed is
+/// counted. Tracing needs what `virtscope trace` needs; a capture (`-r`) needs nothing.
 #[derive(Args, Debug)]
 pub(crate) struct StatArgs {
     /// Seconds from line to line: `1`, `0.5`, `10s`.
     #[arg(value_name = "SECONDS", default_value = "1", value_parser = duration)]
     pub(crate) interval: Duration,
 
-    /// The capture to count: a file, or a pipe with `-`.
-    #[arg(short, long, value_name = "FILE|-")]
-    pub(crate) read: PathBuf,
+    /// End after so many intervals. [default: when it is told to]
+    #[arg(value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "read")]
+    pub(crate) intervals: Option<u32>,
+
+    /// The capture to count instead: a file, or a pipe with `-`.
+    #[arg(short, long, value_name = "FILE|-", conflicts_with_all = [
+        "pid", "program", "devices", "queues", "driver", "buffer_size",
+    ])]
+    pub(crate) read: Option<PathBuf>,
 
     /// Go on waiting at the end of a file that is still being written.
-    #[arg(short, long)]
+    #[arg(short, long, requires = "read")]
     pub(crate) follow: bool,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
 }
 
 /// Say what this kernel lets us trace, what would be missed, and what to do about it.
@@ -642,6 +689,8 @@ impl Cli {
         match &self.command {
             Some(Command::Demo(demo)) => demo.check(),
             Some(Command::Slice(slice)) => slice.check(),
+            Some(Command::Trace(trace)) => trace.check(),
+            Some(Command::Stat(stat)) => stat.check(),
             _ => Ok(()),
         }
     }
@@ -656,6 +705,38 @@ impl DemoArgs {
         let message = format!("invalid value '{size}' for '--queue-size <N>': {QUEUE_SIZES}");
         Err(Cli::command().error(ErrorKind::ValueValidation, message))
     }
+}
+
+impl TraceArgs {
+    fn check(&self) -> Result<(), clap::Error> {
+        self.target.check().map_err(conflict)?;
+        let refused = match self.target.is_process() {
+            false => None,
+            true if self.task.is_some() => Some(
+                "--task chooses among those who use this kernel's queues; --pid and --program \
+                 say already whose records are wanted",
+            ),
+            true if self.sample > 1 => Some(
+                "--sample is for this kernel's queues: a process shows every record at its probes",
+            ),
+            true if self.payload == Some(Payload::Headers) => Some(
+                "--payload headers is for this kernel's queues: a process shows the first bytes of \
+                 a buffer, whatever they are; take fewer with --snaplen, or --payload none",
+            ),
+            true => None,
+        };
+        refused.map_or(Ok(()), |reason| Err(conflict(reason.to_owned())))
+    }
+}
+
+impl StatArgs {
+    fn check(&self) -> Result<(), clap::Error> {
+        self.target.check().map_err(conflict)
+    }
+}
+
+fn conflict(message: String) -> clap::Error {
+    Cli::command().error(ErrorKind::ArgumentConflict, message)
 }
 
 impl SliceArgs {

@@ -60,8 +60,12 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
     // Tracing gives up its privileges before any other thread begins.
-    if let Some(Command::Trace(args)) = &cli.command {
-        return commands::trace::trace(args);
+    match &cli.command {
+        Some(Command::Trace(args)) => return commands::trace::trace(args),
+        Some(Command::Stat(args)) if args.read.is_none() => {
+            return commands::stat::stat_live(args);
+        }
+        _ => {}
     }
     let stop = signals::stop_flag()?;
     match cli.command {

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use virtscope_analyzer::{Analyzer, CaptureEnd, Filter, Options, Report, Snapshot};
 use virtscope_captures::{
-    CaptureInfo, CaptureWriter, ClockOffset, Merge, MergeConfig, Selection, Totals, WriteError,
+    CaptureInfo, CaptureWriter, ClockOffset, Merge, MergeConfig, Selection, StreamKey, Totals,
+    WriteError,
 };
 use virtscope_driver::instrument::live::{Hub, monotonic_now};
 use virtscope_record::{
@@ -49,6 +50,15 @@ pub trait Source: Send {
     /// their numbers.
     fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8]));
 
+    /// What is said of the queues from the start.
+    fn describe(&mut self, _: &[QueueNotice]) {}
+
+    /// Producers that were at work before somebody looked, and the number with which
+    /// their records begin: none has been handed out yet.
+    fn begun(&mut self) -> Vec<Begun> {
+        Vec::new()
+    }
+
     /// Queues that have become known by other means than their own records.
     fn notices(&mut self) -> Vec<QueueNotice> {
         Vec::new()
@@ -59,6 +69,17 @@ pub trait Source: Send {
 
     /// Makes no more records; those made before are still drained.
     fn stop(&mut self) {}
+}
+
+/// A producer whose records begin with another number than 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Begun {
+    /// Whose queue.
+    pub queue: QueueId,
+    /// Who.
+    pub producer: ProducerId,
+    /// The number of its first record.
+    pub number: u64,
 }
 
 /// One producer's counters of one queue.
@@ -81,6 +102,15 @@ pub struct Counters {
 impl Source for Arc<Hub> {
     fn snaplen(&self) -> u32 {
         Hub::snaplen(self)
+    }
+
+    fn describe(&mut self, notices: &[QueueNotice]) {
+        for QueueNotice {
+            queue, facts, text, ..
+        } in notices
+        {
+            Hub::describe(self, *queue, *facts, text);
+        }
     }
 
     fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8])) {
@@ -213,11 +243,12 @@ impl Recorder {
     /// # Errors
     /// The capture's first bytes can't be written, or there is no thread.
     pub fn start(
-        source: impl Source + 'static,
+        mut source: impl Source + 'static,
         notices: &[QueueNotice],
         output: Option<Output>,
         limits: Limits,
     ) -> Result<Self, RecordError> {
+        source.describe(notices);
         let info = CaptureInfo {
             selection: source.selection(),
             ..CaptureInfo::new(source.snaplen(), ClockOffset::measure())
@@ -246,6 +277,7 @@ impl Recorder {
             sink: Sink {
                 declared: HashSet::new(),
                 held: HashMap::new(),
+                own: HashMap::new(),
                 analyzer,
                 writer,
                 failure: None,
@@ -292,7 +324,7 @@ struct Drainer {
     source: Box<dyn Source>,
     merge: Merge<Entry>,
     sink: Sink,
-    /// By queue: the next sequence number of our own records.
+    /// By queue: how many records of our own there were, for their order in the merge.
     own: Vec<(QueueId, u64)>,
     snaplen: u32,
 }
@@ -306,6 +338,9 @@ struct Sink {
     declared: HashSet<QueueId>,
     /// By queue that was not declared yet: its records.
     held: HashMap<QueueId, Vec<Entry>>,
+    /// By queue: the next sequence number of our own records. They get it here, because
+    /// some come by the merge and some past it.
+    own: HashMap<QueueId, u64>,
     analyzer: Analyzer,
     writer: Option<CaptureWriter<Output>>,
     failure: Option<WriteError>,
@@ -321,9 +356,6 @@ impl Drainer {
             // Before the drain: what is written to a ring after it was looked at
             // must not be overtaken, however long the looking takes.
             let now = monotonic_now();
-            for notice in self.source.notices() {
-                self.announce(&notice);
-            }
             self.drain();
             while let Some(entry) = self.merge.pop_due(now) {
                 self.sink.take(entry);
@@ -351,6 +383,8 @@ impl Drainer {
     fn finish(mut self) -> Recorded {
         self.source.stop();
         self.drain();
+        // Those that began with this look.
+        self.drain();
         while let Some(entry) = self.merge.pop() {
             self.sink.take(entry);
         }
@@ -370,7 +404,14 @@ impl Drainer {
         self.sink.end(self.snaplen)
     }
 
+    /// Takes over what there is of queues, producers and records.
     fn drain(&mut self) {
+        for notice in self.source.notices() {
+            self.announce(&notice);
+        }
+        for begun in self.source.begun() {
+            self.begin(begun);
+        }
         let Self {
             source,
             merge,
@@ -385,6 +426,33 @@ impl Drainer {
             if let Some(early) = merge.push_record(record, entry) {
                 sink.take(early);
             }
+        });
+    }
+
+    /// Says of a producer that what it made before was left out.
+    fn begin(&mut self, begun: Begun) {
+        let Begun {
+            queue,
+            producer,
+            number,
+        } = begun;
+        self.merge.begin(StreamKey { producer, queue }, number);
+        if number == 0 {
+            return;
+        }
+        let before = Statistics {
+            about: producer,
+            is_final: false,
+            missed: 0,
+            emitted: number,
+            lost: 0,
+            filtered: number,
+        };
+        let record = self.own_record(queue, Token::default(), Body::Statistics(before));
+        // At once: its first record comes by the merge.
+        self.sink.take(Entry {
+            record,
+            payload: Box::default(),
         });
     }
 
@@ -416,13 +484,14 @@ impl Drainer {
             queues.extend(self.own.iter().map(|(queue, _)| *queue));
             queues.sort_unstable();
             queues.dedup();
+            let written = &self.sink.own;
             let own = |queue| {
-                let made = self.own.iter().find(|(own, _)| *own == queue);
+                let made = written.get(&queue).copied().unwrap_or_default();
                 let still_to_come = counters.iter().filter(|each| each.queue == queue);
                 Counters {
                     queue,
                     producer: Producer::Recorder.id(),
-                    emitted: made.map_or(0, |(_, made)| *made) + still_to_come.count() as u64 + 1,
+                    emitted: made + still_to_come.count() as u64 + 1,
                     lost: 0,
                     filtered: 0,
                     missed: 0,
@@ -517,13 +586,32 @@ impl Sink {
     }
 
     fn put(&mut self, entry: &Entry) {
-        self.analyzer.push(&entry.record, &entry.payload);
+        let record = self.numbered(&entry.record);
+        self.analyzer.push(&record, &entry.payload);
         if let Some(writer) = &mut self.writer
-            && let Err(error) = writer.write(&entry.record, &entry.payload)
+            && let Err(error) = writer.write(&record, &entry.payload)
         {
             self.fail(error);
         }
         self.check_limits();
+    }
+
+    /// The record, if it is our own with the number that it has now.
+    fn numbered(&mut self, record: &Record) -> Record {
+        if record.producer() != Producer::Recorder {
+            return *record;
+        }
+        let Ok(body) = record.body() else {
+            return *record;
+        };
+        let next = self.own.entry(record.queue()).or_default();
+        let sequence = Sequence(*next as u32);
+        *next += 1;
+        let common = Common {
+            sequence,
+            ..record.common()
+        };
+        Record::new(common, body)
     }
 
     fn check_limits(&self) {

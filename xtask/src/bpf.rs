@@ -22,9 +22,10 @@ const LINKER: &str = "0.13.0";
 const TARGET: &str = "bpfel-unknown-none";
 /// Where the programs are, and where their objects lie beside the loader.
 const PROGRAMS: &str = "tracer/ebpf";
-const OBJECTS: [(&str, &str); 2] = [
+const OBJECTS: [(&str, &str); 3] = [
     ("virtscope-ebpf", "tracer/virtscope.bpf.o"),
     ("virtscope-peek", "tracer/virtscope-peek.bpf.o"),
+    ("virtscope-usdt", "tracer/virtscope-usdt.bpf.o"),
 ];
 
 #[derive(Args, Debug)]

@@ -104,7 +104,7 @@ const FUZZ: [Fuzz; 4] = [
     Fuzz {
         package: "tracer",
         sanitizer: "none",
-        targets: &["btf"],
+        targets: &["btf", "notes"],
     },
     Fuzz {
         package: "driver/device",

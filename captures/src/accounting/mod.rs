@@ -19,6 +19,9 @@
 //!   not where the tail is, because records may still be under way. Only the
 //!   final ones do; without them the tail is unknown, and [`Ledger::tail_known`]
 //!   says so.
+//! - Statistics that come before a producer's first record, and by which all that was
+//!   emitted was filtered, say where its numbers begin: whoever recorded began to look
+//!   when the producer had been at work for a while.
 //! - The recorder hands its records to the writer itself. It needs no
 //!   statistics: what it did not write it did not emit.
 

@@ -49,6 +49,9 @@ pub(super) struct Stream {
     /// Numbers in gaps that are no longer remembered; all were below `floor`.
     given_up: u64,
     floor: u64,
+    /// The number it begins with: those below were filtered, as was told before any
+    /// record came.
+    begins: u64,
     told: Told,
 }
 
@@ -170,6 +173,13 @@ impl Stream {
         if emitted >= IMPOSSIBLE || not_stored.is_none_or(|count| count > emitted) {
             return false;
         }
+        // Of what was made before the first record, nothing is missing.
+        if self.next == 0 && filtered == emitted {
+            self.next = emitted;
+            self.floor = emitted;
+            self.begins = emitted;
+            self.settled_until = emitted;
+        }
         let told = &mut self.told;
         told.lost = told.lost.max(lost);
         told.filtered = told.filtered.max(filtered);
@@ -207,7 +217,8 @@ impl Stream {
     /// Losses that are believed.
     pub(super) fn settled_losses(&self, whole: bool) -> u64 {
         let seen = if whole {
-            self.settled.saturating_sub(self.told.filtered)
+            let filtered = self.told.filtered.saturating_sub(self.begins);
+            self.settled.saturating_sub(filtered)
         } else {
             0
         };

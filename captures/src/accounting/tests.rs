@@ -151,6 +151,46 @@ fn a_producer_that_stored_nothing_is_told_of() {
 }
 
 #[test]
+fn a_producer_may_have_been_at_work_before() {
+    let mut ledger = Ledger::new(Selection::WHOLE);
+    let before = Statistics {
+        emitted: 1000,
+        filtered: 1000,
+        ..Statistics::default()
+    };
+    ledger.observe(&told(before));
+    assert_eq!(driver(&ledger), totals(1000, 0, 0, 1000));
+    for number in [1000, 1001, 1003] {
+        ledger.observe(&event(number));
+    }
+    assert_eq!(driver(&ledger), totals(1004, 3, 1, 1000));
+    assert_eq!(
+        ledger.loss_epoch(QUEUE),
+        1,
+        "the hole, and not the beginning"
+    );
+    for number in 1004..1500 {
+        ledger.observe(&event(number));
+    }
+    assert_eq!(ledger.settled_losses(QUEUE), 1);
+    ledger.observe(&told(Statistics {
+        emitted: 1502,
+        lost: 1,
+        is_final: true,
+        ..before
+    }));
+    assert_eq!(driver(&ledger), totals(1502, 499, 3, 1000));
+    let found = ledger.inconsistencies();
+    assert_eq!(
+        (found.refused_statistics, found.contradicted_finals),
+        (0, 0)
+    );
+    // Said again, or of one that is at work, it changes nothing.
+    ledger.observe(&told(before));
+    assert_eq!(driver(&ledger), totals(1502, 499, 3, 1000));
+}
+
+#[test]
 fn filtered_records_are_not_lost() {
     let mut ledger = Ledger::new(Selection::WHOLE);
     for number in [0, 3, 6] {

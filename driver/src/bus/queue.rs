@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use virtscope_record::{Body, FeatureBits, Flags, Generation, Layout, QueueId, Reset, Token};
+use virtscope_record::{
+    Body, FeatureBits, Flags, Generation, Layout, QueueFacts, QueueId, Reset, Token,
+};
 
 use super::device::poll;
 use super::doorbell::{Doorbell, Ringer};
@@ -206,6 +208,15 @@ impl Device {
         interrupt: &Arc<Signal>,
     ) -> Result<Virtqueue<SharedQueueMemory, I, T>, InitError> {
         let doorbell = Arc::new(Doorbell::new(Arc::clone(self.transport()), index));
+        if I::ENABLED {
+            instrument.describe(QueueFacts {
+                size: place.size.get(),
+                in_flight: 0,
+                device_type: self.device_type(),
+                layout: place.layout,
+                features: self.features(),
+            });
+        }
         let ring = Virtqueue::new(
             place.layout,
             place.memory,

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 use virtscope_record::{
-    Common, Context, Flags, Generation, Kind, Producer, ProducerId, QueueId, Record, Sequence,
-    Timestamp, Token,
+    Body, Common, Context, Flags, Generation, Kind, Producer, ProducerId, QueueFacts, QueueId,
+    Record, Sequence, Timestamp, Token,
 };
 
 use super::byte_ring::{Reader, Writer, byte_ring};
@@ -51,7 +51,15 @@ pub(super) struct Stream {
     /// The next sequence number, and so the records emitted.
     emitted: AtomicU64,
     lost: AtomicU64,
+    /// What its queue is and in words, if that is known.
+    facts: Mutex<Option<(QueueFacts, Arc<str>)>>,
+    /// When those who watch were last told.
+    told: AtomicU64,
 }
+
+/// How often the facts of a queue are told while there are records, ns: somebody may have
+/// begun to watch in between.
+const REPEAT_NS: u64 = 250_000_000;
 
 /// A stream's counters, taken together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,7 +83,50 @@ impl Stream {
             generation: AtomicU16::new(0),
             emitted: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            facts: Mutex::new(None),
+            told: AtomicU64::new(0),
         }
+    }
+
+    /// What its queue is; without a text, that one stays which was known.
+    pub(super) fn describe(&self, facts: QueueFacts, text: Option<&str>) {
+        let mut known = lock(&self.facts);
+        let text = match (text, known.take()) {
+            (Some(text), _) => Arc::from(text),
+            (None, Some((_, text))) => text,
+            (None, None) => Arc::from(format!("virtio{}.{}", self.queue.device, self.queue.index)),
+        };
+        *known = Some((facts, text));
+        self.told.store(0, Ordering::Relaxed);
+    }
+
+    /// The record of its queue's facts and their text, if they are known and were not
+    /// told of for a while.
+    pub(super) fn facts_due(&self, now: Timestamp) -> Option<(Record, Arc<str>)> {
+        let told = self.told.load(Ordering::Relaxed);
+        let now_ns = now.as_nanos();
+        if told != 0 && now_ns.saturating_sub(told) < REPEAT_NS {
+            return None;
+        }
+        // Of several threads one tells.
+        let claimed =
+            self.told
+                .compare_exchange(told, now_ns.max(1), Ordering::Relaxed, Ordering::Relaxed);
+        claimed.ok()?;
+        let (facts, text) = lock(&self.facts).clone()?;
+        let common = Common {
+            time: now,
+            queue: self.queue,
+            generation: Generation(self.generation.load(Ordering::Relaxed)),
+            producer: Producer::Recorder.id(),
+            sequence: Sequence(0),
+            context: Context::Task,
+            process: self.process,
+            thread: thread_id(),
+            token: Token::default(),
+            flags: Flags::empty(),
+        };
+        Some((Record::new(common, Body::QueueFacts(facts)), text))
     }
 
     /// The number of the record that is made now.
@@ -194,6 +245,16 @@ impl Hub {
         Probe {
             hub: Arc::clone(self),
             stream,
+        }
+    }
+
+    /// What `queue` is, for tracers outside the process: its facts, and as text its name
+    /// and `key=value` lines behind it.
+    pub fn describe(&self, queue: QueueId, facts: QueueFacts, text: &str) {
+        for stream in lock(&self.streams).iter() {
+            if stream.queue == queue {
+                stream.describe(facts, Some(text));
+            }
         }
     }
 
@@ -358,6 +419,10 @@ impl Instrument for Probe {
 
     fn start_generation(&self, generation: Generation) {
         self.stream.start_generation(generation);
+    }
+
+    fn describe(&self, facts: QueueFacts) {
+        self.stream.describe(facts, None);
     }
 }
 

@@ -12,7 +12,7 @@ mod payload;
 pub mod usdt;
 
 pub use payload::Payload;
-use virtscope_record::{Body, Flags, Generation, Timestamp, Token};
+use virtscope_record::{Body, Flags, Generation, QueueFacts, Timestamp, Token};
 
 /// What a half of a queue says of an operation; who says it, of which queue and
 /// with which number is the instrument's to add.
@@ -77,6 +77,9 @@ pub trait Instrument: Clone + Send + Sync + 'static {
 
     /// A reset: later records belong to this generation.
     fn start_generation(&self, generation: Generation);
+
+    /// What the queue is from now on, for those who can't know it otherwise.
+    fn describe(&self, _: QueueFacts) {}
 }
 
 /// No records: everything about instrumentation is compiled away.

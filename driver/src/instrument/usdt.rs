@@ -1,16 +1,20 @@
 //! Static probes, for tracers outside the process (USDT, provider `virtscope`).
 //!
-//! There is one probe, `virtscope:record`. Each record passes it as it is made, with
-//! three arguments: the address of its 64 bytes, the address of its payload, and how
-//! many bytes of payload there are. In the program it is a no-op of five bytes, which
-//! Linux from 6.18 on can make a call of where others need a trap.
+//! Each record passes the probe `virtscope:record` as it is made, with four arguments: the
+//! address of its 64 bytes, the address of its payload, how many bytes of payload there
+//! are, and the version of the record's format. What a queue is passes `virtscope:queue`,
+//! which has the same arguments: a record of its facts, and its name as the payload. It
+//! comes before the queue's first record that anybody watches, and again every quarter of
+//! a second while there are records, for those who begin to watch later. In the program
+//! each is a no-op of five bytes, which Linux from 6.18 on can make a call of where others
+//! need a trap.
 //!
-//! Beside it stands a semaphore: a number that the kernel counts up for whoever attaches
+//! Beside them stands a semaphore: a number that the kernel counts up for whoever attaches
 //! with its place (Linux `uprobes`, reference counter), and down again when the tracer
 //! ends, however it ends. While it is zero, [`Usdt`] makes no record, reads no clock and
 //! counts nothing.
 //!
-//! What a tracer needs to know of the probe stands in the program's section
+//! What a tracer needs to know of the probes stands in the program's section
 //! `.note.stapsdt`, in the form that SystemTap's `sys/sdt.h` gave it.
 //!
 //! On machines other than x86-64 nobody can watch.
@@ -18,7 +22,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use virtscope_record::{Flags, Generation, Producer, QueueId, Record, Timestamp};
+use virtscope_record::{Flags, Generation, Producer, QueueFacts, QueueId, Record, Timestamp};
 
 use super::live::{EventWords, Stream, monotonic_now, thread_id};
 use super::{Event, Instrument, Payload};
@@ -42,6 +46,12 @@ impl Usdt {
             stream: Arc::new(Stream::new(queue, producer)),
             snaplen,
         }
+    }
+
+    /// What the queue is, for those who watch: its facts, and as text its name and
+    /// `key=value` lines behind it.
+    pub fn describe_as(&self, facts: QueueFacts, text: &str) {
+        self.stream.describe(facts, Some(text));
     }
 
     #[cold]
@@ -84,6 +94,10 @@ impl Instrument for Usdt {
     fn start_generation(&self, generation: Generation) {
         self.stream.start_generation(generation);
     }
+
+    fn describe(&self, facts: QueueFacts) {
+        self.stream.describe(facts, None);
+    }
 }
 
 thread_local! {
@@ -101,6 +115,9 @@ pub(super) fn show(
     payload: &Payload<'_>,
     snaplen: u32,
 ) {
+    if let Some((facts, text)) = stream.facts_due(event.time) {
+        probe::fire_queue(&facts, text.as_bytes());
+    }
     let record = |flags| Record::from_words(stream.words(sequence, thread_id(), event, flags));
     let len = payload.len().min(snaplen as usize);
     let shown = GATHERED.try_with(|bytes| {
@@ -112,12 +129,12 @@ pub(super) fn show(
         let kept = if gathered { len } else { 0 };
         let mut flags = event.flags;
         flags.set(Flags::PAYLOAD_UNAVAILABLE, !gathered);
-        fire(&record(flags), &bytes[..kept]);
+        probe::fire_record(&record(flags), &bytes[..kept]);
     });
     // A thread that is being torn down has no memory for a payload any more.
     if shown.is_err() {
         let flags = event.flags | Flags::PAYLOAD_UNAVAILABLE;
-        fire(&record(flags), &[]);
+        probe::fire_record(&record(flags), &[]);
     }
 }
 
@@ -125,7 +142,7 @@ pub(super) fn show(
 mod probe {
     use std::sync::atomic::{AtomicU16, Ordering};
 
-    use virtscope_record::Record;
+    use virtscope_record::{FORMAT_VERSION, Record};
 
     /// Tracers that watch. Only the kernel writes it.
     #[unsafe(link_section = ".probes")]
@@ -137,45 +154,53 @@ mod probe {
         WATCHING.load(Ordering::Relaxed) != 0
     }
 
-    /// The one place where the probe stands. Not inlined, so that a tracer has one
-    /// place to attach to.
-    #[inline(never)]
-    pub(super) fn fire(record: &Record, payload: &[u8]) {
-        // SAFETY: a no-op, whose operands are only looked at by whoever attaches; and
-        // notes in a section that is not loaded.
-        unsafe {
-            core::arch::asm!(
-                "990: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
-                ".pushsection .note.stapsdt, \"\", \"note\"",
-                ".balign 4",
-                ".4byte 992f-991f, 994f-993f, 3",
-                "991: .asciz \"stapsdt\"",
-                "992: .balign 4",
-                "993: .8byte 990b",
-                ".8byte _.stapsdt.base",
-                ".8byte {watching}",
-                ".asciz \"virtscope\"",
-                ".asciz \"record\"",
-                ".asciz \"8@%rdi 8@%rsi 8@%rdx\"",
-                "994: .balign 4",
-                ".popsection",
-                ".ifndef _.stapsdt.base",
-                ".pushsection .stapsdt.base, \"aG\", \"progbits\", .stapsdt.base, comdat",
-                ".weak _.stapsdt.base",
-                ".hidden _.stapsdt.base",
-                "_.stapsdt.base: .space 1",
-                ".size _.stapsdt.base, 1",
-                ".popsection",
-                ".endif",
-                watching = sym WATCHING,
-                // Where a call has them, too.
-                in("rdi") std::ptr::from_ref(record),
-                in("rsi") payload.as_ptr(),
-                in("rdx") payload.len(),
-                options(att_syntax, nostack, preserves_flags),
-            );
-        }
+    /// The function in which the probe of this name stands. Not inlined, so that a
+    /// tracer has one place to attach to.
+    macro_rules! probe {
+        ($name:literal, $function:ident) => {
+            #[inline(never)]
+            pub(super) fn $function(record: &Record, payload: &[u8]) {
+                // SAFETY: a no-op, whose operands are only looked at by whoever attaches;
+                // and notes in a section that is not loaded.
+                unsafe {
+                    core::arch::asm!(
+                        "990: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
+                        ".pushsection .note.stapsdt, \"\", \"note\"",
+                        ".balign 4",
+                        ".4byte 992f-991f, 994f-993f, 3",
+                        "991: .asciz \"stapsdt\"",
+                        "992: .balign 4",
+                        "993: .8byte 990b",
+                        ".8byte _.stapsdt.base",
+                        ".8byte {watching}",
+                        ".asciz \"virtscope\"",
+                        concat!(".asciz \"", $name, "\""),
+                        ".asciz \"8@%rdi 8@%rsi 8@%rdx 4@${version}\"",
+                        "994: .balign 4",
+                        ".popsection",
+                        ".ifndef _.stapsdt.base",
+                        ".pushsection .stapsdt.base, \"aG\", \"progbits\", .stapsdt.base, comdat",
+                        ".weak _.stapsdt.base",
+                        ".hidden _.stapsdt.base",
+                        "_.stapsdt.base: .space 1",
+                        ".size _.stapsdt.base, 1",
+                        ".popsection",
+                        ".endif",
+                        watching = sym WATCHING,
+                        version = const FORMAT_VERSION,
+                        // Where a call has them, too.
+                        in("rdi") std::ptr::from_ref(record),
+                        in("rsi") payload.as_ptr(),
+                        in("rdx") payload.len(),
+                        options(att_syntax, nostack, preserves_flags),
+                    );
+                }
+            }
+        };
     }
+
+    probe!("record", fire_record);
+    probe!("queue", fire_queue);
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri), not(loom))))]
@@ -187,15 +212,13 @@ mod probe {
         false
     }
 
-    pub(super) const fn fire(_: &Record, _: &[u8]) {}
+    pub(super) const fn fire_record(_: &Record, _: &[u8]) {}
+
+    pub(super) const fn fire_queue(_: &Record, _: &[u8]) {}
 }
 
-/// Whether anybody watches the probe: a load and a comparison.
+/// Whether anybody watches the probes: a load and a comparison.
 #[inline(always)]
 pub fn is_watched() -> bool {
     probe::is_watched()
-}
-
-fn fire(record: &Record, payload: &[u8]) {
-    probe::fire(record, payload);
 }

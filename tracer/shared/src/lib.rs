@@ -8,6 +8,7 @@
 
 mod config;
 mod position;
+mod probe;
 mod state;
 
 pub use config::{
@@ -15,6 +16,7 @@ pub use config::{
     WINDOW,
 };
 pub use position::{Step, packed_distance, step};
+pub use probe::{LostKey, LostRecords, PROBE_PAYLOAD_LIMIT};
 pub use state::{
     COUNTERS_PER_CPU, Counters, PendingAdd, QueueState, SEGMENTS, SNAPLEN_LIMIT, Segment, Segments,
     Slot, control,

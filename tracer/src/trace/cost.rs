@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use crate::fill::Fill;
+
 /// What one program has cost.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ProgramCost {
@@ -24,8 +26,10 @@ pub struct Cost {
     pub programs: Vec<ProgramCost>,
     /// Whether the kernel counts runs and times.
     pub is_counted: bool,
-    /// Bytes of the buffer that wait to be read.
+    /// Bytes of the buffer that waited to be read when it was last looked at.
     pub waiting: u64,
+    /// The most there were whenever it was looked at.
+    pub most_waiting: u64,
     /// Bytes of the buffer.
     pub buffer: u64,
 }
@@ -47,17 +51,84 @@ impl Cost {
     }
 }
 
+/// Keeps the kernel counting what programs cost, and reads what it has counted.
+#[derive(Debug)]
+pub(crate) struct CostWatch {
+    watched: Vec<Watched>,
+    /// The kernel counts for as long as this is open.
+    counting: Option<OwnedFd>,
+    fill: Option<Fill>,
+    /// What is known of the buffer; when all is closed, also of the programs.
+    last: Cost,
+}
+
+impl CostWatch {
+    /// Begins to count. `buffer` is the buffer's size in bytes.
+    pub(crate) fn new(buffer: u32) -> Self {
+        let counting = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
+        Self {
+            watched: Vec::new(),
+            fill: None,
+            last: Cost {
+                is_counted: counting.is_some(),
+                buffer: buffer.into(),
+                ..Cost::default()
+            },
+            counting,
+        }
+    }
+
+    /// How full the buffer is can be read here.
+    pub(crate) fn fill(&mut self, fill: Option<Fill>) {
+        self.fill = fill;
+    }
+
+    /// The program `fd` runs at `function`.
+    pub(crate) fn watch(&mut self, program: &'static str, function: &'static str, fd: OwnedFd) {
+        self.watched.push(Watched {
+            program,
+            function,
+            fd,
+        });
+    }
+
+    /// Looks how full the buffer is.
+    pub(crate) fn look(&mut self) {
+        if let Some(fill) = &self.fill {
+            self.last.waiting = fill.waiting();
+            self.last.most_waiting = self.last.most_waiting.max(self.last.waiting);
+        }
+    }
+
+    /// What has been counted so far.
+    pub(crate) fn cost(&self) -> Cost {
+        let mut cost = self.last.clone();
+        if !self.watched.is_empty() {
+            cost.programs = self.watched.iter().map(Watched::cost).collect();
+        }
+        cost
+    }
+
+    /// Keeps what has been counted, and lets go of the programs: while somebody has one
+    /// open it stays in the kernel. The kernel stops counting.
+    pub(crate) fn close(&mut self) {
+        self.last = self.cost();
+        self.watched.clear();
+        self.counting = None;
+    }
+}
+
 /// A loaded program whose counters are read.
 #[derive(Debug)]
-pub(super) struct Watched {
-    pub(super) program: &'static str,
-    pub(super) function: &'static str,
-    pub(super) fd: OwnedFd,
+struct Watched {
+    program: &'static str,
+    function: &'static str,
+    fd: OwnedFd,
 }
 
 impl Watched {
     /// Its counters, as the kernel shows them of the descriptor.
-    pub(super) fn cost(&self) -> ProgramCost {
+    fn cost(&self) -> ProgramCost {
         let path = format!("/proc/self/fdinfo/{}", self.fd.as_fd().as_raw_fd());
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let mut cost = parse(&text);

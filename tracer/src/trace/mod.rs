@@ -14,12 +14,15 @@ mod privileges;
 mod symbols;
 mod tracer;
 
+pub(crate) use cost::CostWatch;
 pub use cost::{Cost, ProgramCost};
 pub use error::TraceError;
 pub use found::Found;
 pub use hooks::{Attachment, Hook, How, Operation, Plan};
 pub use options::{ParseQueueFilterError, QueueFilter, TraceOptions};
+pub(crate) use privileges::missing_of;
 pub use privileges::{Missing, drop_privileges, missing_privileges};
 pub use symbols::Symbols;
 pub use tracer::{StreamCounters, Tracer};
+pub(crate) use tracer::{explain, split};
 pub use virtscope_tracer_shared::{Config, PayloadMode, SNAPLEN_LIMIT};

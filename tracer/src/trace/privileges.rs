@@ -23,6 +23,11 @@ impl std::fmt::Display for Missing {
 /// programs, CAP_PERFMON to read the kernel's memory and attach to it, CAP_SYSLOG to
 /// see where its variables are.
 pub fn missing_privileges() -> Missing {
+    missing_of(&NEEDED.map(|(_, name)| name))
+}
+
+/// Which of the capabilities of these names this thread lacks.
+pub(crate) fn missing_of(names: &[&str]) -> Missing {
     let Ok(sets) = capabilities(None) else {
         return Missing::default();
     };
@@ -31,6 +36,7 @@ pub fn missing_privileges() -> Missing {
     Missing(
         NEEDED
             .into_iter()
+            .filter(|(_, name)| names.contains(name))
             .filter(|(capability, _)| {
                 let by_admin = admin && *capability != CapabilitySet::SYSLOG;
                 !by_admin && !sets.effective.contains(*capability)

@@ -11,7 +11,7 @@ use virtscope_record::{FRAME_LEN, Producer, ProducerId, PseudoHeader, QueueId, R
 use virtscope_tracer_shared::{COUNTERS_PER_CPU, Counters, control};
 use zerocopy::IntoBytes;
 
-use super::cost::{Cost, Watched};
+use super::cost::{Cost, CostWatch};
 use super::error::TraceError;
 use super::found::{self, Found};
 use super::hooks::{Attachment, How, Operation, Plan};
@@ -20,6 +20,7 @@ use super::options::TraceOptions;
 use super::privileges::missing_privileges;
 use super::symbols::Symbols;
 use crate::btf::KernelBtf;
+use crate::fill::Fill;
 
 /// The programs, as `cargo xtask bpf` builds them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../virtscope.bpf.o");
@@ -69,11 +70,9 @@ pub struct Tracer {
     promises: HashMap<MapData, u64, u64>,
     /// The queues of those that never came, once tracing has ended.
     unkept: Vec<QueueId>,
-    watched: Vec<Watched>,
+    cost: CostWatch,
     plan: Plan,
     buffer: u32,
-    /// Keeps the kernel counting what programs cost.
-    counting: Option<std::os::fd::OwnedFd>,
     malformed: u64,
     /// Queues that were there when it began, and when that was.
     found: Vec<Found>,
@@ -119,9 +118,10 @@ impl Tracer {
             .map_err(|source| TraceError::Load {
                 source: Box::new(source),
             })?;
-        let counting = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
+        let mut cost = CostWatch::new(options.buffer_bytes);
         let records = RingBuf::try_from(take(&mut ebpf, "RECORDS")?)
             .map_err(|error| TraceError::Object(error.to_string()))?;
+        cost.fill(Fill::of(records.as_fd(), options.buffer_bytes));
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)
             .map_err(|error| TraceError::Object(error.to_string()))?;
         let control = Array::try_from(take(&mut ebpf, "CONTROL")?)
@@ -135,10 +135,9 @@ impl Tracer {
             control,
             promises,
             unkept: Vec::new(),
-            watched: Vec::new(),
+            cost,
             plan,
             buffer: options.buffer_bytes,
-            counting,
             malformed: 0,
             found: Vec::new(),
             began: Instant::now(),
@@ -218,11 +217,7 @@ impl Tracer {
                 .as_fd()
                 .try_clone_to_owned()
                 .map_err(|error| refused(&error))?;
-            self.watched.push(Watched {
-                program: attachment.program,
-                function: attachment.function,
-                fd,
-            });
+            self.cost.watch(attachment.program, attachment.function, fd);
         }
         Ok(())
     }
@@ -235,6 +230,7 @@ impl Tracer {
     /// Hands every record written up to now to `take`, in the order they were written.
     /// Returns how many there were.
     pub fn drain(&mut self, mut take: impl FnMut(&Record, &[u8])) -> usize {
+        self.cost.look();
         let mut frames = 0;
         while let Some(frame) = self.records.next() {
             match split(&frame) {
@@ -302,12 +298,7 @@ impl Tracer {
 
     /// What it has cost so far.
     pub fn cost(&self) -> Cost {
-        Cost {
-            programs: self.watched.iter().map(Watched::cost).collect(),
-            is_counted: self.counting.is_some(),
-            waiting: 0,
-            buffer: self.buffer.into(),
-        }
+        self.cost.cost()
     }
 
     /// Detaches everything; records written before can still be drained.
@@ -323,7 +314,7 @@ impl Tracer {
             let left = self.promises.iter().filter_map(Result::ok);
             self.unkept = left.map(|(_, queue)| queue_of(queue)).collect();
         }
-        self.watched.clear();
+        self.cost.close();
         self.ebpf = None;
     }
 }
@@ -372,7 +363,7 @@ fn attach_kprobe(program: &mut Program, function: &str, first: bool) -> Result<(
 }
 
 /// A frame's record and payload.
-fn split(frame: &[u8]) -> Option<(Record, &[u8])> {
+pub(crate) fn split(frame: &[u8]) -> Option<(Record, &[u8])> {
     let header = PseudoHeader::parse(frame).ok()?;
     let record = Record::from_bytes(frame.get(PseudoHeader::LEN..FRAME_LEN)?).ok()?;
     let end = FRAME_LEN.checked_add(header.payload_len() as usize)?;
@@ -380,7 +371,7 @@ fn split(frame: &[u8]) -> Option<(Record, &[u8])> {
 }
 
 /// An error with its causes, and of a verifier's log the end.
-fn explain(error: &dyn std::error::Error) -> String {
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -1,21 +1,25 @@
 //! `virtscope stat`.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
-use virtscope_analyzer::{Life, Options, QueueView, RecordTotals, Snapshot, format_duration};
-use virtscope_captures::Item;
+use virtscope_analyzer::{Life, Options, QueueView, Snapshot, format_duration};
+use virtscope_captures::{CaptureReader, Item};
 use virtscope_record::{QueueId, Timestamp};
+use virtscope_tracer::trace::drop_privileges;
 
+use super::trace::{Session, Wanted};
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
-use crate::cli::StatArgs;
+use crate::cli::{Payload, StatArgs};
 use crate::input::{is_standard, name, open};
+use crate::recorder::{Limits, Output};
+use crate::signals;
 
 /// Rows between two headings.
 const ROWS: usize = 20;
@@ -23,22 +27,93 @@ const ROWS: usize = 20;
 /// line.
 const QUIET: u64 = 3;
 
+/// How often is looked whether to end.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Latencies are told apart up to an hour; what is longer counts as that.
 const LONGEST_NS: u64 = 3_600_000_000_000;
 
-/// Prints one line a queue and interval.
+/// Prints one line a queue and interval of a capture.
 pub(crate) fn stat(args: &StatArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
-    let mut reader = open(&args.read, args.follow.then(|| Arc::clone(stop)))?;
+    let Some(path) = &args.read else {
+        return stat_live(args);
+    };
+    let mut reader = open(path, args.follow.then(|| Arc::clone(stop)))?;
+    let watched = args.follow || is_standard(path);
+    let ends = || !args.follow && stop.load(Ordering::Relaxed);
+    let trouble = count(&mut reader, args.interval, watched, &ends).with_context(|| name(path))?;
+    if let Some(trouble) = trouble
+        && !args.follow
+    {
+        complain(&format!("{}: {trouble}", name(path)));
+        return Ok(Outcome::Failed);
+    }
+    Ok(Outcome::Clean)
+}
+
+/// The same of what is traced meanwhile: the recorder writes its capture into a pipe, and
+/// the lines are made of what comes out of it.
+pub(crate) fn stat_live(args: &StatArgs) -> anyhow::Result<Outcome> {
+    let wanted = Wanted {
+        snaplen: 0,
+        payload: Some(Payload::None),
+        sample: 1,
+        task: None,
+    };
+    let session = Session::begin(&args.target, &wanted)?;
+    let ended = session.ended();
+    drop_privileges(false).context("cannot give up privileges")?;
+    let stop = signals::stop_flag()?;
+    let (input, output) = io::pipe().context("no pipe for the records")?;
+    let output: Output = Box::new(output);
+    let recorder = session.record(Some(output), Limits::default())?;
+    let whole = args
+        .intervals
+        .and_then(|count| args.interval.checked_mul(count));
+    let until = whole.and_then(|whole| Instant::now().checked_add(whole));
+    let shared = Arc::clone(recorder.shared());
+    let (stopped, counted) = std::thread::scope(|scope| {
+        // When it ends the capture does, and so do the lines.
+        let stopping = scope.spawn(|| {
+            while !stop.load(Ordering::Acquire)
+                && !shared.capture_failed()
+                && !ended()
+                && until.is_none_or(|until| Instant::now() < until)
+            {
+                std::thread::sleep(LOOK);
+            }
+            recorder.finish()
+        });
+        // When nobody reads the lines any more, nobody reads the capture: it fails.
+        let counted = match CaptureReader::new(input) {
+            Ok(mut reader) => count(&mut reader, args.interval, true, &|| false),
+            Err(error) => Err(error.into()),
+        };
+        (stopping.join(), counted)
+    });
+    if let Err(panic) = stopped {
+        std::panic::resume_unwind(panic);
+    }
+    counted?;
+    Ok(Outcome::Clean)
+}
+
+/// Prints the lines of a capture; what is wrong with it.
+fn count<R: Read>(
+    reader: &mut CaptureReader<R>,
+    interval: Duration,
+    watched: bool,
+    ends: &dyn Fn() -> bool,
+) -> anyhow::Result<Option<String>> {
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
         collect_ended: true,
         ..Options::default()
     });
     let mut out = BufWriter::new(io::stdout().lock());
-    let watched = args.follow || is_standard(&args.read);
-    let mut table = Table::new(args.interval);
-    while args.follow || !stop.load(Ordering::Relaxed) {
-        let item = reader.next_item().with_context(|| name(&args.read))?;
+    let mut table = Table::new(interval);
+    while !ends() {
+        let item = reader.next_item()?;
         if let Item::Record(packet) = &item {
             // What ended before this record belongs to the interval before it.
             let lines = table.advance(packet.record.time(), &analysis);
@@ -58,13 +133,7 @@ pub(crate) fn stat(args: &StatArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Ou
     let lines = table.finish(&analysis);
     out.write_all(lines.as_bytes()).context(OUTPUT_FAILED)?;
     out.flush().context(OUTPUT_FAILED)?;
-    if let Some(trouble) = analysis.trouble()
-        && !args.follow
-    {
-        complain(&format!("{}: {trouble}", name(&args.read)));
-        return Ok(Outcome::Failed);
-    }
-    Ok(Outcome::Clean)
+    Ok(analysis.trouble())
 }
 
 /// What is counted on one queue, in all, when an interval ends.
@@ -75,6 +144,8 @@ struct Counts {
     suppressed: u64,
     callbacks: u64,
     used: u64,
+    lost: u64,
+    missed: u64,
 }
 
 impl Counts {
@@ -85,6 +156,8 @@ impl Counts {
             suppressed: view.counts.kicks.suppressed,
             callbacks: view.counts.callbacks,
             used: view.counts.used,
+            lost: view.records.lost,
+            missed: view.records.missed,
         }
     }
 }
@@ -96,7 +169,6 @@ struct Table {
     began: Option<Timestamp>,
     ended: u64,
     before: BTreeMap<QueueId, Counts>,
-    totals: RecordTotals,
     latencies: BTreeMap<QueueId, Histogram<u64>>,
     rows: usize,
 }
@@ -108,7 +180,6 @@ impl Table {
             began: None,
             ended: 0,
             before: BTreeMap::new(),
-            totals: RecordTotals::default(),
             latencies: BTreeMap::new(),
             rows: 0,
         }
@@ -192,7 +263,7 @@ impl Table {
                 _ => "-".to_owned(),
             };
             text += &format!(
-                "{at:>8.1}  {:<22} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8}\n",
+                "{at:>8.1}  {:<22} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8} {:>6} {:>6}\n",
                 view.name,
                 rate(now.adds, before.adds),
                 rate(now.sent, before.sent),
@@ -202,16 +273,10 @@ impl Table {
                 view.requests.in_flight,
                 percentile(0.5),
                 percentile(0.99),
+                now.lost.saturating_sub(before.lost),
+                now.missed.saturating_sub(before.missed),
             );
         }
-        let lost = snapshot.records.lost.saturating_sub(self.totals.lost);
-        let missed = snapshot.records.missed.saturating_sub(self.totals.missed);
-        if lost > 0 || missed > 0 {
-            text += &format!(
-                "{at:>8.1}  lost {lost} records, missed {missed} operations: the lines above lack them\n"
-            );
-        }
-        self.totals = snapshot.records;
         for latencies in self.latencies.values_mut() {
             latencies.reset();
         }
@@ -219,9 +284,10 @@ impl Table {
     }
 }
 
-/// Everything but the first two and the last three is per second.
+/// Adds to used are per second; lost records and missed operations are those of the
+/// interval, which the rest of the line lacks.
 const HEADING: &str = "\
- SECONDS  QUEUE                     ADDS   KICKS  SUPPR.    INTR    USED  FLIGHT      P50      P99
+ SECONDS  QUEUE                     ADDS   KICKS  SUPPR.    INTR    USED  FLIGHT      P50      P99   LOST MISSED
 ";
 
 #[cfg(test)]

@@ -1,0 +1,201 @@
+//! `virtscope trace`.
+
+mod overhead;
+mod session;
+mod source;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use virtscope_analyzer::{Snapshot, format_bytes};
+use virtscope_tracer::trace::drop_privileges;
+
+use super::demo::open_output;
+use super::{OUTPUT_FAILED, Outcome, complain};
+use crate::cli::TraceArgs;
+use crate::input::{is_standard, name};
+use crate::recorder::{Limits, Recorded, Shared};
+use crate::screen::{self, Control, Feed, FeedStatus, Mode};
+use crate::signals;
+use overhead::Overhead;
+use source::Told;
+
+pub(super) use session::{Session, Wanted};
+
+/// How often is looked whether to end.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long after a command's or a process's end its last completions may take.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Traces virtqueues until it is told to end, and prints the report.
+pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Outcome> {
+    let to_stdout = args.write.as_deref().is_some_and(is_standard);
+    let watched = !to_stdout && args.command.is_empty() && io::stdout().is_terminal();
+    if watched {
+        screen::check_size()?;
+    }
+    let wanted = Wanted {
+        snaplen: args.snaplen,
+        payload: args.payload,
+        sample: args.sample,
+        task: args.task,
+    };
+    let session = Session::begin(&args.target, &wanted)?;
+    let told = session.told();
+    let title = session.title();
+    let output = args.write.as_deref().map(open_output).transpose()?;
+    drop_privileges(false).context("cannot give up privileges")?;
+    // Threads that begin from here on have none.
+    let stop = signals::stop_flag()?;
+    let limits = Limits {
+        bytes: args.max_size,
+        requests: args.count,
+    };
+    let recorder = session.record(output, limits)?;
+    let mut run = Run {
+        shared: Arc::clone(recorder.shared()),
+        until: args
+            .duration
+            .and_then(|duration| Instant::now().checked_add(duration)),
+        command: command(args)?,
+        stop: Arc::clone(&stop),
+        told,
+    };
+    let mut screen = Ok(());
+    if watched {
+        screen = watch(args, &run, &title);
+    } else {
+        run.wait();
+    }
+    run.end_command();
+    let recorded = recorder.finish();
+    let outcome = conclude(&recorded, &run.told.get(), to_stdout)?;
+    screen.context("the terminal failed")?;
+    if run.told.get().process_ended {
+        complain(&format!("{title}: the process has ended"));
+    }
+    Ok(outcome)
+}
+
+/// Starts the command to trace for, if there is one.
+fn command(args: &TraceArgs) -> anyhow::Result<Option<Child>> {
+    let Some((program, arguments)) = args.command.split_first() else {
+        return Ok(None);
+    };
+    let child = Command::new(program)
+        .args(arguments)
+        .spawn()
+        .with_context(|| format!("cannot start {}", name(program.as_ref())))?;
+    Ok(Some(child))
+}
+
+/// What decides when it is over.
+struct Run {
+    shared: Arc<Shared>,
+    until: Option<Instant>,
+    command: Option<Child>,
+    stop: Arc<AtomicBool>,
+    told: Told,
+}
+
+impl Run {
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+            || self.shared.capture_failed()
+            || self.shared.limit_reached()
+            || self.until.is_some_and(|until| Instant::now() >= until)
+            || self.told.process_ended()
+    }
+
+    fn wait(&mut self) {
+        while !self.is_over() {
+            if let Some(child) = &mut self.command
+                && !matches!(child.try_wait(), Ok(None))
+            {
+                std::thread::sleep(LINGER);
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        if self.told.process_ended() {
+            std::thread::sleep(LINGER);
+        }
+    }
+
+    /// A command that still runs is left to go on: it is the user's, not ours.
+    fn end_command(&mut self) {
+        if let Some(child) = &mut self.command
+            && matches!(child.try_wait(), Ok(None))
+        {
+            complain("the command goes on running; tracing has ended");
+        }
+    }
+}
+
+/// Shows the screens until they are closed or tracing is over.
+fn watch(args: &TraceArgs, run: &Run, title: &str) -> io::Result<()> {
+    let feed = LiveFeed {
+        run,
+        title,
+        capture: args.write.as_deref().map(name),
+    };
+    screen::run(&feed, &run.stop)
+}
+
+struct LiveFeed<'a> {
+    run: &'a Run,
+    title: &'a str,
+    capture: Option<String>,
+}
+
+impl Feed for LiveFeed<'_> {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.run.shared.snapshot()
+    }
+
+    fn status(&self) -> FeedStatus {
+        let written = format_bytes(self.run.shared.written());
+        FeedStatus {
+            title: format!("{}: {}", self.title, self.run.told.get().live()),
+            mode: Mode::Live,
+            capture: self
+                .capture
+                .as_ref()
+                .map(|capture| format!("writing {capture}, {written}")),
+            message: self.run.shared.failure(),
+            finished: self.run.is_over(),
+        }
+    }
+
+    fn control(&self, _: Control) {}
+
+    fn filter(&self, filter: Option<Arc<Filter>>) {
+        self.run.shared.show_only(filter);
+    }
+}
+
+/// Prints the report and what tracing cost, and what went wrong.
+fn conclude(recorded: &Recorded, overhead: &Overhead, to_stdout: bool) -> anyhow::Result<Outcome> {
+    let failure = recorded.failure.as_ref();
+    if failure.is_some_and(virtscope_captures::WriteError::is_reader_gone) {
+        return Ok(Outcome::Clean);
+    }
+    let mut text = recorded.report.to_string();
+    text.push_str(&format!("\nTracing: {}\n", overhead.all()));
+    if to_stdout {
+        io::stderr().write_all(text.as_bytes())?;
+    } else {
+        io::stdout()
+            .write_all(text.as_bytes())
+            .context(OUTPUT_FAILED)?;
+    }
+    if let Some(failure) = failure {
+        complain(&failure.to_string());
+        return Ok(Outcome::Failed);
+    }
+    Ok(Outcome::Clean)
+}

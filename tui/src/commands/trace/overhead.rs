@@ -1,0 +1,140 @@
+//! What tracing itself costs, in a few words.
+
+use std::time::Instant;
+
+use virtscope_analyzer::{format_bytes, format_duration};
+use virtscope_tracer::trace::Cost;
+
+/// What a tracer tells of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overhead {
+    cost: Cost,
+    /// Records taken from the buffer.
+    records: u64,
+    /// Records a second, over the last look and over all.
+    per_second: f64,
+    since: Option<(Instant, u64)>,
+    began: Option<Instant>,
+    busy: f64,
+    /// Hits whose record could not be read.
+    pub(super) unreadable: u64,
+    /// Whether the process that was traced has ended.
+    pub(super) process_ended: bool,
+}
+
+impl Overhead {
+    /// Takes in what the tracer counts by now.
+    pub(super) fn learn(&mut self, cost: Cost, records: u64) {
+        let now = Instant::now();
+        let began = *self.began.get_or_insert(now);
+        if let Some((since, before)) = self.since {
+            let seconds = now.duration_since(since).as_secs_f64();
+            if seconds > 0.0 {
+                self.per_second = records.saturating_sub(before) as f64 / seconds;
+            }
+        }
+        self.since = Some((now, records));
+        let seconds = now.duration_since(began).as_secs_f64();
+        self.busy = if seconds > 0.0 {
+            cost.nanos() as f64 / 1e9 / seconds
+        } else {
+            0.0
+        };
+        self.cost = cost;
+        self.records = records;
+    }
+
+    /// For the screen's title.
+    pub(super) fn live(&self) -> String {
+        format!(
+            "{}, {:.0} records/s, buffer {}",
+            self.programs(),
+            self.per_second,
+            percent(self.cost.waiting, self.cost.buffer),
+        )
+    }
+
+    /// For the last line.
+    pub(super) fn all(&self) -> String {
+        let mut text = format!(
+            "{}, {:.2} % of a CPU; {} records, buffer of {} at most {} full; programs skipped by \
+             the kernel: {}",
+            self.programs(),
+            100.0 * self.busy,
+            self.records,
+            format_bytes(self.cost.buffer),
+            percent(self.cost.most_waiting, self.cost.buffer),
+            self.cost.skipped(),
+        );
+        if self.unreadable > 0 {
+            text.push_str(&format!(
+                "; {} records could not be read and count as lost",
+                self.unreadable
+            ));
+        }
+        text
+    }
+
+    fn programs(&self) -> String {
+        if !self.cost.is_counted {
+            return "cost not counted".to_owned();
+        }
+        match self.cost.runs() {
+            0 => "no program ran".to_owned(),
+            runs => format!(
+                "{runs} runs, {} each",
+                format_duration(self.cost.nanos() / runs)
+            ),
+        }
+    }
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    match whole {
+        0 => "unknown".to_owned(),
+        _ => format!("{:.1} %", 100.0 * part as f64 / whole as f64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use virtscope_tracer::trace::ProgramCost;
+
+    #[test]
+    fn what_is_not_counted_is_not_said_to_be_nothing() {
+        let mut overhead = Overhead::default();
+        assert!(overhead.live().starts_with("cost not counted"));
+        let program = ProgramCost {
+            runs: 1000,
+            nanos: 500_000,
+            skipped: 3,
+            ..ProgramCost::default()
+        };
+        let mut cost = Cost {
+            programs: vec![],
+            is_counted: true,
+            waiting: 1 << 19,
+            most_waiting: 1 << 20,
+            buffer: 16 << 20,
+        };
+        overhead.learn(cost.clone(), 0);
+        assert!(overhead.live().starts_with("no program ran, 0 records/s"));
+        cost.programs.push(program);
+        overhead.learn(cost, 900);
+        let (live, all) = (overhead.live(), overhead.all());
+        assert!(live.starts_with("1000 runs, 500 ns each, "), "{live}");
+        assert!(live.ends_with("buffer 3.1 %"), "{live}");
+        assert!(
+            all.contains("at most 6.2 % full; programs skipped by the kernel: 3"),
+            "{all}"
+        );
+        assert!(!all.contains("could not be read"), "{all}");
+        overhead.unreadable = 2;
+        assert!(
+            overhead
+                .all()
+                .ends_with("; 2 records could not be read and count as lost")
+        );
+    }
+}

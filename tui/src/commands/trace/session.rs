@@ -1,0 +1,136 @@
+//! Tracing as the command line asks for it: of this kernel, or of a process.
+
+use virtscope_captures::Selection;
+use virtscope_tracer::trace::{PayloadMode, TraceOptions, Tracer};
+use virtscope_tracer::usdt::{Target, UsdtOptions, UsdtTracer};
+
+use super::source::{Told, Traced, TracedProcess};
+use crate::cli::{Payload, TargetArgs};
+use crate::commands::complain;
+use crate::input::name;
+use crate::recorder::{Limits, Output, RecordError, Recorder};
+
+/// What is wanted of each request.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::commands) struct Wanted {
+    pub(in crate::commands) snaplen: u32,
+    pub(in crate::commands) payload: Option<Payload>,
+    pub(in crate::commands) sample: u32,
+    pub(in crate::commands) task: Option<u32>,
+}
+
+/// A tracer that is attached, whose records nobody takes yet.
+pub(in crate::commands) struct Session {
+    source: Attached,
+    told: Told,
+    title: String,
+}
+
+enum Attached {
+    Kernel(Box<Traced>),
+    Process(Box<TracedProcess>),
+}
+
+impl Session {
+    /// Attaches.
+    pub(in crate::commands) fn begin(target: &TargetArgs, wanted: &Wanted) -> anyhow::Result<Self> {
+        let told = Told::default();
+        let (source, title) = match (&target.pid, &target.program) {
+            (Some(pid), _) => {
+                let title = format!("trace --pid {pid}");
+                (
+                    process(&Target::Process(*pid), target, wanted, &told)?,
+                    title,
+                )
+            }
+            (None, Some(program)) => {
+                let title = format!("trace --program {}", name(program));
+                let program = Target::Program(program.clone());
+                (process(&program, target, wanted, &told)?, title)
+            }
+            (None, None) => (kernel(target, wanted, &told)?, "trace".to_owned()),
+        };
+        Ok(Self {
+            source,
+            told,
+            title,
+        })
+    }
+
+    /// What it tells of itself meanwhile.
+    pub(super) fn told(&self) -> Told {
+        self.told.clone()
+    }
+
+    /// What is traced, as the command line says it.
+    pub(super) fn title(&self) -> String {
+        self.title.clone()
+    }
+
+    /// Whether the process that is traced has ended, for whoever waits elsewhere.
+    pub(in crate::commands) fn ended(&self) -> impl Fn() -> bool + use<> {
+        let told = self.told.clone();
+        move || told.process_ended()
+    }
+
+    /// Begins to take the records.
+    pub(in crate::commands) fn record(
+        self,
+        output: Option<Output>,
+        limits: Limits,
+    ) -> Result<Recorder, RecordError> {
+        match self.source {
+            Attached::Kernel(source) => Recorder::start(*source, &[], output, limits),
+            Attached::Process(source) => Recorder::start(*source, &[], output, limits),
+        }
+    }
+}
+
+fn kernel(target: &TargetArgs, wanted: &Wanted, told: &Told) -> anyhow::Result<Attached> {
+    let options = TraceOptions {
+        snaplen: wanted.snaplen,
+        payload: match wanted.payload.unwrap_or(Payload::Headers) {
+            Payload::None => PayloadMode::None,
+            Payload::Headers => PayloadMode::Headers,
+            Payload::Full => PayloadMode::Full,
+        },
+        sample: wanted.sample,
+        task: wanted.task,
+        devices: target.devices.clone(),
+        queues: target.queues.clone(),
+        driver: target.driver.clone(),
+        buffer_bytes: target.buffer_size,
+        kprobes_only: false,
+    };
+    let tracer = Tracer::start(&options)?;
+    if let Some(why) = tracer.walk_failed() {
+        complain(&format!("queues without events are not shown: {why}"));
+    }
+    let selection = Selection {
+        filtered: options.task.is_some(),
+        sampled: options.sample > 1,
+        cut: false,
+    };
+    let source = Traced::new(tracer, options.snaplen, selection, told);
+    Ok(Attached::Kernel(Box::new(source)))
+}
+
+fn process(
+    process: &Target,
+    target: &TargetArgs,
+    wanted: &Wanted,
+    told: &Told,
+) -> anyhow::Result<Attached> {
+    let options = UsdtOptions {
+        snaplen: match wanted.payload {
+            Some(Payload::None) => 0,
+            _ => wanted.snaplen,
+        },
+        devices: target.devices.clone(),
+        queues: target.queues.clone(),
+        buffer_bytes: target.buffer_size,
+    };
+    let tracer = UsdtTracer::start(process, &options)?;
+    let source = TracedProcess::new(tracer, options.snaplen, told);
+    Ok(Attached::Process(Box::new(source)))
+}

@@ -1,0 +1,264 @@
+//! The two tracers as sources of records: of this kernel's virtqueues, and of a process's
+//! probes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use virtscope_captures::Selection;
+use virtscope_record::{Body, QueueId, Record};
+use virtscope_tracer::trace::{StreamCounters, Tracer};
+use virtscope_tracer::usdt::UsdtTracer;
+
+use super::overhead::Overhead;
+use crate::recorder::{Begun, Counters, QueueNotice, Source};
+
+/// How often the cost is asked for.
+const COST_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What all that traces tells of itself, for the screens and the last line.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told(Arc<Mutex<Overhead>>);
+
+impl Told {
+    pub(super) fn get(&self) -> Overhead {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Whether the process that is traced has ended.
+    pub(super) fn process_ended(&self) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .process_ended
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Overhead)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// How often something is looked at, and how many records there were.
+#[derive(Debug)]
+struct Pace {
+    asked: Option<Instant>,
+    records: u64,
+}
+
+impl Pace {
+    const fn new() -> Self {
+        Self {
+            asked: None,
+            records: 0,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.asked
+            .is_none_or(|asked| asked.elapsed() >= COST_INTERVAL)
+    }
+}
+
+/// A tracer of this kernel as a source of records.
+pub(super) struct Traced {
+    tracer: Tracer,
+    snaplen: u32,
+    selection: Selection,
+    told: Told,
+    pace: Pace,
+}
+
+impl Traced {
+    pub(super) fn new(tracer: Tracer, snaplen: u32, selection: Selection, told: &Told) -> Self {
+        Self {
+            tracer,
+            snaplen,
+            selection,
+            told: told.clone(),
+            pace: Pace::new(),
+        }
+    }
+
+    fn ask_cost(&mut self) {
+        self.pace.asked = Some(Instant::now());
+        let (cost, records) = (self.tracer.cost(), self.pace.records);
+        self.told.update(|overhead| overhead.learn(cost, records));
+    }
+}
+
+impl Source for Traced {
+    fn snaplen(&self) -> u32 {
+        self.snaplen
+    }
+
+    fn selection(&self) -> Selection {
+        self.selection
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8])) {
+        let frames = self.tracer.drain(|record, payload| {
+            if let Ok(Body::QueueFacts(_)) = record.body() {
+                take(record, describe(record.queue(), payload).as_bytes());
+            } else {
+                take(record, payload);
+            }
+        });
+        self.pace.records += frames as u64;
+        if self.pace.is_due() {
+            self.ask_cost();
+        }
+    }
+
+    fn notices(&mut self) -> Vec<QueueNotice> {
+        let quiet = self.tracer.quiet_queues().into_iter();
+        quiet
+            .map(|found| QueueNotice {
+                queue: found.id,
+                facts: found.facts,
+                text: describe(found.id, found.name.unwrap_or_default().as_bytes()),
+                in_flight: found.in_flight,
+            })
+            .collect()
+    }
+
+    fn counters(&self) -> Vec<Counters> {
+        self.tracer.counters().into_iter().map(counters).collect()
+    }
+
+    fn stop(&mut self) {
+        self.ask_cost();
+        self.tracer.detach();
+    }
+}
+
+/// A tracer of a process's probes as a source of records.
+pub(super) struct TracedProcess {
+    tracer: UsdtTracer,
+    snaplen: u32,
+    told: Told,
+    pace: Pace,
+}
+
+impl TracedProcess {
+    pub(super) fn new(tracer: UsdtTracer, snaplen: u32, told: &Told) -> Self {
+        Self {
+            tracer,
+            snaplen,
+            told: told.clone(),
+            pace: Pace::new(),
+        }
+    }
+
+    fn ask_cost(&mut self) {
+        self.pace.asked = Some(Instant::now());
+        let (cost, records) = (self.tracer.cost(), self.pace.records);
+        let unreadable = self.tracer.unreadable();
+        self.told.update(|overhead| {
+            overhead.learn(cost, records);
+            overhead.unreadable = unreadable;
+        });
+    }
+}
+
+impl Source for TracedProcess {
+    fn snaplen(&self) -> u32 {
+        self.snaplen
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8])) {
+        // Before the last look: what it still did is there to be taken.
+        let ended = self.tracer.process_ended();
+        self.pace.records += self.tracer.drain(take) as u64;
+        if ended {
+            self.told.update(|overhead| overhead.process_ended = true);
+        }
+        if self.pace.is_due() {
+            self.ask_cost();
+        }
+    }
+
+    fn begun(&mut self) -> Vec<Begun> {
+        let begun = self.tracer.begun().into_iter();
+        begun
+            .map(|stream| Begun {
+                queue: stream.queue,
+                producer: stream.producer,
+                number: stream.number,
+            })
+            .collect()
+    }
+
+    fn notices(&mut self) -> Vec<QueueNotice> {
+        let told = self.tracer.queues().into_iter();
+        told.map(|told| QueueNotice {
+            queue: told.queue,
+            facts: told.facts,
+            text: told.text,
+            in_flight: Vec::new(),
+        })
+        .collect()
+    }
+
+    fn counters(&self) -> Vec<Counters> {
+        self.tracer.counters().into_iter().map(counters).collect()
+    }
+
+    fn stop(&mut self) {
+        self.ask_cost();
+        self.tracer.detach();
+    }
+}
+
+fn counters(stream: StreamCounters) -> Counters {
+    Counters {
+        queue: stream.queue,
+        producer: stream.producer,
+        emitted: stream.emitted,
+        lost: stream.lost,
+        filtered: stream.filtered,
+        missed: stream.missed,
+    }
+}
+
+/// A queue's facts in words: the driver's own name for it, and what the kernel says of
+/// its device.
+fn describe(queue: QueueId, payload: &[u8]) -> String {
+    let end = payload.iter().position(|byte| *byte == 0);
+    let own_name = String::from_utf8_lossy(&payload[..end.unwrap_or(payload.len())]);
+    let device = format!("virtio{}", queue.device);
+    let mut text = if own_name.is_empty() {
+        format!("{device}/{}", queue.index)
+    } else {
+        format!("{device}/{own_name}")
+    };
+    let directory = std::path::Path::new("/sys/bus/virtio/devices").join(&device);
+    if let Ok(driver) = std::fs::read_link(directory.join("driver"))
+        && let Some(driver) = driver.file_name()
+    {
+        text.push_str(&format!("\ndriver={}", driver.to_string_lossy()));
+    }
+    // The 9P transport shows its mount tag; it ends with a zero byte.
+    if let Ok(tag) = std::fs::read(directory.join("mount_tag")) {
+        let tag = String::from_utf8_lossy(&tag);
+        text.push_str(&format!("\ntag={}", tag.trim_end_matches(['\0', '\n'])));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_described_by_its_name_or_its_number() {
+        let queue = QueueId::new(65000, 2);
+        assert_eq!(
+            describe(queue, b"requests\0\xff\xff"),
+            "virtio65000/requests"
+        );
+        assert_eq!(describe(queue, b"\0"), "virtio65000/2");
+        assert_eq!(describe(queue, b""), "virtio65000/2");
+    }
+}
