@@ -350,12 +350,12 @@ impl Queue {
         self.lives.open_lives(most)
     }
 
-    /// Its view. `slots` are what may still be drawn of rings, and are taken from.
     /// Who waited for room.
     pub(crate) fn space_waits(&self) -> SpaceWaits {
         self.waits.view(self.absent())
     }
 
+    /// Its view. `slots` are what may still be drawn of rings, and are taken from.
     pub(crate) fn view(
         &self,
         now: Option<Timestamp>,

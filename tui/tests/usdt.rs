@@ -28,10 +28,13 @@ fn may_trace() -> bool {
     may
 }
 
+/// A record's queue, producer and number.
+type Key = (QueueId, ProducerId, u32);
+
 /// A capture, record by record.
 struct Capture {
-    /// By queue, producer and number: the 64 bytes, and the payload.
-    records: BTreeMap<(QueueId, ProducerId, u32), (Vec<u8>, Vec<u8>)>,
+    /// The 64 bytes, and the payload.
+    records: BTreeMap<Key, (Vec<u8>, Vec<u8>)>,
     /// By queue: what it is, and its text.
     facts: BTreeMap<QueueId, (QueueFacts, Vec<u8>)>,
     totals: Totals,
@@ -166,7 +169,7 @@ fn both_have_the_same_records_byte_for_byte() {
     for (queue, producer, sequence) in outside.records.keys() {
         first.entry((*queue, *producer)).or_insert(*sequence);
     }
-    let after = |key: &&(QueueId, ProducerId, u32)| {
+    let after = |key: &&Key| {
         first
             .get(&(key.0, key.1))
             .is_some_and(|first| key.2 >= *first)
