@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use virtscope_analyzer::{Snapshot, format_bytes};
+use virtscope_analyzer::{Filter, Snapshot, format_bytes};
 use virtscope_tracer::trace::drop_privileges;
 
 use super::demo::open_output;
