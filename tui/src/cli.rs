@@ -360,6 +360,11 @@ pub(crate) struct PrintArgs {
     #[arg(short, long)]
     pub(crate) follow: bool,
 
+    /// Columns of a line, which is cut with `…`; 0 cuts none. The terminal's, or 100
+    /// where there is none, unless told otherwise. From 120 on each phase has a column.
+    #[arg(long, value_name = "COLUMNS")]
+    pub(crate) width: Option<usize>,
+
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -107,15 +107,23 @@ impl Counted {
 
 /// The same as [`open`], for whoever has other things to do than to wait: where nothing more
 /// is there after `patience`, the reader says [`ErrorKind::WouldBlock`] and may be asked
-/// again. Only for the first bytes does this wait.
+/// again. Only for the first bytes does this wait, and until `stop` is set: then it is
+/// `None`.
 pub(crate) fn open_live(
     path: &Path,
     follow: Option<Arc<AtomicBool>>,
     patience: Duration,
-) -> anyhow::Result<CaptureReader<Input>> {
-    let live =
-        Live::over(input(path, follow)?, patience).context("no thread for reading the capture")?;
-    CaptureReader::new(Box::new(live) as Input).with_context(|| name(path))
+    stop: &AtomicBool,
+) -> anyhow::Result<Option<CaptureReader<Input>>> {
+    let owned = path.to_owned();
+    // A named pipe waits for its writer when it is opened.
+    let mut live = Live::over(move || input(&owned, follow), patience)
+        .context("no thread for reading the capture")?;
+    if !live.wait_until_open(stop)? || !live.wait_for_first(stop).with_context(|| name(path))? {
+        return Ok(None);
+    }
+    let reader = CaptureReader::new(Box::new(live) as Input).with_context(|| name(path))?;
+    Ok(Some(reader))
 }
 
 fn input(path: &Path, follow: Option<Arc<AtomicBool>>) -> anyhow::Result<Input> {
@@ -150,48 +158,95 @@ const PIECE: usize = 64 * 1024;
 /// Pieces it reads ahead: enough that a fast pipe goes on while a picture is made.
 const PIECES: usize = 64;
 /// Bytes by which a capture is known to be one.
-const FIRST: u64 = 4;
+const FIRST: usize = 4;
+/// How long these are waited for before it is looked whether they are still wanted.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// An input that is read by a thread of its own, so that nobody else waits.
 ///
 /// A thread in a read that never ends is left to itself, and ends with the
 /// program.
 struct Live {
+    opened: Receiver<anyhow::Result<()>>,
     pieces: Receiver<io::Result<Vec<u8>>>,
     piece: io::Cursor<Vec<u8>>,
-    count: u64,
     /// How long a read waits.
     patience: Duration,
 }
 
 impl Live {
-    fn over(mut input: Input, patience: Duration) -> io::Result<Self> {
+    /// Over what `open` opens.
+    fn over(
+        open: impl FnOnce() -> anyhow::Result<Input> + Send + 'static,
+        patience: Duration,
+    ) -> io::Result<Self> {
+        let (is_open, opened) = sync_channel(1);
         let (sender, pieces) = sync_channel(PIECES);
-        let read_all = move || loop {
-            let mut piece = vec![0; PIECE];
-            let read = match input.read(&mut piece) {
-                Ok(0) => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Ok(count) => {
-                    piece.truncate(count);
-                    Ok(piece)
-                }
-                Err(error) => Err(error),
+        let read_all = move || {
+            let (mut input, answer) = match open() {
+                Ok(input) => (Some(input), Ok(())),
+                Err(error) => (None, Err(error)),
             };
-            let is_last = read.is_err();
-            if sender.send(read).is_err() || is_last {
+            if is_open.send(answer).is_err() {
                 return;
+            }
+            while let Some(input) = &mut input {
+                let mut piece = vec![0; PIECE];
+                let read = match input.read(&mut piece) {
+                    Ok(0) => return,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Ok(count) => {
+                        piece.truncate(count);
+                        Ok(piece)
+                    }
+                    Err(error) => Err(error),
+                };
+                let is_last = read.is_err();
+                if sender.send(read).is_err() || is_last {
+                    return;
+                }
             }
         };
         std::thread::Builder::new()
             .name("capture".into())
             .spawn(read_all)?;
         Ok(Self {
+            opened,
             pieces,
             piece: io::Cursor::default(),
-            count: 0,
             patience,
         })
+    }
+
+    /// Waits until it is open; `false` if `stop` was set before.
+    fn wait_until_open(&self, stop: &AtomicBool) -> anyhow::Result<bool> {
+        loop {
+            match self.opened.recv_timeout(LOOK) {
+                Ok(opened) => return opened.map(|()| true),
+                Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Acquire) => return Ok(false),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => bail!("the thread that reads it is gone"),
+            }
+        }
+    }
+
+    /// Waits until there are the bytes by which a capture is known to be one, or it is
+    /// known that there will be none: the next read gives what there is of them.
+    /// `false` if `stop` was set before.
+    fn wait_for_first(&mut self, stop: &AtomicBool) -> io::Result<bool> {
+        let mut first = Vec::new();
+        while first.len() < FIRST {
+            if stop.load(Ordering::Acquire) {
+                return Ok(false);
+            }
+            match self.pieces.recv_timeout(LOOK) {
+                Ok(piece) => first.append(&mut piece?),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.piece = io::Cursor::new(first);
+        Ok(true)
     }
 }
 
@@ -199,20 +254,13 @@ impl Read for Live {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut count = self.piece.read(buf)?;
         if count == 0 && !buf.is_empty() {
-            let next = if self.count < FIRST {
-                let first = self.pieces.recv();
-                first.map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                self.pieces.recv_timeout(self.patience)
-            };
-            match next {
+            match self.pieces.recv_timeout(self.patience) {
                 Ok(piece) => self.piece = io::Cursor::new(piece?),
                 Err(RecvTimeoutError::Timeout) => return Err(ErrorKind::WouldBlock.into()),
                 Err(RecvTimeoutError::Disconnected) => return Ok(0),
             }
             count = self.piece.read(buf)?;
         }
-        self.count += count as u64;
         Ok(count)
     }
 }
@@ -255,12 +303,18 @@ mod tests {
     #[timeout(Duration::from_secs(60))]
     fn a_live_input_waits_for_its_first_bytes_only() {
         let (reader, mut writer) = io::pipe().unwrap();
-        let mut live = Live::over(Box::new(reader), Duration::ZERO).unwrap();
-        writer.write_all(b"abcde").unwrap();
+        let mut live = Live::over(|| Ok(Box::new(reader)), Duration::ZERO).unwrap();
+        let stop = AtomicBool::new(false);
+        writer.write_all(b"ab").unwrap();
         let mut buf = [0; 4];
-        assert_eq!(live.read(&mut buf).unwrap(), 4);
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| live.wait_for_first(&stop).unwrap());
+            writer.write_all(b"cde").unwrap();
+            assert!(first.join().unwrap());
+        });
+        assert_eq!(next(&mut live, &mut buf), 4);
         assert_eq!(&buf, b"abcd");
-        assert_eq!(live.read(&mut buf).unwrap(), 1);
+        assert_eq!(next(&mut live, &mut buf), 1);
         let error = live.read(&mut buf).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
         writer.write_all(b"f").unwrap();
@@ -269,5 +323,20 @@ mod tests {
         drop(writer);
         assert_eq!(next(&mut live, &mut buf), 0);
         assert_eq!(live.read(&mut buf).unwrap(), 0, "the end stays the end");
+    }
+
+    #[rstest]
+    #[timeout(Duration::from_secs(60))]
+    fn the_first_bytes_are_waited_for_until_told_to_stop_or_there_are_none() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut live = Live::over(|| Ok(Box::new(reader)), Duration::ZERO).unwrap();
+        writer.write_all(b"abc").unwrap();
+        assert!(!live.wait_for_first(&AtomicBool::new(true)).unwrap());
+        let stop = AtomicBool::new(false);
+        drop(writer);
+        assert!(live.wait_for_first(&stop).unwrap());
+        let mut buf = [0; 4];
+        assert_eq!(next(&mut live, &mut buf), 3, "what there is is read");
+        assert_eq!(next(&mut live, &mut buf), 0);
     }
 }

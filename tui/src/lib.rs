@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 pub mod demo;
 mod export;
+mod fit;
 mod input;
 mod line;
 mod meter;

@@ -78,6 +78,8 @@ struct State {
 impl Playback {
     /// Opens the capture and begins to play it.
     ///
+    /// `None` if `stop` was set before anything of a pipe came.
+    ///
     /// # Errors
     /// It can't be opened or is no capture.
     pub(crate) fn start(
@@ -86,7 +88,7 @@ impl Playback {
         follow: bool,
         filter: Option<Arc<Filter>>,
         stop: Arc<AtomicBool>,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<Option<Self>> {
         let options = Options {
             filter,
             ..Options::default()
@@ -99,7 +101,9 @@ impl Playback {
             follow: follow.then(|| Arc::clone(&stop)),
         };
         let what = source.is_live.then_some(source.what);
-        let reader = source.open()?;
+        let Some(reader) = source.open(&stop)? else {
+            return Ok(None);
+        };
         let analysis = Analysis::new(source.options.clone());
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(analysis.analyzer.snapshot(None)),
@@ -137,13 +141,13 @@ impl Playback {
             .name("playback".into())
             .spawn(move || player.run(&wishes))
             .context("no thread for playing the capture")?;
-        Ok(Self {
+        Ok(Some(Self {
             shared,
             wishes: Mutex::new(sender),
             title: format!("view {}", name(path)),
             what,
             thread,
-        })
+        }))
     }
 
     /// Ends it; says what was wrong with the capture as far as it was read. A
@@ -243,12 +247,13 @@ struct Source {
 }
 
 impl Source {
-    fn open(&self) -> anyhow::Result<CaptureReader<Input>> {
+    /// `None` if told to stop before anything came.
+    fn open(&self, stop: &AtomicBool) -> anyhow::Result<Option<CaptureReader<Input>>> {
         let follow = self.follow.clone();
         if self.is_live {
-            open_live(&self.path, follow, Duration::ZERO)
+            open_live(&self.path, follow, Duration::ZERO, stop)
         } else {
-            open(&self.path, follow)
+            open(&self.path, follow).map(Some)
         }
     }
 }
@@ -432,8 +437,9 @@ impl Player {
 
     /// Opens the capture once more; `false` if it can't be.
     fn begin_again(&mut self) -> bool {
-        match self.source.open() {
-            Ok(reader) => self.reader = reader,
+        match self.source.open(&self.stop) {
+            Ok(Some(reader)) => self.reader = reader,
+            Ok(None) => return false,
             Err(error) => {
                 self.message = Some(format!("{error:#}"));
                 self.is_notice = false;

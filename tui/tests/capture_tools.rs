@@ -69,7 +69,7 @@ fn one_request_is_the_one_that_print_shows() {
     let (_dir, out, _) = tool("slice", &["--request", "40", "--quiet"]);
     let (_sample, path) = file("sample.pcapng", sample());
     let line = |path: &Path| {
-        let ended = run(virtscope(["print"]).arg(path));
+        let ended = run(virtscope(["print", "--width=0"]).arg(path));
         ended.assert_clean().text().to_owned()
     };
     let one = line(&out);
@@ -79,8 +79,11 @@ fn one_request_is_the_one_that_print_shows() {
     let all = line(&path);
     let parts = |line: &str| {
         let (times, request) = times_and_request(line);
-        let (operation, reply) = (request.split(' ').next(), request.rsplit(" → ").next());
-        [times, operation.unwrap(), reply.unwrap()].map(str::to_owned)
+        let status = request.get(..10).unwrap().trim_end();
+        let words = request.get(10..).unwrap().trim_start();
+        let reply = words.split_once(" → ").map_or("", |(_, reply)| reply);
+        let operation = words.split(' ').next().unwrap();
+        [times, status, operation, reply].map(str::to_owned)
     };
     let was = all.lines().find(|line| parts(line) == parts(&one));
     let was = was.unwrap_or_else(|| panic!("{one}"));
@@ -88,10 +91,13 @@ fn one_request_is_the_one_that_print_shows() {
     assert!(is == was || is.contains('?'), "{is} was {was}");
 }
 
-/// How long a line of `print` says its request took, and what it says it was.
+/// How long a line of `print` says its request's phases took, and how it says that it
+/// ended and what it was.
 fn times_and_request(line: &str) -> (&str, &str) {
     let rest = line.trim_end().split_once(" = ").unwrap().1;
-    rest.rsplit_once("  ").unwrap()
+    let (end, _) = rest.char_indices().nth(27).unwrap();
+    let (times, request) = rest.split_at(end);
+    (times, request.strip_prefix(' ').unwrap())
 }
 
 /// With all that led to them in the slice, requests are about the files that they are
@@ -101,7 +107,7 @@ fn from_the_mount_on_requests_are_about_the_same_files() {
     let (_dir, out, _) = tool("slice", &["--request", "0-200", "--quiet"]);
     let (_sample, path) = file("sample.pcapng", sample());
     let lines = |path: &Path| -> BTreeSet<(String, String, String)> {
-        let ended = run(virtscope(["print"]).arg(path));
+        let ended = run(virtscope(["print", "--width=0"]).arg(path));
         let lines = ended.assert_clean().text().lines();
         lines
             .map(|line| {

@@ -154,7 +154,7 @@ fn a_capture_tells_what_the_demo_told() {
         .expect("a mount begins with Tversion");
     assert!(version.contains("→ 9P2000.L msize"), "{version}");
 
-    let records = run(virtscope(["print", "--records"]).arg(&path));
+    let records = run(virtscope(["print", "--records", "--width=0"]).arg(&path));
     let lines: Vec<_> = records.assert_clean().text().lines().collect();
     assert_eq!(lines.len() as u64, stored);
     assert!(lines[0].contains("queue facts"), "{}", lines[0]);

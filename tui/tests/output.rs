@@ -10,6 +10,7 @@ use std::time::Duration;
 use program::*;
 use rstest::rstest;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 use virtscope::demo::{DemoOptions, MountOptions, NoWitness, run as run_demo};
 use virtscope_device::p9::Delay;
 use virtscope_device::p9::wire::MessageType;
@@ -31,7 +32,7 @@ fn print_shows_those_that_match_and_says_that_there_are_others() {
     let rest = lines(&["--filter", r#"op != "read""#]);
     assert!(!reads.is_empty() && !rest.is_empty());
     assert_eq!(reads.len() + rest.len(), all.len());
-    assert!(reads.iter().all(|line| line.contains("  read ")));
+    assert!(reads.iter().all(|line| line.contains(" read ")));
     let (_dir, path) = file("sample.pcapng", sample());
     let mut command = virtscope(["print", "--filter", r#"op == "read""#]);
     let ended = run(command.arg(&path));
@@ -132,6 +133,53 @@ fn the_page_begins_with_what_is_wrong_and_is_plain_off_a_terminal() {
         text.lines().all(|line| line.chars().count() <= 100),
         "{text}"
     );
+}
+
+/// What `print` says of a real kernel's capture, in `captures/samples`.
+fn printed(sample: &str, arguments: &[&str]) -> String {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../captures/samples");
+    let mut command = virtscope(["print"]);
+    let ended = run(command.arg(samples.join(sample)).args(arguments));
+    ended.assert_clean().text().to_owned()
+}
+
+#[rstest]
+#[case(80)]
+#[case(100)]
+#[case(160)]
+fn lines_fit_their_width_and_stand_below_each_other(#[case] width: usize) {
+    let mut shown = String::new();
+    let width_text = width.to_string();
+    for (sample, from, arguments) in [
+        ("9p-split-6.12.pcapng", 0, &[][..]),
+        ("blk-split-6.1.pcapng", 118, &[]),
+        ("net-packed-7.2.pcapng", 0, &[]),
+        ("9p-split-6.12.pcapng", 0, &["--records"]),
+        ("blk-packed-6.1.pcapng", 40, &["--records"]),
+    ] {
+        let arguments = [&["--width", &width_text], arguments].concat();
+        let text = printed(sample, &arguments);
+        assert!(text.lines().all(|line| line.width() <= width), "{sample}");
+        let some: Vec<_> = text.lines().skip(from).take(10).collect();
+        shown.push_str(&format!("{sample}\n{}\n\n", some.join("\n")));
+    }
+    insta::assert_snapshot!(format!("print_{width}"), shown);
+}
+
+#[test]
+fn off_a_terminal_lines_have_100_columns_unless_told_otherwise() {
+    let sample = "9p-split-6.12.pcapng";
+    for arguments in [&[][..], &["--records"]] {
+        let hundred = printed(sample, arguments);
+        assert_eq!(
+            hundred,
+            printed(sample, &[arguments, &["--width=100"]].concat())
+        );
+        let whole = printed(sample, &[arguments, &["--width=0"]].concat());
+        assert!(!whole.contains('…'));
+        assert_eq!(whole.lines().count(), hundred.lines().count());
+        assert!(whole.lines().any(|line| line.width() > 100));
+    }
 }
 
 #[test]

@@ -81,6 +81,59 @@ fn a_signal_ends_print_also_while_nothing_comes() {
     assert!(ended.text().contains("in flight"), "{}", ended.text());
 }
 
+#[test]
+fn a_signal_ends_print_before_anything_has_come() {
+    for beginning in [&b""[..], b"\x0a\x0d"] {
+        let mut running = Running::start(virtscope(["print", "-"]).stdin(Stdio::piped()));
+        let mut stdin = running.child.stdin.take().unwrap();
+        stdin.write_all(beginning).unwrap();
+        wait_until("signals are waited for", || {
+            catches_signals(&running.child.id().to_string())
+        });
+        running.signal(Signal::INT);
+        running.end().assert_clean();
+    }
+}
+
+#[test]
+fn a_signal_ends_print_before_anybody_writes_into_its_pipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+    let running = Running::start(virtscope(["print"]).arg(&path));
+    wait_until("signals are waited for", || {
+        catches_signals(&running.child.id().to_string())
+    });
+    running.signal(Signal::INT);
+    running.end().assert_clean();
+}
+
+/// Whether SIGINT would no longer end the process by itself.
+fn catches_signals(process: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+    let bit = Signal::INT.as_raw() - 1;
+    caught >> bit & 1 == 1
+}
+
+#[test]
+fn a_key_ends_the_screens_before_anything_has_come() {
+    let Some(terminal) = Terminal::open(80, 24) else {
+        return;
+    };
+    let path = terminal.path("pipe");
+    mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+    terminal.start("sh -c 'echo $$ >new; mv new process; exec $V view pipe'");
+    let process = terminal.path("process");
+    wait_until("it is started", || process.exists());
+    let process = std::fs::read_to_string(process).unwrap();
+    wait_until("signals are waited for", || catches_signals(process.trim()));
+    // No screen is there yet, so Ctrl-C is the terminal's.
+    terminal.press("C-c");
+    terminal.ended(0);
+}
+
 /// The same in a file that was read to its end: no time passes in it.
 #[test]
 fn no_time_passes_in_a_file() {

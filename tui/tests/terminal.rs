@@ -458,3 +458,31 @@ fn too_small_a_terminal_to_begin_with(#[case] columns: u16, #[case] rows: u16) {
     terminal.start("$V report x.pcapng | cat");
     terminal.ended(0);
 }
+
+#[test]
+fn print_is_as_wide_as_its_terminal() {
+    let Some(terminal) = Terminal::open(72, 24) else {
+        return;
+    };
+    fs::write(terminal.path("x.pcapng"), sample()).unwrap();
+    terminal.start("$V print x.pcapng --records");
+    let history = terminal.ended(0);
+    let lines: Vec<_> = history
+        .lines()
+        .filter(|line| line.contains(" virtio"))
+        .collect();
+    assert!(lines.len() > 100, "{history}");
+    assert!(
+        lines.iter().all(|line| line.chars().count() <= 72),
+        "{history}"
+    );
+    assert!(
+        lines.iter().any(|line| line.chars().count() == 72),
+        "{history}"
+    );
+    terminal.resize(130, 24);
+    terminal.start("$V print x.pcapng");
+    let history = terminal.ended(0);
+    let phases = |line: &str| line.contains(" = ") && line.matches(" + ").count() == 2;
+    assert!(history.lines().any(phases), "{history}");
+}

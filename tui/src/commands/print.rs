@@ -7,21 +7,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use virtscope_analyzer::{Analyzer, Finding, FindingCode, Life, Options, Severity};
+use virtscope_analyzer::{Analyzer, Finding, FindingCode, Options, Severity};
 use virtscope_captures::{Item, ReadError};
-use virtscope_record::Timestamp;
 
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::PrintArgs;
+use crate::fit::terminal_columns;
 use crate::input::{is_pipe, name, open, open_live};
-use crate::line;
+use crate::line::Lines;
 use crate::present::Present;
 
 /// How long the next record is waited for before something else is done.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How often findings are looked for.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// Columns of a line where nothing says how wide it may be.
+const COLUMNS: usize = 100;
 
 /// What is done beside printing while a stream is watched as it comes: lines are not
 /// held back, and requests that hang are told of while they do.
@@ -63,10 +66,11 @@ impl Watch {
 
     /// Tells on standard error of what is wrong now and was not before. Only of
     /// errors: what takes longer than it must is for a report.
-    fn look(&mut self, analyzer: &Analyzer) {
+    /// `true` if it was time to look.
+    fn look(&mut self, analyzer: &Analyzer) -> bool {
         let now = Instant::now();
         if now < self.next_look {
-            return;
+            return false;
         }
         self.next_look = now + LOOK;
         for finding in analyzer.findings(None).found {
@@ -82,6 +86,7 @@ impl Watch {
                 complain(&format!("{code} on {name}: {summary}"));
             }
         }
+        true
     }
 }
 
@@ -91,7 +96,11 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
     let watched = args.follow || is_pipe(&args.capture);
     let follow = args.follow.then(|| Arc::clone(stop));
     let mut reader = if watched {
-        open_live(&args.capture, follow, PATIENCE)?
+        let Some(reader) = open_live(&args.capture, follow, PATIENCE, stop)? else {
+            // Told to stop before anything came.
+            return Ok(Outcome::Clean);
+        };
+        reader
     } else {
         open(&args.capture, follow)?
     };
@@ -103,7 +112,7 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
         filter: args.filter.filter.clone(),
         ..Options::default()
     });
-    let mut first: Option<Timestamp> = None;
+    let mut lines = Lines::new(width(args));
     let mut out = BufWriter::new(io::stdout().lock());
     // A reader that follows ends by itself when told to stop.
     while args.follow || !stop.load(Ordering::Relaxed) {
@@ -111,7 +120,10 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
             && watch.is_due()
         {
             out.flush().context(OUTPUT_FAILED)?;
-            watch.look(&analysis.analyzer);
+            if watch.look(&analysis.analyzer) {
+                // The terminal may be another size by now.
+                lines.width = width(args);
+            }
         }
         let item = match reader.next_item() {
             Ok(item) => item,
@@ -127,24 +139,24 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
             if let Some(watch) = &mut watch {
                 watch.present.observe(&packet.record);
             }
-            let first = *first.get_or_insert(packet.record.time());
+            lines.observe(&packet.record);
             if args.records {
-                writeln!(out, "{}", line::record(&packet.record, first)).context(OUTPUT_FAILED)?;
+                writeln!(out, "{}", lines.record(&packet.record)).context(OUTPUT_FAILED)?;
             }
         }
         let progress = analysis.observe(&item);
-        let first = first.unwrap_or_default();
         for life in analysis.analyzer.take_ended() {
-            print_life(&mut out, args, &life, first).context(OUTPUT_FAILED)?;
+            if !args.records {
+                writeln!(out, "{}", lines.life(&life)).context(OUTPUT_FAILED)?;
+            }
         }
         if progress == Progress::End {
             break;
         }
     }
     if !args.records {
-        let first = first.unwrap_or_default();
         for life in analysis.analyzer.in_flight() {
-            print_life(&mut out, args, &life, first).context(OUTPUT_FAILED)?;
+            writeln!(out, "{}", lines.life(&life)).context(OUTPUT_FAILED)?;
         }
     }
     out.flush().context(OUTPUT_FAILED)?;
@@ -170,14 +182,11 @@ fn sanitized(text: &str) -> String {
     format!("{}\n", virtscope_analyzer::sanitize(text.trim_end()))
 }
 
-fn print_life(
-    out: &mut impl Write,
-    args: &PrintArgs,
-    life: &Life,
-    first: Timestamp,
-) -> io::Result<()> {
-    if args.records {
-        return Ok(());
+/// How wide a line may be: as asked for, as the terminal, or as others' is.
+fn width(args: &PrintArgs) -> Option<usize> {
+    match args.width {
+        Some(0) => None,
+        Some(width) => Some(width),
+        None => Some(terminal_columns().unwrap_or(COLUMNS)),
     }
-    writeln!(out, "{}", line::life(life, first))
 }

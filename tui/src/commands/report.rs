@@ -9,6 +9,7 @@ use virtscope_analyzer::{FindingCode, Options, Report};
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::ReportArgs;
+use crate::fit::terminal_columns;
 use crate::input::{name, open_whole};
 use crate::meter::Meter;
 
@@ -19,8 +20,7 @@ const FILTERED_BYTES: usize = 512;
 /// columns where there is none.
 fn page(report: &Report) -> String {
     let terminal = io::stdout().is_terminal();
-    let columns = terminal.then(|| crossterm::terminal::size().ok()).flatten();
-    let width = columns.map_or(100, |(columns, _)| usize::from(columns));
+    let width = terminal_columns().unwrap_or(100);
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if terminal && !plain {
         format!("{report:#width$}")

@@ -23,13 +23,16 @@ pub(crate) fn view(args: &ViewArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Ou
     } else {
         Pace::Times(args.speed)
     };
-    let playback = Playback::start(
+    let Some(playback) = Playback::start(
         &args.capture,
         pace,
         args.follow,
         args.filter.filter.clone(),
         Arc::clone(stop),
-    )?;
+    )?
+    else {
+        return Ok(Outcome::Clean);
+    };
     let shown = screen::run(&playback, stop).context("the terminal failed");
     stop.store(true, Ordering::Release);
     let trouble = playback.end();

@@ -6,13 +6,14 @@ use virtscope_analyzer::{Announcement, Life, Outcome, format_duration};
 use virtscope_record::Timestamp;
 
 use super::app::App;
-use super::canvas::{Canvas, wrap};
+use super::canvas::Canvas;
 use super::message;
 use super::number::{exact, share};
 use super::requests::summary;
 use super::theme::Theme;
 use super::waterfall;
 use super::words::Words;
+use crate::fit::wrap;
 
 /// From this width on, the messages stand beside the facts.
 const WIDE: u16 = 150;

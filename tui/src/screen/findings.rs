@@ -9,10 +9,11 @@ use virtscope_analyzer::{
 use virtscope_record::Timestamp;
 
 use super::app::App;
-use super::canvas::{Canvas, fit, wrap};
+use super::canvas::Canvas;
 use super::number::exact;
 use super::theme::Theme;
 use super::words::Words;
+use crate::fit::{fit, wrap};
 
 /// Columns of a finding's severity, code and queue in the list.
 const SEVERITY: usize = 9;

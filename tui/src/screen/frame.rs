@@ -5,12 +5,13 @@ use ratatui::layout::{Rect, Size};
 use virtscope_analyzer::{FilterView, format_duration};
 
 use super::app::{App, View};
-use super::canvas::{Canvas, columns, fit, fit_end, harmless};
+use super::canvas::Canvas;
 use super::feed::Mode;
 use super::keys::{BINDINGS, Command};
 use super::number::exact;
 use super::words::Words;
 use super::{detail, findings, help, operations, overview, prompt, requests, ring};
+use crate::fit::{columns, fit, fit_end, harmless};
 
 /// The smallest terminal that the screens are drawn on.
 pub(super) const SMALLEST: Size = Size::new(60, 15);

@@ -5,13 +5,14 @@ use ratatui::text::Line;
 use virtscope_analyzer::FIELDS;
 
 use super::app::App;
-use super::canvas::{Canvas, fit, wrap};
+use super::canvas::Canvas;
 use super::keys::BINDINGS;
 use super::requests::MARKS;
 use super::ring::STATES;
 use super::theme::Theme;
 use super::waterfall::Part;
 use super::words::Words;
+use crate::fit::{fit, wrap};
 
 /// From this width on, keys and meanings stand beside each other.
 const WIDE: u16 = 120;

@@ -6,10 +6,10 @@ use virtscope_analyzer::p9::{
 };
 use virtscope_analyzer::{Message, sanitize};
 
-use super::canvas::{fit, fit_right};
 use super::number::exact;
 use super::theme::Theme;
 use super::words::Words;
+use crate::fit::{fit, fit_right};
 
 /// Lines of `message`, `width` columns wide.
 ///

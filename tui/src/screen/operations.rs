@@ -5,9 +5,10 @@ use ratatui::text::Line;
 use virtscope_analyzer::{OperationView, Percentiles, format_bytes, format_duration};
 
 use super::app::App;
-use super::canvas::{Canvas, fit, fit_right};
+use super::canvas::Canvas;
 use super::number::{cells, exact, share, short};
 use super::words::Words;
+use crate::fit::{fit, fit_right};
 
 /// Rows below the table, about the chosen operation.
 const DETAIL_ROWS: u16 = 7;

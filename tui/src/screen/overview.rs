@@ -6,11 +6,12 @@ use virtscope_analyzer::{HistoryBucket, Note, QueueView, format_bytes, format_du
 use virtscope_record::FeatureBits;
 
 use super::app::App;
-use super::canvas::{Canvas, wrap};
+use super::canvas::Canvas;
 use super::number::{cells, exact, rate, share, short};
 use super::theme::Theme;
 use super::words::Words;
 use super::{findings, operations};
+use crate::fit::wrap;
 
 /// Rows of a queue beside its history.
 const QUEUE_ROWS: usize = 7;

@@ -4,7 +4,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use unicode_width::UnicodeWidthChar;
 use virtscope_analyzer::FilterError;
 
-use super::canvas::{Canvas, fit, harmless};
+use super::canvas::Canvas;
+use crate::fit::{fit, harmless};
 
 /// Rows that it takes at the bottom: what is wrong or what to do, the line, and what
 /// points at a place in it.

@@ -7,10 +7,11 @@ use virtscope_analyzer::{Announcement, Incomplete, Life, Outcome, format_bytes, 
 use virtscope_record::Timestamp;
 
 use super::app::App;
-use super::canvas::{Canvas, columns, fit, fit_right};
+use super::canvas::Canvas;
 use super::request_list::HEADINGS;
 use super::waterfall::{self, Part};
 use super::words::Words;
+use crate::fit::{columns, fit, fit_right};
 
 /// Marks behind a request, with what they mean.
 pub(super) const MARKS: [(&str, &str); 4] = [

@@ -8,7 +8,7 @@ use virtscope_analyzer::{
 use virtscope_record::RingIndex;
 
 use super::app::App;
-use super::canvas::{Canvas, fit, wrap};
+use super::canvas::Canvas;
 use super::number::exact;
 use super::requests::summary;
 use super::ring_grid::{Cell, Grid, Mark};
@@ -16,6 +16,7 @@ use super::ring_layout::{ROW_HEIGHT, ROWS_ABOVE, RingLayout};
 use super::ring_packed;
 use super::theme::Theme;
 use super::words::Words;
+use crate::fit::{fit, wrap};
 
 /// The states of a slot, with the letter each is drawn as.
 pub(super) const STATES: [(SlotState, &str, &str); 6] = [

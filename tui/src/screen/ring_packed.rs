@@ -6,7 +6,7 @@ use virtscope_analyzer::{Life, QueueView, RingModel, Slot, SlotState, UsedSlot};
 use virtscope_record::{FeatureBits, RingIndex};
 
 use super::app::App;
-use super::canvas::{Canvas, fit};
+use super::canvas::Canvas;
 use super::number::exact;
 use super::requests::summary;
 use super::ring::{STATES, about, last_kick, letter_of, life_of, pointers, waits};
@@ -14,6 +14,7 @@ use super::ring_grid::{Cell, Grid, Mark};
 use super::ring_layout::{ROW_HEIGHT, ROWS_ABOVE, RingLayout};
 use super::theme::Theme;
 use super::words::Words;
+use crate::fit::fit;
 
 /// Offset and wrap counter (virtio 1.4 §2.8.1), like `5w1`.
 fn place_of(index: RingIndex) -> String {
