@@ -11,6 +11,7 @@ pub mod demo;
 mod export;
 mod fit;
 mod input;
+mod json;
 mod line;
 mod meter;
 mod playback;

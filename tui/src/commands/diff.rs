@@ -13,6 +13,7 @@ use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::DiffArgs;
 use crate::input::{Counted, name, open};
+use crate::json;
 
 /// Bytes of each message that a filter can ask about: all but the longest names.
 const FILTERED_BYTES: usize = 512;
@@ -32,9 +33,7 @@ pub(crate) fn diff(args: &DiffArgs, stop: &AtomicBool) -> anyhow::Result<Outcome
     before.describe(&mut report.a);
     after.describe(&mut report.b);
     let text = if args.json {
-        let mut json = serde_json::to_string_pretty(&report).context("the diff as JSON")?;
-        json.push('\n');
-        json
+        json::to_text(&report).context("the diff as JSON")?
     } else {
         report.to_string()
     };

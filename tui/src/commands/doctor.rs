@@ -9,6 +9,7 @@ use virtscope_tracer::doctor::{Check, Diagnosis, How, Seen, State, Verdict, diag
 
 use super::{OUTPUT_FAILED, Outcome};
 use crate::cli::DoctorArgs;
+use crate::json;
 
 /// Columns of the text.
 const WIDTH: usize = 96;
@@ -36,9 +37,7 @@ fn json(diagnosis: &Diagnosis) -> anyhow::Result<String> {
     value["version"] = 1.into();
     value["verdict"] =
         serde_json::to_value(diagnosis.verdict()).context("the diagnosis as JSON")?;
-    let mut text = serde_json::to_string_pretty(&value).context("the diagnosis as JSON")?;
-    text.push('\n');
-    Ok(text)
+    json::to_text(&value).context("the diagnosis as JSON")
 }
 
 fn text(diagnosis: &Diagnosis) -> String {

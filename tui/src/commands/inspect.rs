@@ -15,6 +15,7 @@ use virtscope_tracer::walk::{
 use super::kernel::{Kernel, Wanted, queue_name};
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::cli::InspectArgs;
+use crate::json;
 use crate::virtio;
 
 /// Buffers in flight that are shown unless all are wanted.
@@ -79,9 +80,7 @@ fn json(rings: &[(&Device, Inspection)]) -> anyhow::Result<String> {
         .collect::<Result<_, serde_json::Error>>()
         .context("the rings as JSON")?;
     let whole = json!({ "version": 1, "queues": serde_json::Value::Array(all) });
-    let mut text = serde_json::to_string_pretty(&whole).context("the rings as JSON")?;
-    text.push('\n');
-    Ok(text)
+    json::to_text(&whole).context("the rings as JSON")
 }
 
 fn text(rings: &[(&Device, Inspection)], all: bool) -> String {

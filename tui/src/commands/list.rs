@@ -12,6 +12,7 @@ use virtscope_tracer::walk::{Device, Inspection, SYSFS, compare, shown};
 use super::kernel::{Kernel, queue_name};
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::cli::ListArgs;
+use crate::json;
 use crate::virtio;
 
 /// Lists devices and queues.
@@ -89,9 +90,7 @@ fn json(rows: &[Row]) -> anyhow::Result<String> {
         .collect::<Result<_, serde_json::Error>>()
         .context("the list as JSON")?;
     let whole = json!({ "version": 1, "devices": serde_json::Value::Array(devices) });
-    let mut text = serde_json::to_string_pretty(&whole).context("the list as JSON")?;
-    text.push('\n');
-    Ok(text)
+    json::to_text(&whole).context("the list as JSON")
 }
 
 fn features(device: &Device) -> Vec<String> {

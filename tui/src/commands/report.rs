@@ -11,6 +11,7 @@ use crate::analysis::{Analysis, Progress};
 use crate::cli::ReportArgs;
 use crate::fit::terminal_columns;
 use crate::input::{name, open_whole};
+use crate::json;
 use crate::meter::Meter;
 
 /// Bytes of each message that a filter can ask about: all but the longest names.
@@ -62,9 +63,7 @@ pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Out
         .analyzer
         .report(&analysis.capture_end(reader.counted()));
     let text = if args.json {
-        let mut json = serde_json::to_string_pretty(&report).context("the report as JSON")?;
-        json.push('\n');
-        json
+        json::to_text(&report).context("the report as JSON")?
     } else {
         page(&report)
     };

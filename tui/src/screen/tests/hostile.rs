@@ -1,12 +1,19 @@
 //! What a capture holds cannot reach the terminal as it is.
 
+use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use rstest::rstest;
+use virtscope_analyzer::Options;
+use virtscope_captures::CaptureReader;
 
 use super::fixture::{fields, live};
 use super::stream::Stream;
 use super::{app, drawn, text, type_keys};
+use crate::analysis::{Analysis, Progress};
 use crate::screen::app::App;
+
+#[path = "../../../tests/common/hostile.rs"]
+mod capture;
 
 const HOSTILE: &str =
     "\u{1b}[31m\u{1b}]0;owned\u{7}\u{9b}2J\r\n\u{202e}gpj\u{200b}\u{feff}\u{2028}\u{7f}";
@@ -42,9 +49,7 @@ fn hostile_app(keys: &str) -> App {
 fn assert_harmless(buffer: &Buffer) {
     for cell in buffer.content() {
         for c in cell.symbol().chars() {
-            let hidden =
-                matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{feff}');
-            assert!(!c.is_control() && !hidden, "{c:?} reached the screen");
+            assert!(capture::is_harmless(c), "{c:?} reached the screen");
         }
     }
 }
@@ -69,4 +74,30 @@ fn escape_sequences_are_shown_and_not_sent(
     let app = hostile_app(keys);
     assert_harmless(&drawn(&app, size.0, size.1));
     assert!(text(&app, 200, 50).contains(r"\x1b[31m"));
+}
+
+/// Each screen of a capture with these texts.
+fn assert_screens_are_harmless(texts: &[Vec<u8>]) {
+    let bytes = capture::capture(texts);
+    let mut reader = CaptureReader::new(&bytes[..]).unwrap();
+    let mut analysis = Analysis::new(Options::default());
+    while analysis.observe(&reader.next_item().unwrap()) != Progress::End {}
+    let mut status = live();
+    status.title = format!("view {}", String::from_utf8_lossy(&texts[0]));
+    let snapshot = analysis.analyzer.snapshot(None);
+    for keys in ["1", "2", "2\n", "2k\n", "3", "4", "5", "5\n"] {
+        let mut app = app(snapshot.clone(), status.clone(), 120, 40);
+        type_keys(&mut app, keys);
+        assert_harmless(&drawn(&app, 120, 40));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn no_text_of_a_capture_reaches_the_screen_as_it_is(
+        texts in prop::collection::vec(capture::text(), 1..12)
+    ) {
+        assert_screens_are_harmless(&texts);
+    }
 }
