@@ -38,7 +38,13 @@ impl IndexSpace {
             None => index.0.into(),
             Some(size) => {
                 let second_lap = if index.0 & 0x8000 == 0 { size } else { 0 };
-                (u32::from(index.0 & 0x7fff) + u32::from(second_lap)) % self.modulus
+                let linear = u32::from(index.0 & 0x7fff) + u32::from(second_lap);
+                // Only a forged offset lies beyond; to divide is dear.
+                if linear < self.modulus {
+                    linear
+                } else {
+                    linear % self.modulus
+                }
             }
         }
     }
@@ -95,8 +101,11 @@ impl IndexSpace {
     }
 
     /// How far `to` lies ahead of `from`.
+    #[inline]
     pub(crate) fn ahead(self, from: RingIndex, to: RingIndex) -> u32 {
-        (self.linear(to) + self.modulus - self.linear(from)) % self.modulus
+        let (from, to) = (self.linear(from), self.linear(to));
+        let laps = if to < from { self.modulus } else { 0 };
+        to + laps - from
     }
 
     /// Whether `index` is one of `old..new`.

@@ -72,6 +72,9 @@ pub(crate) struct Occupancy {
     size: Option<u16>,
     /// The moment up to which everything below is added up.
     at: Option<Timestamp>,
+    /// The moment that time has come to: what lies between is added up once a level
+    /// changes.
+    now: Timestamp,
     observed_ns: u64,
     full_ns: u64,
     in_flight: Gauge,
@@ -126,16 +129,23 @@ impl Occupancy {
     /// twice.
     #[inline]
     pub(crate) fn advance(&mut self, now: Timestamp) {
-        let Some(at) = self.at else {
+        if self.at.is_none() {
             self.at = Some(now);
             self.bins.begin(now);
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// Adds up what was held until now.
+    fn add_up(&mut self) {
+        let Some(at) = self.at else {
             return;
         };
-        let ns = now.nanos_since(at);
+        let ns = self.now.nanos_since(at);
         if ns == 0 {
             return;
         }
-        self.at = Some(now);
+        self.at = Some(self.now);
         self.observed_ns += ns;
         if self.full {
             self.full_ns += ns;
@@ -153,6 +163,8 @@ impl Occupancy {
     /// The clock was set back to `now`: what comes is added up from there on, and
     /// the history goes on where it was.
     pub(crate) fn set_back(&mut self, now: Timestamp) {
+        self.add_up();
+        self.now = now;
         if let Some(at) = self.at.replace(now) {
             self.bins.set_back(at.nanos_since(now));
         }
@@ -161,6 +173,7 @@ impl Occupancy {
     #[inline]
     pub(crate) fn set_in_flight(&mut self, count: u32) {
         if count != self.in_flight.now {
+            self.add_up();
             self.in_flight.set(count);
             self.note_peaks();
         }
@@ -170,8 +183,9 @@ impl Occupancy {
     pub(crate) fn set_free(&mut self, free: u16) {
         if let Some(size) = self.size {
             let used = size.saturating_sub(free).into();
-            self.full = free == 0;
-            if used != self.descriptors.now {
+            if used != self.descriptors.now || self.full != (free == 0) {
+                self.add_up();
+                self.full = free == 0;
                 self.descriptors.set(used);
                 self.note_peaks();
             }
@@ -185,6 +199,7 @@ impl Occupancy {
 
     /// A reset empties the ring.
     pub(crate) fn empty(&mut self) {
+        self.add_up();
         self.in_flight.set(0);
         self.descriptors.set(0);
         self.full = false;
@@ -195,6 +210,7 @@ impl Occupancy {
         if let (Some(now), Some(_)) = (now, self.at) {
             to_now.advance(now);
         }
+        to_now.add_up();
         OccupancyView {
             size: to_now.size,
             in_flight: to_now.in_flight.level(to_now.observed_ns),

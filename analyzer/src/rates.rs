@@ -27,13 +27,24 @@ pub(crate) struct RateWindow {
     slots: [RateCounts; KEPT],
     /// The number of the latest slot, counted from the clock's zero.
     latest: u64,
+    /// When that slot begins, ns.
+    latest_from: u64,
     first: Option<Timestamp>,
 }
 
 impl RateWindow {
     /// The counts of the slot that `time` is in. What is late counts where it
     /// belongs if that is still kept, else in the oldest slot.
+    #[inline]
     pub(crate) fn at(&mut self, time: Timestamp) -> &mut RateCounts {
+        // Nearly every moment is in the slot of the one before.
+        if time.as_nanos().wrapping_sub(self.latest_from) < SLOT_NS && self.first.is_some() {
+            return &mut self.slots[place(self.latest)];
+        }
+        self.at_another(time)
+    }
+
+    fn at_another(&mut self, time: Timestamp) -> &mut RateCounts {
         self.first.get_or_insert(time);
         let mut number = time.as_nanos() / SLOT_NS;
         if number > self.latest {
@@ -42,6 +53,7 @@ impl RateWindow {
                 self.slots[place(number - back)] = RateCounts::default();
             }
             self.latest = number;
+            self.latest_from = number * SLOT_NS;
         }
         number = number.max((self.latest + 1).saturating_sub(KEPT as u64));
         &mut self.slots[place(number)]

@@ -12,6 +12,8 @@ use crate::life::Phases;
 #[derive(Debug)]
 pub(crate) struct Latencies {
     gathered: Vec<Times>,
+    /// So many are gathered at most.
+    most: usize,
     total: Distribution,
     queued: Distribution,
     device: Distribution,
@@ -40,6 +42,7 @@ impl Latencies {
     pub(crate) fn new(budget: &Budget) -> Self {
         Self {
             gathered: Vec::new(),
+            most: FEW,
             total: Distribution::default(),
             queued: Distribution::default(),
             device: Distribution::default(),
@@ -57,7 +60,7 @@ impl Latencies {
             harvest: phases.harvest_ns,
             service: service_ns,
         });
-        if self.gathered.len() > FEW {
+        if self.gathered.len() > self.most {
             self.put_away();
         }
     }
@@ -66,6 +69,7 @@ impl Latencies {
     fn put_away(&mut self) {
         let Self {
             gathered,
+            most,
             total,
             queued,
             device,
@@ -73,6 +77,7 @@ impl Latencies {
             service,
             budget,
         } = self;
+        *most = MANY;
         total.add(gathered.iter().map(|times| times.total()), budget);
         queued.add(gathered.iter().map(|times| times.queued), budget);
         device.add(gathered.iter().map(|times| times.device), budget);
@@ -158,6 +163,10 @@ impl Sums {
 
 /// Values kept as they are.
 const FEW: usize = 64;
+
+/// Requests gathered for histograms: so many that what a histogram brings into the caches
+/// is used more than once.
+const MANY: usize = 256;
 
 /// The quantiles of [`Percentiles`], ascending.
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
