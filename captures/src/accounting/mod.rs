@@ -127,16 +127,29 @@ struct Place {
 /// The places that were looked up last, so that hardly a record has to look for
 /// its own.
 #[derive(Debug)]
-struct Recent([Option<(QueueId, ProducerId, Place)>; Recent::LEN]);
+struct Recent([(u64, Place); Recent::LEN]);
 
 impl Recent {
     const LEN: usize = 64;
+    /// No queue's producer.
+    const NOBODY: u64 = u64::MAX;
 
-    fn slot(
-        &mut self,
-        queue: QueueId,
-        producer: ProducerId,
-    ) -> &mut Option<(QueueId, ProducerId, Place)> {
+    const fn new() -> Self {
+        let nowhere = Place {
+            queue: 0,
+            stream: 0,
+        };
+        Self([(Self::NOBODY, nowhere); Self::LEN])
+    }
+
+    /// A number that each producer of a queue has to itself.
+    #[inline]
+    fn key(queue: QueueId, producer: ProducerId) -> u64 {
+        u64::from(queue.device) << 32 | u64::from(queue.index) << 16 | u64::from(producer.0)
+    }
+
+    #[inline]
+    fn slot(&mut self, queue: QueueId, producer: ProducerId) -> &mut (u64, Place) {
         // Producers are 0, 1, 2 or a CPU's number; queues and devices count up.
         let mixed = producer.0 ^ (queue.index << 2) ^ (queue.device << 4);
         &mut self.0[usize::from(mixed) % Self::LEN]
@@ -181,7 +194,7 @@ impl Ledger {
         Self {
             selection,
             places: BTreeMap::new(),
-            recent: Recent([None; Recent::LEN]),
+            recent: Recent::new(),
             queues: Vec::new(),
             queue_places: BTreeMap::new(),
             streams: Vec::new(),
@@ -193,6 +206,7 @@ impl Ledger {
 
     /// Counts `record` as stored and learns what it says of others. `false` if
     /// its number was seen before: then it is a duplicate.
+    #[inline]
     pub fn observe(&mut self, record: &Record) -> bool {
         let whole = self.selection.is_whole();
         let Some((queue, stream)) = self.stream(record.queue(), record.producer().id()) else {
@@ -270,24 +284,23 @@ impl Ledger {
 
     /// The sums of `queue` and the stream of its `producer`, made if there is room
     /// for it.
-    #[inline]
+    #[inline(always)]
     fn stream(
         &mut self,
         queue: QueueId,
         producer: ProducerId,
     ) -> Option<(&mut QueueSums, &mut Stream)> {
-        let place = match *self.recent.slot(queue, producer) {
-            Some((of_queue, of_producer, place))
-                if (of_queue, of_producer) == (queue, producer) =>
-            {
-                place
-            }
-            _ => self.look_up(queue, producer)?,
+        let (key, place) = *self.recent.slot(queue, producer);
+        let place = if key == Recent::key(queue, producer) {
+            place
+        } else {
+            self.look_up(queue, producer)?
         };
         let sums = self.queues.get_mut(place.queue)?;
         Some((sums, self.streams.get_mut(place.stream)?))
     }
 
+    #[cold]
     fn look_up(&mut self, queue: QueueId, producer: ProducerId) -> Option<Place> {
         let place = match self.places.get(&(queue, producer)) {
             Some(place) => *place,
@@ -302,7 +315,7 @@ impl Ledger {
                 place
             }
         };
-        *self.recent.slot(queue, producer) = Some((queue, producer, place));
+        *self.recent.slot(queue, producer) = (Recent::key(queue, producer), place);
         Some(place)
     }
 
