@@ -56,6 +56,7 @@ impl Expected {
 impl Positions {
     /// Takes note of an operation; says whether the driver's half jumped over
     /// something.
+    #[inline(always)]
     pub(crate) fn observe(&mut self, body: &Body, space: IndexSpace) -> bool {
         if let Body::Missed(missed) = body {
             self.told += u64::from(missed.count);

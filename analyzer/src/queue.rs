@@ -98,20 +98,64 @@ impl Queue {
         if !self.is_current(record) {
             return;
         }
-        if let Body::QueueFacts(facts) = body {
+        macro_rules! by_kind {
+            ($($kind:ident),*) => {
+                match body {
+                    $(Body::$kind(of) => {
+                        self.take_in(record, (Body::$kind, of), payload, number);
+                    })*
+                }
+            };
+        }
+        by_kind!(
+            Add,
+            AddFailed,
+            Kick,
+            Notify,
+            Callback,
+            Used,
+            CallbacksDisabled,
+            CallbacksEnabled,
+            Detach,
+            QueueFacts,
+            Reset,
+            Statistics,
+            Missed,
+            InFlight,
+            Taken,
+            Returned,
+            InterruptSent
+        );
+    }
+
+    /// Takes in a record of this generation. What is called from here asks for the kind,
+    /// one after the other, and most of it does nothing for most: so this is compiled once
+    /// for each `kind`, and asks no more.
+    #[inline(never)]
+    fn take_in<T: Copy>(
+        &mut self,
+        record: &Record,
+        (kind, of): (impl Fn(T) -> Body, &T),
+        payload: &[u8],
+        number: &mut u64,
+    ) {
+        // Made anew for each: of one that was lent before, the compiler would not know
+        // the kind any more.
+        let body = || kind(*of);
+        if let Body::QueueFacts(facts) = &body() {
             self.facts(record, facts, payload);
         }
-        if self.positions.observe(body, self.lives.space()) && !self.is_part {
+        if self.positions.observe(&body(), self.lives.space()) && !self.is_part {
             self.lives.gap();
         }
-        self.counts.record(record.flags(), body);
+        self.counts.record(record.flags(), &body());
         if let Some(ring) = &mut self.ring {
-            ring.observe(record, body);
+            ring.observe(record, &body());
         }
         self.occupancy.advance(record.time());
-        self.join(record, body, payload, number);
-        self.occupy(record, body);
-        self.rate(record, body);
+        self.join(record, &body(), payload, number);
+        self.occupy(record, &body());
+        self.rate(record, &body());
         let size = self.facts.as_ref().map_or(0, |facts| facts.size);
         self.detectors.record(record, body, size, &self.lives);
     }
@@ -198,6 +242,7 @@ impl Queue {
         self.lives.facts(facts);
     }
 
+    #[inline(always)]
     fn join(&mut self, record: &Record, body: &Body, payload: &[u8], number: &mut u64) {
         match body {
             Body::Add(add) => self.lives.add(record, add, payload, number),
@@ -224,6 +269,7 @@ impl Queue {
     }
 
     /// Brings the occupancy to what it is after the record.
+    #[inline(always)]
     fn occupy(&mut self, record: &Record, body: &Body) {
         self.occupancy.set_in_flight(self.lives.in_flight());
         // Only operations that are serialised with each other know the count of
@@ -258,6 +304,7 @@ impl Queue {
         }
     }
 
+    #[inline(always)]
     fn rate(&mut self, record: &Record, body: &Body) {
         let counts = self.rates.at(record.time());
         match body {
@@ -287,6 +334,9 @@ impl Queue {
             detectors,
             ..
         } = self;
+        if !lives.any_ended() {
+            return;
+        }
         lives.drain_ended(|life| {
             requests.record(life);
             counts.record_life(life);

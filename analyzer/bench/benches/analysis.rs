@@ -31,6 +31,10 @@ struct Args {
     #[arg(long, default_value = "")]
     only: String,
 
+    /// Run each once and measure nothing: for those who count instructions.
+    #[arg(long)]
+    once: bool,
+
     /// Rounds of everybody.
     #[arg(long, default_value_t = 15)]
     rounds: usize,
@@ -74,6 +78,10 @@ fn main() -> anyhow::Result<()> {
         }),
     ];
     contenders.retain(|who| who.name == PEER || who.name.contains(&args.only));
+    if args.once {
+        contenders.iter_mut().for_each(|who| (who.round)());
+        return Ok(());
+    }
     let each = u32::try_from(records).context("a capture of fewer than 2³² records")?;
     let samples = interleave(&mut contenders, args.rounds, each);
     print_table(&samples);

@@ -33,7 +33,7 @@ pub(super) struct ChainTooLong {
 impl Detector for ChainTooLong {
     const CODE: FindingCode = FindingCode::ChainTooLong;
 
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, seen: &Seen<'_>) {
         match seen.body {
             Body::Add(add) if u32::from(add.descriptors) * 2 > u32::from(seen.size) => {

@@ -24,7 +24,7 @@ pub(super) struct IndexJump {
 impl Detector for IndexJump {
     const CODE: FindingCode = FindingCode::IndexJump;
 
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, seen: &Seen<'_>) {
         let (what, from, to) = match seen.body {
             Body::Used(used) => ("used", used.position, used.used_index),

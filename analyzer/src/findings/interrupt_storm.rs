@@ -38,7 +38,7 @@ pub(super) struct InterruptStorm {
 impl Detector for InterruptStorm {
     const CODE: FindingCode = FindingCode::InterruptStorm;
 
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, seen: &Seen<'_>) {
         match seen.body {
             Body::Used(_) => self.used += 1,

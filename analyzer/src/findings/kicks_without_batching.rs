@@ -37,7 +37,7 @@ pub(super) struct KicksWithoutBatching {
 impl Detector for KicksWithoutBatching {
     const CODE: FindingCode = FindingCode::KicksWithoutBatching;
 
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, seen: &Seen<'_>) {
         match seen.body {
             Body::Kick(_) if seen.record.flags().contains(Flags::NOTIFICATION_NEEDED) => {

@@ -60,7 +60,7 @@ trait Detector: Default {
     const CODE: FindingCode;
 
     /// Takes note of a record, after it was joined.
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, _: &Seen<'_>) {}
 
     /// Takes note of a life that has ended.
@@ -92,18 +92,24 @@ macro_rules! detectors {
             }
 
             /// Takes note of a record of a ring of `size` entries, after it was joined;
-            /// `lives` are in flight.
-            #[inline]
-            pub(crate) fn record(&mut self, record: &Record, body: &Body, size: u16, lives: &Lives) {
-                let seen = Seen {
+            /// `lives` are in flight. `body` makes what it says.
+            #[inline(always)]
+            pub(crate) fn record(
+                &mut self,
+                record: &Record,
+                body: impl Fn() -> Body,
+                size: u16,
+                lives: &Lives,
+            ) {
+                let time = record.time();
+                self.signs.record(time, record.flags(), &body(), size);
+                $(self.$field.record(&Seen {
                     record,
-                    time: record.time(),
-                    body,
+                    time,
+                    body: &body(),
                     size,
                     lives,
-                };
-                self.signs.record(seen.time, record.flags(), body, size);
-                $(self.$field.record(&seen);)+
+                });)+
             }
 
             /// Takes note of a life that has ended.

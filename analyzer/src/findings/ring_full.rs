@@ -56,7 +56,7 @@ struct Waiter {
 impl Detector for RingFull {
     const CODE: FindingCode = FindingCode::RingFull;
 
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, seen: &Seen<'_>) {
         match seen.body {
             // Room for what may come is kept full on purpose.

@@ -28,7 +28,7 @@ pub(super) struct Signs {
 }
 
 impl Signs {
-    #[inline]
+    #[inline(always)]
     pub(super) fn record(&mut self, time: Timestamp, flags: Flags, body: &Body, size: u16) {
         self.now = time;
         self.size = size;

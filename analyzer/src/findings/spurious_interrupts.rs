@@ -31,7 +31,7 @@ pub(super) struct SpuriousInterrupts {
 impl Detector for SpuriousInterrupts {
     const CODE: FindingCode = FindingCode::SpuriousInterrupts;
 
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, seen: &Seen<'_>) {
         if let Body::Callback(callback) = seen.body
             && seen.record.flags().contains(Flags::SPURIOUS)

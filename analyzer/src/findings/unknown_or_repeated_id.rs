@@ -24,7 +24,7 @@ pub(super) struct UnknownOrRepeatedId {
 impl Detector for UnknownOrRepeatedId {
     const CODE: FindingCode = FindingCode::UnknownOrRepeatedId;
 
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, seen: &Seen<'_>) {
         if let Body::Used(used) = seen.body
             && used.error != 0

@@ -29,7 +29,7 @@ pub(super) struct UsedLength {
 impl Detector for UsedLength {
     const CODE: FindingCode = FindingCode::UsedLength;
 
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, seen: &Seen<'_>) {
         match seen.body {
             Body::Used(used) => {

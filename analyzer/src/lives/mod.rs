@@ -171,6 +171,12 @@ impl Lives {
         self.pool.in_flight() as u64
     }
 
+    /// Whether lives have ended that were not shown yet.
+    #[inline]
+    pub(crate) fn any_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// Shows the lives that have ended since this was called last, in the order in
     /// which they ended.
     #[inline]

@@ -63,6 +63,7 @@ impl RequestStats {
 
 impl QueueCounts {
     /// Counts a record of the queue.
+    #[inline(always)]
     pub(crate) fn record(&mut self, flags: Flags, body: &Body) {
         match body {
             Body::Add(add) => {
