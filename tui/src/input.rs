@@ -45,9 +45,14 @@ pub(crate) fn open(
     CaptureReader::new(input(path, follow)?).with_context(|| name(path))
 }
 
+/// The same, counted by `meter`.
+pub(crate) fn open_metered(path: &Path, meter: &Meter) -> anyhow::Result<CaptureReader<Input>> {
+    CaptureReader::new(meter.over(input(path, None)?)).with_context(|| name(path))
+}
+
 /// The same whole, as [`Whole`], counted by `meter`.
 pub(crate) fn open_whole(path: &Path, meter: &Meter) -> anyhow::Result<Whole> {
-    let reader = CaptureReader::new(meter.over(input(path, None)?)).with_context(|| name(path))?;
+    let reader = open_metered(path, meter)?;
     Ok(if meter.is_of_file() {
         let ahead = ReadAhead::spawn(reader).context("no thread for reading the capture")?;
         Whole::Ahead(Box::new(ahead))

@@ -2,10 +2,10 @@
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FileType, fstat};
 use virtscope_analyzer::format_bytes;
 
 use crate::input::{Input, is_standard};
@@ -14,17 +14,19 @@ use crate::input::{Input, is_standard};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two lines.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Items between two looks at the clock.
-const STRIDE: u32 = 1 << 14;
 
-/// Shows on standard error, if that is a terminal, how much of a capture was read.
+/// Shows on standard error, if that is a terminal, how much of some captures was read.
+/// It goes by what is read of them, in whichever thread that is.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    read: Arc<AtomicU64>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    read: u64,
     /// Bytes there are to read, if that is known.
     total: Option<u64>,
-    items: u64,
-    until_look: u32,
     began: Instant,
     next: Instant,
     enabled: bool,
@@ -32,82 +34,88 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// For reading the capture at `path`.
-    pub(crate) fn of(path: &Path) -> Self {
-        let file = (!is_standard(path))
-            .then(|| std::fs::metadata(path).ok())
-            .flatten();
+    /// For reading the captures at `paths`, once each, by a command that shows nothing
+    /// meanwhile.
+    pub(crate) fn of(paths: &[&Path]) -> Self {
+        let length = |path: &&Path| -> Option<u64> {
+            let file = (!is_standard(path)).then(|| std::fs::metadata(path).ok())?;
+            let file = file.filter(std::fs::Metadata::is_file)?;
+            Some(file.len())
+        };
         let now = Instant::now();
-        Self {
-            read: Arc::default(),
-            total: file
-                .filter(std::fs::Metadata::is_file)
-                .map(|file| file.len()),
-            items: 0,
-            until_look: STRIDE,
+        let state = State {
+            read: 0,
+            total: paths.iter().map(length).sum(),
             began: now,
             next: now + PATIENCE,
             enabled: io::stderr().is_terminal(),
             shown: false,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
         }
     }
 
-    /// Whether the capture is a file, all of which is there.
+    /// The same for a command that writes to standard output as it goes: where that is no
+    /// file, it may be what is shown on the same terminal.
+    pub(crate) fn beside_output(paths: &[&Path]) -> Self {
+        let meter = Self::of(paths);
+        let is_file = fstat(io::stdout())
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        lock(&meter.state).enabled &= is_file;
+        meter
+    }
+
+    /// Whether the captures are files, all of which is there.
     pub(crate) fn is_of_file(&self) -> bool {
-        self.total.is_some()
+        lock(&self.state).total.is_some()
     }
 
     /// The same input, whose bytes are counted.
     pub(crate) fn over(&self, input: Input) -> Input {
         Box::new(Counted {
             input,
-            read: Arc::clone(&self.read),
+            state: Arc::clone(&self.state),
         })
-    }
-
-    /// One item more was read.
-    #[inline]
-    pub(crate) fn step(&mut self) {
-        self.until_look -= 1;
-        if self.until_look == 0 {
-            self.until_look = STRIDE;
-            self.items += u64::from(STRIDE);
-            if self.enabled && Instant::now() >= self.next {
-                self.show();
-            }
-        }
-    }
-
-    fn show(&mut self) {
-        self.next = Instant::now() + INTERVAL;
-        self.shown = true;
-        let line = line(
-            self.read.load(Ordering::Relaxed),
-            self.total,
-            self.items,
-            self.began.elapsed(),
-        );
-        // Whoever waits can do without it.
-        let _ = write!(io::stderr(), "\r{line}\x1b[K");
     }
 }
 
 impl Drop for Meter {
-    /// Nothing of it stays on the terminal.
+    /// Nothing of it stays on the terminal, and nothing more comes.
     fn drop(&mut self) {
-        if self.shown {
+        let mut state = lock(&self.state);
+        state.enabled = false;
+        if state.shown {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }
 
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    fn advance(&mut self, count: usize) {
+        self.read += count as u64;
+        if !self.enabled {
+            return;
+        }
+        let now = Instant::now();
+        if now >= self.next {
+            self.next = now + INTERVAL;
+            self.shown = true;
+            let line = line(self.read, self.total, now.duration_since(self.began));
+            // Whoever waits can do without it.
+            let _ = write!(io::stderr(), "\r{line}\x1b[K");
+        }
+    }
+}
+
 /// Of 80 columns at most.
-fn line(read: u64, total: Option<u64>, items: u64, took: Duration) -> String {
+fn line(read: u64, total: Option<u64>, took: Duration) -> String {
     let seconds = took.as_secs_f64().max(0.001);
-    let speed = format!(
-        "{:.1} million records a second",
-        items as f64 / seconds / 1e6
-    );
+    let speed = format_bytes((read as f64 / seconds) as u64);
     match total.filter(|total| *total > 0) {
         Some(total) => {
             let part = (read as f64 / total as f64).clamp(0.0, 1.0);
@@ -116,24 +124,24 @@ fn line(read: u64, total: Option<u64>, items: u64, took: Duration) -> String {
                 part => seconds * (1.0 - part) / part,
             };
             format!(
-                "{:3.0} % of {}, {speed}, {left:.0} s left",
+                "{:3.0} % of {}, {speed} a second, {left:.0} s left",
                 100.0 * part,
                 format_bytes(total)
             )
         }
-        None => format!("{} read, {speed}", format_bytes(read)),
+        None => format!("{} read, {speed} a second", format_bytes(read)),
     }
 }
 
 struct Counted {
     input: Input,
-    read: Arc<AtomicU64>,
+    state: Arc<Mutex<State>>,
 }
 
 impl Read for Counted {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(buf)?;
-        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        lock(&self.state).advance(count);
         Ok(count)
     }
 }
@@ -146,23 +154,35 @@ mod tests {
     fn says_how_far_it_is_and_how_long_it_will_take() {
         let second = Duration::from_secs(1);
         assert_eq!(
-            line(1 << 30, Some(4 << 30), 7_700_000, second),
-            " 25 % of 4.00 GiB, 7.7 million records a second, 3 s left"
+            line(1 << 30, Some(4 << 30), second),
+            " 25 % of 4.00 GiB, 1.00 GiB a second, 3 s left"
         );
         assert_eq!(
-            line(1 << 30, None, 7_700_000, second),
-            "1.00 GiB read, 7.7 million records a second"
+            line(1 << 30, None, second),
+            "1.00 GiB read, 1.00 GiB a second"
         );
         // A file that grew meanwhile is never more than whole.
-        assert!(line(9, Some(3), 1, second).starts_with("100 % of 3 B"));
-        assert!(line(0, Some(u64::MAX), u64::MAX, second).len() <= 80);
+        assert!(line(9, Some(3), second).starts_with("100 % of 3 B"));
+        for read in [0, 1, u64::MAX] {
+            assert!(line(read, Some(u64::MAX), second).len() <= 80);
+        }
     }
 
     #[test]
     fn counts_what_is_read() {
-        let meter = Meter::of(Path::new("-"));
-        let mut input = meter.over(Box::new(&b"123456"[..]));
-        io::copy(&mut input, &mut io::sink()).unwrap();
-        assert_eq!(meter.read.load(Ordering::Relaxed), 6);
+        let dir = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| dir.path().join(name));
+        std::fs::write(&one, b"1234").unwrap();
+        std::fs::write(&other, b"12").unwrap();
+        let meter = Meter::of(&[&one, &other]);
+        assert_eq!(lock(&meter.state).total, Some(6));
+        for path in [&one, &other] {
+            let mut input = meter.over(Box::new(std::fs::File::open(path).unwrap()));
+            io::copy(&mut input, &mut io::sink()).unwrap();
+        }
+        assert_eq!(lock(&meter.state).read, 6);
+        for unknown in [Path::new("-"), dir.path(), &dir.path().join("gone")] {
+            assert!(!Meter::of(&[&one, unknown]).is_of_file());
+        }
     }
 }

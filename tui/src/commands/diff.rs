@@ -12,8 +12,9 @@ use super::edit::check_inputs;
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::DiffArgs;
-use crate::input::{Counted, name, open};
+use crate::input::{Counted, name, open_metered};
 use crate::json;
+use crate::meter::Meter;
 
 /// Bytes of each message that a filter can ask about: all but the longest names.
 const FILTERED_BYTES: usize = 512;
@@ -22,8 +23,10 @@ const FILTERED_BYTES: usize = 512;
 pub(crate) fn diff(args: &DiffArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
     check_inputs(&[&args.before, &args.after])?;
     let filter = args.filter.filter.as_ref();
-    let before = read(&args.before, filter, stop)?;
-    let after = read(&args.after, filter, stop)?;
+    let meter = Meter::of(&[&args.before, &args.after]);
+    let before = read(&args.before, filter, stop, &meter)?;
+    let after = read(&args.after, filter, stop, &meter)?;
+    drop(meter);
     let options = DiffOptions {
         error_rate: args.error_rate / 100.0,
         smallest_shift: args.smallest_shift / 100.0,
@@ -70,8 +73,13 @@ impl Read {
     }
 }
 
-fn read(path: &Path, filter: Option<&Arc<Filter>>, stop: &AtomicBool) -> anyhow::Result<Read> {
-    let mut reader = open(path, None)?;
+fn read(
+    path: &Path,
+    filter: Option<&Arc<Filter>>,
+    stop: &AtomicBool,
+    meter: &Meter,
+) -> anyhow::Result<Read> {
+    let mut reader = open_metered(path, meter)?;
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
         // Only a filter looks into a request.

@@ -10,11 +10,21 @@ use virtscope_captures::{NewFile, WriteError};
 
 use super::complain;
 use crate::cli::OutputArgs;
-use crate::input::{Input, is_standard, name, open};
+use crate::input::{Input, is_standard, name, open_metered};
+use crate::meter::Meter;
 
 /// The capture at `path`, to go into another.
-pub(super) fn source(path: &Path) -> anyhow::Result<Source<Input>> {
-    Ok(Source::new(open(path, None)?))
+pub(super) fn source(path: &Path, meter: &Meter) -> anyhow::Result<Source<Input>> {
+    Ok(Source::new(open_metered(path, meter)?))
+}
+
+/// How far it has come with reading `paths`.
+pub(super) fn meter(args: &OutputArgs, paths: &[&Path]) -> Meter {
+    if is_standard(&args.output) {
+        Meter::beside_output(paths)
+    } else {
+        Meter::of(paths)
+    }
 }
 
 /// Where a capture goes: a file that is there when it is whole, or a pipe.

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, bail};
 use virtscope_captures::Item;
 
-use super::edit::Target;
+use super::edit::{Target, meter};
 use super::{Outcome, complain};
 use crate::cli::ExportArgs;
 use crate::export::exporter;
-use crate::input::{is_standard, name, open};
+use crate::input::{is_standard, name, open_metered};
 
 /// Writes a capture in the form of another tool.
 pub(crate) fn export(args: &ExportArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
-    let mut reader = open(&args.capture, None)?;
+    let meter = meter(&args.output, &[&args.capture]);
+    let mut reader = open_metered(&args.capture, &meter)?;
     let mut target = Target::open(&args.output)?;
     let mut out = exporter(args.to, BufWriter::with_capacity(1 << 18, &mut target))?;
     let mut corrupt = 0_u64;
@@ -34,6 +35,7 @@ pub(crate) fn export(args: &ExportArgs, stop: &AtomicBool) -> anyhow::Result<Out
     };
     let lines = out.finish()?;
     drop(out);
+    drop(meter);
     target.keep()?;
     if !args.output.quiet {
         let mut text = match is_standard(&args.output.output) {

@@ -7,7 +7,7 @@ use virtscope_captures::Origin;
 use virtscope_captures::edit::Combine;
 
 use super::Outcome;
-use super::edit::{Target, check_inputs, complain_of, explain, source, stopper, tell};
+use super::edit::{Target, check_inputs, complain_of, explain, meter, source, stopper, tell};
 use crate::cli::MergeArgs;
 use crate::input::name;
 
@@ -15,9 +15,10 @@ use crate::input::name;
 pub(crate) fn merge(args: &MergeArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
     let paths: Vec<&Path> = args.captures.iter().map(AsRef::as_ref).collect();
     check_inputs(&paths)?;
+    let meter = meter(&args.output, &paths);
     let sources: Vec<_> = paths
         .iter()
-        .map(|path| Ok((name(path), source(path)?)))
+        .map(|path| Ok((name(path), source(path, &meter)?)))
         .collect::<anyhow::Result<_>>()?;
     let mut target = Target::open(&args.output)?;
     let fail = |error| explain(error, &args.output, &paths);
@@ -29,6 +30,7 @@ pub(crate) fn merge(args: &MergeArgs, stop: &AtomicBool) -> anyhow::Result<Outco
     let combined = combine
         .write(&mut target, origin, &stopper(stop))
         .map_err(fail)?;
+    drop(meter);
     target.keep()?;
     said.extend(combined.renumbered.iter().map(|placed| {
         let from = names.get(placed.input).map_or("", String::as_str);

@@ -14,8 +14,9 @@ use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::PrintArgs;
 use crate::fit::terminal_columns;
-use crate::input::{is_pipe, name, open, open_live};
+use crate::input::{is_pipe, name, open_live, open_metered};
 use crate::line::Lines;
+use crate::meter::Meter;
 use crate::present::Present;
 
 /// How long the next record is waited for before something else is done.
@@ -95,6 +96,7 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
     // A pipe or a growing file is watched as it comes; a file is wanted fast.
     let watched = args.follow || is_pipe(&args.capture);
     let follow = args.follow.then(|| Arc::clone(stop));
+    let meter = Meter::beside_output(&[&args.capture]);
     let mut reader = if watched {
         let Some(reader) = open_live(&args.capture, follow, PATIENCE, stop)? else {
             // Told to stop before anything came.
@@ -102,7 +104,7 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
         };
         reader
     } else {
-        open(&args.capture, follow)?
+        open_metered(&args.capture, &meter)?
     };
     let mut watch = watched.then(Watch::new);
     let mut analysis = Analysis::new(Options {
@@ -160,6 +162,7 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
         }
     }
     out.flush().context(OUTPUT_FAILED)?;
+    drop(meter);
     if let Some(filter) = &args.filter.filter {
         let failed = match filter.failed() {
             0 => String::new(),

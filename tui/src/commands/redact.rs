@@ -8,13 +8,14 @@ use virtscope_captures::Origin;
 use virtscope_captures::edit::rewrite;
 
 use super::Outcome;
-use super::edit::{Target, complain_of, explain, source, stopper, tell};
+use super::edit::{Target, complain_of, explain, meter, source, stopper, tell};
 use crate::cli::RedactArgs;
 
 /// Copies a capture without names and contents.
 pub(crate) fn redact(args: &RedactArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
     let path: &Path = &args.capture;
-    let mut input = source(path)?;
+    let meter = meter(&args.output, &[path]);
+    let mut input = source(path, &meter)?;
     let mut target = Target::open(&args.output)?;
     // What the capture was made of is told by names of files: it is not kept.
     let mut origin = Origin::default();
@@ -31,6 +32,7 @@ pub(crate) fn redact(args: &RedactArgs, stop: &AtomicBool) -> anyhow::Result<Out
         &stopper(stop),
     )
     .map_err(|error| explain(error, &args.output, &[path]))?;
+    drop(meter);
     target.keep()?;
     tell(&args.output, &rewritten.done, &[])?;
     if let Some(trouble) = input.trouble() {

@@ -34,7 +34,7 @@ fn page(report: &Report) -> String {
 ///
 /// A signal ends the reading, not the report: it is then of what was read.
 pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
-    let mut meter = Meter::of(&args.capture);
+    let meter = Meter::of(&[&args.capture]);
     let mut reader = open_whole(&args.capture, &meter)?;
     // Single lives are not shown, so none is kept.
     let mut analysis = Analysis::new(Options {
@@ -53,7 +53,6 @@ pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Out
             break;
         }
         let item = reader.next_item().with_context(|| name(&args.capture))?;
-        meter.step();
         if analysis.observe(&item) == Progress::End {
             break;
         }

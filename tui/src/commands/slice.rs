@@ -7,7 +7,7 @@ use virtscope_captures::Origin;
 use virtscope_captures::edit::{SliceSpec, slice as cut};
 
 use super::Outcome;
-use super::edit::{Target, complain_of, explain, source, stopper, tell};
+use super::edit::{Target, complain_of, explain, meter, source, stopper, tell};
 use crate::cli::SliceArgs;
 
 /// Copies a part of a capture.
@@ -20,12 +20,14 @@ pub(crate) fn slice(args: &SliceArgs, stop: &AtomicBool) -> anyhow::Result<Outco
         halves: args.halves,
     };
     let path: &Path = &args.capture;
-    let mut input = source(path)?;
+    let meter = meter(&args.output, &[path]);
+    let mut input = source(path, &meter)?;
     let mut target = Target::open(&args.output)?;
     let mut origin = Origin::default();
     origin.add(&format!("a part of another capture: {spec}"));
     let sliced = cut(&mut input, &mut target, &spec, origin, &stopper(stop))
         .map_err(|error| explain(error, &args.output, &[path]))?;
+    drop(meter);
     target.keep()?;
     let left_out = format!("{} records were left out", sliced.left_out);
     tell(&args.output, &sliced.done, &[left_out])?;

@@ -152,14 +152,18 @@ impl Terminal {
     /// the terminal then, which must be as the command found it.
     #[track_caller]
     pub(crate) fn ended(&self, code: u8) -> String {
+        self.ended_with_one_of(&[code])
+    }
+
+    /// The same, where it is one of these.
+    #[track_caller]
+    pub(crate) fn ended_with_one_of(&self, codes: &[u8]) -> String {
         let over = self.path("over");
         self.wait("the command has ended", |_| over.exists());
         self.wait_for("ended with ");
         let history = self.history();
-        assert!(
-            history.contains(&format!("ended with {code}\n")),
-            "{history}"
-        );
+        let mut ended = codes.iter().map(|code| format!("ended with {code}\n"));
+        assert!(ended.any(|ended| history.contains(&ended)), "{history}");
         assert!(!history.contains("panicked"), "{history}");
         let settings = |path: &Path| fs::read_to_string(path).unwrap();
         assert_eq!(settings(&over), settings(&self.path("before")));
