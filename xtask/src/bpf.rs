@@ -217,11 +217,15 @@ fn strip(sysroot: &Path, from: &Path, to: &Path, deadline: Deadline) -> Result<(
     let names = mangled(&object).into_iter().filter_map(|name| {
         // `_RNv…Cs<hash>_14virtscope_ebpf…`: what is behind the hash is the same everywhere.
         let (_, plain) = name.split_once("Cs")?.1.split_once('_')?;
-        Some(format!("--redefine-sym={name}=virtscope_{plain}"))
+        Some(format!("{name} virtscope_{plain}\n"))
     });
+    // In a file: there are hundreds.
+    let list = to.with_extension("names");
+    fs::write(&list, names.collect::<String>())
+        .with_context(|| format!("cannot write {}", list.display()))?;
     command
         .arg("--strip-debug")
-        .args(names)
+        .arg(format!("--redefine-syms={}", list.display()))
         .args([from, to])
         .env("LD_LIBRARY_PATH", sysroot.join("lib"));
     Ok(deadline.run(&mut command)?)
