@@ -23,6 +23,8 @@ impl From<anyhow::Error> for Failure {
 struct Done {
     name: String,
     took: Duration,
+    /// Processor time of the commands it ran, if the system tells.
+    worked: Option<Duration>,
     result: Result<(), Failure>,
 }
 
@@ -67,7 +69,11 @@ impl Steps {
         }
         println!("\n──── {name}");
         let began = Instant::now();
+        let before = worked();
         let result = run(Deadline::after(limit));
+        let worked = worked()
+            .zip(before)
+            .and_then(|(now, before)| now.checked_sub(before));
         match &result {
             Ok(()) => {}
             Err(Failure::Missing(what)) => println!("missing: {what}"),
@@ -76,6 +82,7 @@ impl Steps {
         self.done.push(Done {
             name: name.to_owned(),
             took: began.elapsed(),
+            worked,
             result,
         });
     }
@@ -123,7 +130,14 @@ impl Steps {
                 }
             };
             let seconds = done.took.as_secs_f64();
-            println!("{word:8} {seconds:7.1} s  {}{why}", done.name);
+            // What a step keeps busy says whether a quicker machine or less waiting would help.
+            let cores = done.worked.map_or_else(String::new, |worked| {
+                format!("{:.1}", worked.as_secs_f64() / seconds.max(0.001))
+            });
+            println!(
+                "{word:8} {seconds:7.1} s {cores:>4} cores  {}{why}",
+                done.name
+            );
         }
         for note in &self.notes {
             println!("note: {note}");
@@ -138,6 +152,17 @@ impl Steps {
         println!("{passed} passed, {failed} failed, {missing} skipped");
         failed == 0
     }
+}
+
+/// Processor time of all commands that are over (`proc_pid_stat(5)`: cutime and cstime).
+fn worked() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name before the bracket may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(13);
+    let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    let seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+    Some(Duration::from_secs_f64(seconds))
 }
 
 /// Runs `command` outside any step, with its output shown.
@@ -156,6 +181,15 @@ mod tests {
         assert!(!steps.has_run("tests"));
         assert!(!steps.conclude(false));
         assert!(!steps.conclude(true));
+    }
+
+    #[test]
+    fn what_commands_worked_is_told() {
+        let before = worked().unwrap();
+        let mut busy = Command::new("sh");
+        busy.args(["-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"]);
+        run(&mut busy).unwrap();
+        assert!(worked().unwrap() > before);
     }
 
     #[test]
