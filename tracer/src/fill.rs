@@ -57,6 +57,11 @@ impl Fill {
     }
 }
 
+/// Bytes that a frame takes in the buffer, with the kernel's header before it.
+pub(crate) const fn footprint(frame: &[u8]) -> u64 {
+    (frame.len() as u64 + 8).next_multiple_of(8)
+}
+
 impl Drop for Fill {
     fn drop(&mut self) {
         // SAFETY: mapped in `of`, and nobody else knows of it. That it can't fail now

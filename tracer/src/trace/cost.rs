@@ -92,12 +92,15 @@ impl CostWatch {
         });
     }
 
-    /// Looks how full the buffer is.
-    pub(crate) fn look(&mut self) {
-        if let Some(fill) = &self.fill {
-            self.last.waiting = fill.waiting();
-            self.last.most_waiting = self.last.most_waiting.max(self.last.waiting);
-        }
+    /// Looks how full the buffer is: bytes that wait, and `u64::MAX` where that can't be
+    /// seen.
+    pub(crate) fn look(&mut self) -> u64 {
+        let Some(fill) = &self.fill else {
+            return u64::MAX;
+        };
+        self.last.waiting = fill.waiting();
+        self.last.most_waiting = self.last.most_waiting.max(self.last.waiting);
+        self.last.waiting
     }
 
     /// What has been counted so far.

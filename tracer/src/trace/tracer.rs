@@ -20,7 +20,7 @@ use super::options::TraceOptions;
 use super::privileges::missing_privileges;
 use super::symbols::Symbols;
 use crate::btf::KernelBtf;
-use crate::fill::Fill;
+use crate::fill::{Fill, footprint};
 
 /// The programs, as `cargo xtask bpf` builds them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../virtscope.bpf.o");
@@ -230,9 +230,13 @@ impl Tracer {
     /// Hands every record written up to now to `take`, in the order they were written.
     /// Returns how many there were.
     pub fn drain(&mut self, mut take: impl FnMut(&Record, &[u8])) -> usize {
-        self.cost.look();
+        // No more than that: who writes faster than this reads would never let it end.
+        let mut left = self.cost.look();
         let mut frames = 0;
-        while let Some(frame) = self.records.next() {
+        while left > 0
+            && let Some(frame) = self.records.next()
+        {
+            left = left.saturating_sub(footprint(&frame));
             match split(&frame) {
                 Some((record, payload)) => {
                     frames += 1;

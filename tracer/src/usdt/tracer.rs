@@ -14,7 +14,7 @@ use super::attach::Pmu;
 use super::error::UsdtError;
 use super::streams::{QueueTold, StreamBegin, Streams, queue_of};
 use super::target::Target;
-use crate::fill::Fill;
+use crate::fill::{Fill, footprint};
 use crate::trace::{Cost, QueueFilter, StreamCounters, TraceOptions};
 use crate::trace::{CostWatch, explain, missing_of, split};
 
@@ -187,10 +187,14 @@ impl UsdtTracer {
     /// but for those of producers that [`begun`](Self::begun) has not told of. Returns
     /// how many frames the buffer had.
     pub fn drain(&mut self, mut take: impl FnMut(&Record, &[u8])) -> usize {
-        self.cost.look();
+        // No more than that: who writes faster than this reads would never let it end.
+        let mut left = self.cost.look();
         self.streams.release(&mut take);
         let mut frames = 0;
-        while let Some(frame) = self.records.next() {
+        while left > 0
+            && let Some(frame) = self.records.next()
+        {
+            left = left.saturating_sub(footprint(&frame));
             frames += 1;
             match split(&frame) {
                 Some((record, payload)) => {
