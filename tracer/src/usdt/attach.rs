@@ -107,8 +107,13 @@ impl Pmu {
 
 /// `ioctl` on a performance event, with a number as its argument.
 fn control(event: &OwnedFd, request: u32, argument: i32) -> io::Result<()> {
+    #[allow(
+        clippy::cast_lossless,
+        reason = "the C libraries do not agree on the type"
+    )]
+    let request = request as libc::Ioctl;
     // SAFETY: neither request has the kernel write to memory of ours.
-    let done = unsafe { libc::ioctl(event.as_raw_fd(), request.into(), argument) };
+    let done = unsafe { libc::ioctl(event.as_raw_fd(), request, argument) };
     if done < 0 {
         return Err(io::Error::last_os_error());
     }
