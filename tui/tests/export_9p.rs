@@ -12,6 +12,8 @@ use std::process::Command;
 use program::{file, is_there, piped, run, sample, virtscope};
 use virtscope_analyzer::p9::{Dialect, Field, Message, Value};
 use virtscope_captures::{CaptureInfo, CaptureWriter, ClockOffset};
+use virtscope_driver::instrument::Payload;
+use virtscope_driver::memory::{GuestAddress, Segment};
 use virtscope_record::{
     Add, Body, Common, Layout, Producer, QueueFacts, QueueId, Record, RingIndex, Sequence,
     Timestamp, Used,
@@ -496,6 +498,96 @@ fn every_field_is_what_wireshark_says() {
     // Of times, the nanoseconds are in the seconds' field.
     not_theirs.retain(|field| !field.ends_with("_nsec"));
     assert_eq!(not_theirs, left_alone);
+}
+
+/// Where the bytes of a field stand that are no number.
+fn borrowed<'a>(field: &Field<'a>) -> Option<&'a [u8]> {
+    match field.value {
+        Value::Text(bytes) | Value::Data { bytes, .. } | Value::Directory { bytes, .. } => {
+            Some(bytes)
+        }
+        _ => None,
+    }
+}
+
+/// A message's header in one segment and what follows in others, as zero-copy reads and
+/// writes have it, and any other cut: what a record gathers of them is read as the flat
+/// message is, and read where it lies.
+#[test]
+fn messages_over_several_segments_read_as_flat_ones_and_without_copying() {
+    let sessions = [
+        (Dialect::Linux, linux()),
+        (Dialect::Plain, old(false)),
+        (Dialect::Unix, old(true)),
+    ];
+    let messages = sessions
+        .iter()
+        .flat_map(|(dialect, messages)| messages.iter().map(move |message| (*dialect, message)));
+    let mut data = 0;
+    for (dialect, flat) in messages {
+        let len = flat.len() as u32;
+        let whole = Message::decode(flat, len).unwrap().in_dialect(dialect);
+        // A client's header, a reply's with its count, a write's; pages of 4; what is kept
+        // of it ends with the message, with the header, or in between.
+        let cuts: [&[u32]; 5] = [&[7], &[11], &[23], &[7, 11, 15, 19], &[1, 2, 3]];
+        for (cuts, kept) in cuts
+            .into_iter()
+            .flat_map(|cuts| [len, 23, 11].map(|kept| (cuts, kept)))
+        {
+            // Segments lie apart, and the last first.
+            let ends = cuts.iter().copied().filter(|cut| *cut < len).chain([len]);
+            let mut from = 0;
+            let segments: Vec<_> = ends
+                .map(|end| {
+                    let address = GuestAddress(0x10_000 - u64::from(from) * 16 + u64::from(from));
+                    let segment = Segment {
+                        address,
+                        len: end - from,
+                    };
+                    from = end;
+                    segment
+                })
+                .collect();
+            let read = |address: GuestAddress, into: &mut [u8]| {
+                let from = ((0x10_000 - address.0) / 15) as usize;
+                into.copy_from_slice(&flat[from..from + into.len()]);
+                true
+            };
+            let payload = Payload::segments(&segments, kept, &read);
+            let mut bytes = vec![0; payload.len()];
+            assert!(payload.copy_to(&mut bytes));
+            let cut = &flat[..bytes.len()];
+            let there = Message::decode(&bytes, len).unwrap().in_dialect(dialect);
+            let expected = Message::decode(cut, len).unwrap().in_dialect(dialect);
+            assert_eq!(there.end(), expected.end());
+            let fields: Vec<_> = there.fields().collect();
+            assert!(
+                fields
+                    .iter()
+                    .eq(expected.fields().collect::<Vec<_>>().iter())
+            );
+            if bytes.len() == flat.len() {
+                assert!(fields.iter().eq(whole.fields().collect::<Vec<_>>().iter()));
+            }
+            for field in &fields {
+                let Some(part) = borrowed(field) else {
+                    continue;
+                };
+                // Behind its own length, if it is cut short no more than there is.
+                let end = field.range.end.min(bytes.len());
+                let at = end - part.len();
+                assert!(std::ptr::eq(part, &raw const bytes[at..end]), "{field:?}");
+            }
+            if let Ok(body) = there.body()
+                && let Some(moved) = body.data()
+            {
+                let at = bytes.len() - moved.bytes.len();
+                assert!(std::ptr::eq(moved.bytes, &raw const bytes[at..]));
+                data += 1;
+            }
+        }
+    }
+    assert!(data > 20, "only {data} with data");
 }
 
 #[test]
