@@ -35,11 +35,11 @@ fn commands(page: &str) -> Vec<String> {
 }
 
 /// What is run for `command`: this build of the program. Ten seconds of a demo are made
-/// one, for what is done with its capture takes as much longer.
+/// three, for what is done with its capture takes as much longer.
 fn as_run(command: &str) -> String {
     command
         .replace("cargo run --release", "virtscope")
-        .replace("--duration 10s", "--duration 1s")
+        .replace("--duration 10s", "--duration 3s")
 }
 
 /// Whether it shows the screens until somebody quits them.
