@@ -48,6 +48,9 @@ pub struct Options {
     ///
     /// [`QueueView::ring`]: crate::QueueView::ring
     pub draw_rings: bool,
+    /// Whether what is wrong is looked for. Who wants lives alone does without;
+    /// [`Analyzer::findings`] then says of each that it is not known.
+    pub look_for_findings: bool,
     /// What was left out of the stream on purpose.
     pub selection: Selection,
     /// Which requests are wanted: latencies, operations, errors and lists of requests
@@ -63,6 +66,7 @@ impl Default for Options {
             keep_bytes: 4096,
             collect_ended: false,
             draw_rings: true,
+            look_for_findings: true,
             selection: Selection::WHOLE,
             filter: None,
         }
@@ -293,6 +297,9 @@ impl Analyzer {
 
     /// `over`: the stream has ended, and it should be known what was lost at its end.
     pub(crate) fn findings_at(&self, now: Option<Timestamp>, over: bool) -> Findings {
+        if !self.options.look_for_findings {
+            return Findings::not_looked_for();
+        }
         let queues = self.queues().into_iter();
         Findings::of(
             queues.map(|queue| (queue, self.doubt(queue, over))),

@@ -45,6 +45,30 @@ fn recent_lives_are_bounded_and_newest_first() {
     assert_eq!(snapshot.requests.completed, 10);
 }
 
+/// Who does not look for findings is told of each that it is not known; the rest is the
+/// same.
+#[test]
+fn what_is_not_looked_for_is_not_known() {
+    let options = Options {
+        look_for_findings: false,
+        ..Options::default()
+    };
+    let looked = push_all(&requests(10), Options::default());
+    let not_looked = push_all(&requests(10), options);
+    let (findings, none) = (looked.findings(None), not_looked.findings(None));
+    assert_eq!(findings.undecided, []);
+    assert_eq!(none.found, []);
+    let codes: Vec<_> = none
+        .undecided
+        .iter()
+        .map(|undecided| undecided.code)
+        .collect();
+    assert_eq!(codes, crate::FindingCode::ALL);
+    let (looked, not_looked) = (looked.snapshot(None), not_looked.snapshot(None));
+    assert_eq!(looked.requests, not_looked.requests);
+    assert_eq!(looked.recent, not_looked.recent);
+}
+
 #[test]
 fn ended_lives_are_handed_over_once() {
     let options = Options {

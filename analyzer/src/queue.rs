@@ -49,6 +49,7 @@ pub(crate) struct Queue {
     /// Nothing, if no rings are drawn.
     ring: Option<RingTracker>,
     rates: RateWindow,
+    looks_for_findings: bool,
     /// Records were left out of the stream on purpose: a hole is no loss.
     is_part: bool,
 }
@@ -75,6 +76,7 @@ impl Queue {
             waits: Waits::default(),
             ring: options.draw_rings.then(RingTracker::default),
             rates: RateWindow::default(),
+            looks_for_findings: options.look_for_findings,
             is_part: !options.selection.is_whole(),
         }
     }
@@ -156,8 +158,10 @@ impl Queue {
         self.join(record, &body(), payload, number);
         self.occupy(record, &body());
         self.rate(record, &body());
-        let size = self.facts.as_ref().map_or(0, |facts| facts.size);
-        self.detectors.record(record, body, size, &self.lives);
+        if self.looks_for_findings {
+            let size = self.facts.as_ref().map_or(0, |facts| facts.size);
+            self.detectors.record(record, body, size, &self.lives);
+        }
     }
 
     /// Records were lost, of a stream whose holes do not say so.
@@ -332,6 +336,7 @@ impl Queue {
             counts,
             rates,
             detectors,
+            looks_for_findings,
             ..
         } = self;
         if !lives.any_ended() {
@@ -345,7 +350,9 @@ impl Queue {
                 rates.completions += 1;
                 rates.bytes += life.data_bytes;
             }
-            detectors.life(life);
+            if *looks_for_findings {
+                detectors.life(life);
+            }
             let is_wanted = each(life);
             if let (true, Some(matching)) = (is_wanted, &mut *matching) {
                 matching.record(life);

@@ -94,7 +94,7 @@ fn tshark(path: &Path, messages: usize) -> anyhow::Result<Duration> {
         .arg(path)
         .stderr(Stdio::null())
         .output()
-        .context("tshark cannot be run (Debian: tshark)")?;
+        .context("tshark cannot be run (Debian: apt-get install --no-install-recommends tshark)")?;
     let lines = output.stdout.split(|byte| *byte == b'\n');
     let decoded = lines.filter(|line| !line.is_empty()).count();
     ensure!(

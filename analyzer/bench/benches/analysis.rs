@@ -12,7 +12,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 use virtscope_analysis_bench::{
-    analyse, analyse_ahead, pcap_file_blocks, pcap_file_raw, read, write_capture,
+    analyse, analyse_ahead, analyse_without_findings, pcap_file_blocks, pcap_file_raw, read,
+    write_capture,
 };
 use virtscope_bench::harness::{Contender, Samples, interleave};
 
@@ -54,7 +55,7 @@ fn main() -> anyhow::Result<()> {
             .into(),
         None => {
             let mut bytes = Vec::new();
-            write_capture(&mut bytes, args.records)?;
+            write_capture(&mut bytes, args.records, 2)?;
             bytes.into()
         }
     };
@@ -73,6 +74,10 @@ fn main() -> anyhow::Result<()> {
         on("pcap-file, raw blocks", pcap_file_raw),
         on("virtscope, every record", read),
         on("virtscope, whole analysis", analyse),
+        on(
+            "virtscope, whole analysis but findings",
+            analyse_without_findings,
+        ),
         Contender::new("virtscope, whole analysis, two threads", move || {
             black_box(analyse_ahead(black_box(&shared)));
         }),

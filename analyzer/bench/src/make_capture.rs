@@ -12,11 +12,14 @@ use virtscope_analysis_bench::write_capture;
 struct Args {
     /// Records, at least.
     records: u64,
+    /// Queues, each of a device of its own.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    queues: u16,
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
-    write_capture(&mut out, args.records).context("cannot write the capture")?;
+    write_capture(&mut out, args.records, args.queues).context("cannot write the capture")?;
     out.flush().context("cannot write the capture")
 }

@@ -58,8 +58,21 @@ pub fn read(bytes: &[u8]) -> u64 {
 
 /// Ours: the whole analysis and its report, on one thread.
 pub fn analyse(bytes: &[u8]) -> u64 {
+    analyse_with(options(), bytes)
+}
+
+/// The same, but what is wrong is not looked for.
+pub fn analyse_without_findings(bytes: &[u8]) -> u64 {
+    let options = Options {
+        look_for_findings: false,
+        ..options()
+    };
+    analyse_with(options, bytes)
+}
+
+fn analyse_with(options: Options, bytes: &[u8]) -> u64 {
     let mut reader = CaptureReader::new(Cursor::new(bytes)).expect("a capture");
-    let mut analyzer = Analyzer::new(options());
+    let mut analyzer = Analyzer::new(options);
     loop {
         match reader.next_item().expect("a sound capture") {
             Item::Record(packet) => analyzer.push(&packet.record, packet.payload),

@@ -1,6 +1,6 @@
 //! A capture as the demo would write it, of any length, the same each time.
 //!
-//! Two 9P queues of 128 entries; both halves' records; a session that holds together
+//! 9P queues of 128 entries; both halves' records; a session that holds together
 //! from its Tversion on, with requests of the kinds and in the proportions of the demo,
 //! some twenty in flight, added in batches and returned out of order; half of the kicks
 //! suppressed.
@@ -102,11 +102,12 @@ impl<W: Write> Sink<W> {
     }
 }
 
-/// Writes a capture of at least `records` records, and hardly more.
+/// Writes a capture of at least `records` records, and hardly more, of so many queues, the
+/// first of which has twice as many as the others.
 ///
 /// # Errors
 /// Trouble of the output.
-pub fn write_capture<W: Write>(out: W, records: u64) -> Result<(), WriteError> {
+pub fn write_capture<W: Write>(out: W, records: u64, queues: u16) -> Result<(), WriteError> {
     let clock = ClockOffset::new(1_700_000_000_000_000_000, 0);
     let mut sink = Sink {
         writer: CaptureWriter::new(out, CaptureInfo::new(SNAPLEN, clock))?,
@@ -114,7 +115,7 @@ pub fn write_capture<W: Write>(out: W, records: u64) -> Result<(), WriteError> {
         written: 0,
     };
     let mut random = Random(1);
-    let mut queues = [Queue::new(0), Queue::new(1)];
+    let mut queues: Vec<_> = (0..queues.max(1)).map(Queue::new).collect();
     for queue in &mut queues {
         queue.facts(&mut sink)?;
         for call in Session::beginning() {
@@ -122,7 +123,8 @@ pub fn write_capture<W: Write>(out: W, records: u64) -> Result<(), WriteError> {
         }
     }
     while sink.written < records {
-        let queue = &mut queues[random.below(3) as usize / 2];
+        let which = random.below(queues.len() as u64 + 1).saturating_sub(1);
+        let queue = &mut queues[which as usize];
         sink.now += random.below(4000);
         queue.round(&mut sink, &mut random)?;
     }
@@ -396,7 +398,7 @@ mod tests {
     #[test]
     fn everybody_reads_all_of_it() {
         let mut bytes = Vec::new();
-        write_capture(&mut bytes, 5000).unwrap();
+        write_capture(&mut bytes, 5000, 2).unwrap();
         let bytes: Arc<[u8]> = bytes.into();
         let records = read(&bytes);
         assert!((5000..5200).contains(&records), "{records}");
@@ -417,7 +419,7 @@ mod tests {
         use virtscope_captures::{CaptureReader, Item};
 
         let mut bytes = Vec::new();
-        write_capture(&mut bytes, 20_000).unwrap();
+        write_capture(&mut bytes, 20_000, 3).unwrap();
         let mut reader = CaptureReader::new(bytes.as_slice()).unwrap();
         let mut analyzer = Analyzer::new(Options {
             collect_ended: true,

@@ -177,6 +177,20 @@ fn add(code: FindingCode, verdict: Verdict, case: &Case<'_>, into: &mut Findings
 }
 
 impl Findings {
+    /// Nothing is known, of anything.
+    pub(crate) fn not_looked_for() -> Self {
+        let undecided = FindingCode::ALL.iter().map(|code| Undecided {
+            code: *code,
+            queue: None,
+            name: String::new(),
+            reason: "It was not looked for.".to_owned(),
+        });
+        Self {
+            found: Vec::new(),
+            undecided: undecided.collect(),
+        }
+    }
+
     /// What is found by `now` on these queues; each comes with why on it the absence
     /// of a record proves nothing, if so.
     pub(crate) fn of<'a>(
