@@ -12,6 +12,8 @@
 //! This decoder shares nothing with the reference driver's encoder, so that each
 //! checks the other.
 
+#[macro_use]
+mod messages;
 mod body;
 mod conversation;
 mod describe;

@@ -15,8 +15,10 @@
 mod effects;
 mod fids;
 mod moved;
+mod names;
 mod path;
 mod races;
+mod requests;
 mod subject;
 mod tags;
 #[cfg(test)]
@@ -281,7 +283,7 @@ impl Conversation {
         subject.asked = Asked::of(body);
         let effect = self.prepare(body, &mut subject, wrong);
         let bytes = self.keep(message, &effect);
-        let uses = effects::uses(body);
+        let uses = requests::uses(body);
         self.put(message, serial, effect, bytes, uses, wrong);
         self.begin_change(serial, &effect, body);
         subject
