@@ -9,8 +9,9 @@ mod tmux;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 
-use program::{PROGRAM, is_there, piped, run, sample, tree};
+use program::{PROGRAM, is_there, piped, run, tree, virtscope};
 use rstest::rstest;
 use tmux::Terminal;
 
@@ -35,11 +36,26 @@ fn commands(page: &str) -> Vec<String> {
 }
 
 /// What is run for `command`: this build of the program. Ten seconds of a demo are made
-/// three, for what is done with its capture takes as much longer.
+/// one, for what is done with its capture takes as much longer.
 fn as_run(command: &str) -> String {
     command
         .replace("cargo run --release", "virtscope")
-        .replace("--duration 10s", "--duration 3s")
+        .replace("--duration 10s", "--duration 1s")
+}
+
+/// A capture that lasts as long as the pages take for given, with few requests.
+fn three_seconds() -> &'static [u8] {
+    static CAPTURE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let tree = tree();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let path = elsewhere.path().join("capture.pcapng");
+        let limits = ["demo", "--duration", "3s", "--rate", "500", "-w"];
+        let mut demo = virtscope(limits);
+        demo.arg(&path).arg(tree.path());
+        run(piped(&mut demo)).assert_clean();
+        fs::read(path).unwrap()
+    });
+    &CAPTURE
 }
 
 /// Whether it shows the screens until somebody quits them.
@@ -71,7 +87,7 @@ fn commands_do_what_is_written(
     assert_eq!(commands.len(), count, "{commands:#?}");
     let directory = tree();
     for name in captures {
-        fs::write(directory.path().join(name), sample()).unwrap();
+        fs::write(directory.path().join(name), three_seconds()).unwrap();
     }
     let mut path = Path::new(PROGRAM).parent().unwrap().as_os_str().to_owned();
     path.push(":");
