@@ -330,8 +330,9 @@ struct Drainer {
 }
 
 /// Records of a queue that are held until its facts have come. On many CPUs the first
-/// event of a queue and the facts that the other one tells of it race.
-const HELD: usize = 4096;
+/// event of a queue and the facts that the other one tells of it race, and a process
+/// tells of its queues four times a second.
+const HELD: usize = 1 << 16;
 
 /// Where records end up, in order.
 struct Sink {

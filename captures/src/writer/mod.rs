@@ -28,6 +28,10 @@ pub use error::WriteError;
 /// up to 262144 bytes.
 pub const MAX_SNAPLEN: u32 = 262_144 - FRAME_LEN as u32;
 
+/// Bytes that facts may have in any case. Those that open an interface may know less than
+/// later ones: a queue of which only the number is known is told of at its first records.
+const FACTS_ROOM: usize = 1024;
+
 /// Bytes gathered before they are handed on: whole blocks, so that whoever
 /// follows the file seldom sees half of one.
 const BATCH: usize = 64 * 1024;
@@ -58,7 +62,7 @@ pub struct CaptureWriter<W: Write> {
 #[derive(Debug)]
 struct Interface {
     id: u32,
-    /// The most payload its packets hold: `snaplen`, or enough for its facts.
+    /// The most payload its packets hold: `snaplen`, or enough for facts.
     payload_limit: usize,
     /// Losses that packets have told of already.
     losses_told: u64,
@@ -216,7 +220,10 @@ impl<W: Write> CaptureWriter<W> {
         description: &QueueDescription,
         payload: usize,
     ) -> Result<(), WriteError> {
-        let payload_limit = payload.min(MAX_SNAPLEN as usize).max(self.snaplen as usize);
+        let payload_limit = payload
+            .min(MAX_SNAPLEN as usize)
+            .max(self.snaplen as usize)
+            .max(FACTS_ROOM);
         let mut options = vec![
             InterfaceDescriptionOption::IfName(description.name.as_str().into()),
             InterfaceDescriptionOption::IfTsResol(InterfaceTsResolution::NANO),
