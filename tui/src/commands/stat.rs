@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use virtscope_analyzer::{Life, Options, QueueView, Snapshot, format_duration};
 use virtscope_captures::{CaptureReader, Item};
-use virtscope_record::{QueueId, Timestamp};
+use virtscope_driver::instrument::live::monotonic_now;
+use virtscope_record::{Producer, QueueId, Timestamp};
 use virtscope_tracer::trace::drop_privileges;
 
 use super::trace::{Session, Wanted};
@@ -41,7 +42,9 @@ pub(crate) fn stat(args: &StatArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Ou
     let mut reader = open(path, args.follow.then(|| Arc::clone(stop)))?;
     let watched = args.follow || is_standard(path);
     let ends = || !args.follow && stop.load(Ordering::Relaxed);
-    let trouble = count(&mut reader, args.interval, watched, &ends).with_context(|| name(path))?;
+    let table = Table::new(args.interval, None);
+    let trouble =
+        count(&mut reader, table, watched, &ends, &|| None).with_context(|| name(path))?;
     if let Some(trouble) = trouble
         && !args.follow
     {
@@ -67,43 +70,46 @@ pub(crate) fn stat_live(args: &StatArgs) -> anyhow::Result<Outcome> {
     let (input, output) = io::pipe().context("no pipe for the records")?;
     let output: Output = Box::new(output);
     let recorder = session.record(Some(output), Limits::default())?;
-    let whole = args
-        .intervals
-        .and_then(|count| args.interval.checked_mul(count));
-    let until = whole.and_then(|whole| Instant::now().checked_add(whole));
     let shared = Arc::clone(recorder.shared());
-    let (stopped, counted) = std::thread::scope(|scope| {
+    let stopped = OnceLock::new();
+    let (stopping, counted) = std::thread::scope(|scope| {
         // When it ends the capture does, and so do the lines.
         let stopping = scope.spawn(|| {
-            while !stop.load(Ordering::Acquire)
-                && !shared.capture_failed()
-                && !ended()
-                && until.is_none_or(|until| Instant::now() < until)
-            {
+            while !stop.load(Ordering::Acquire) && !shared.capture_failed() && !ended() {
                 std::thread::sleep(LOOK);
             }
+            stopped.get_or_init(monotonic_now);
             recorder.finish()
         });
         // When nobody reads the lines any more, nobody reads the capture: it fails.
         let counted = match CaptureReader::new(input) {
-            Ok(mut reader) => count(&mut reader, args.interval, true, &|| false),
+            Ok(mut reader) => {
+                let table = Table::new(args.interval, args.intervals.map(u64::from));
+                count(&mut reader, table, true, &|| false, &|| {
+                    stopped.get().copied()
+                })
+            }
             Err(error) => Err(error.into()),
         };
+        // The lines that were asked for have been printed.
+        stop.store(true, Ordering::Release);
         (stopping.join(), counted)
     });
-    if let Err(panic) = stopped {
+    if let Err(panic) = stopping {
         std::panic::resume_unwind(panic);
     }
     counted?;
     Ok(Outcome::Clean)
 }
 
-/// Prints the lines of a capture; what is wrong with it.
+/// Prints the lines of a capture; what is wrong with it. `stopped` is when it was told to
+/// end: from then on it says what it has counted, and nothing happens any more.
 fn count<R: Read>(
     reader: &mut CaptureReader<R>,
-    interval: Duration,
+    mut table: Table,
     watched: bool,
     ends: &dyn Fn() -> bool,
+    stopped: &dyn Fn() -> Option<Timestamp>,
 ) -> anyhow::Result<Option<String>> {
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
@@ -111,15 +117,22 @@ fn count<R: Read>(
         ..Options::default()
     });
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut table = Table::new(interval);
     while !ends() {
         let item = reader.next_item()?;
         if let Item::Record(packet) = &item {
-            // What ended before this record belongs to the interval before it.
-            let lines = table.advance(packet.record.time(), &analysis);
-            out.write_all(lines.as_bytes()).context(OUTPUT_FAILED)?;
-            if watched && !lines.is_empty() {
-                out.flush().context(OUTPUT_FAILED)?;
+            let (record, time) = (&packet.record, packet.record.time());
+            let is_afterwards = record.producer() == Producer::Recorder
+                && stopped().is_some_and(|stopped| time > stopped);
+            if !is_afterwards {
+                // What ended before this record belongs to the interval before it.
+                let lines = table.advance(time, &analysis);
+                out.write_all(lines.as_bytes()).context(OUTPUT_FAILED)?;
+                if watched && !lines.is_empty() {
+                    out.flush().context(OUTPUT_FAILED)?;
+                }
+                if table.is_full() {
+                    return Ok(None);
+                }
             }
         }
         let progress = analysis.observe(&item);
@@ -165,6 +178,10 @@ impl Counts {
 /// The lines, interval by interval.
 struct Table {
     interval: Duration,
+    /// Intervals that are wanted; all, if none are said.
+    wanted: Option<u64>,
+    /// The last record's time, but for those in which a recorder sums up.
+    last: Timestamp,
     /// When the stream began and how many intervals have ended.
     began: Option<Timestamp>,
     ended: u64,
@@ -174,9 +191,11 @@ struct Table {
 }
 
 impl Table {
-    fn new(interval: Duration) -> Self {
+    fn new(interval: Duration, wanted: Option<u64>) -> Self {
         Self {
             interval,
+            wanted,
+            last: Timestamp::default(),
             began: None,
             ended: 0,
             before: BTreeMap::new(),
@@ -203,7 +222,9 @@ impl Table {
     /// The lines of the intervals that ended before `time`.
     fn advance(&mut self, time: Timestamp, analysis: &Analysis) -> String {
         let began = *self.began.get_or_insert(time);
+        self.last = self.last.max(time);
         let passed = time.nanos_since(began) / self.interval_ns();
+        let passed = passed.min(self.wanted.unwrap_or(u64::MAX));
         let mut lines = String::new();
         if passed > self.ended {
             let seconds = self.interval.as_secs_f64();
@@ -223,13 +244,18 @@ impl Table {
         lines
     }
 
+    /// Whether all lines that are wanted have been made.
+    fn is_full(&self) -> bool {
+        self.wanted.is_some_and(|wanted| self.ended >= wanted)
+    }
+
     /// The lines of the last interval, which was not a whole one.
     fn finish(&mut self, analysis: &Analysis) -> String {
         let Some(began) = self.began else {
             return "no record\n".to_owned();
         };
         let snapshot = analysis.analyzer.snapshot(None);
-        let whole = snapshot.last.unwrap_or(began).nanos_since(began);
+        let whole = self.last.nanos_since(began);
         let rest = whole.saturating_sub(self.ended.saturating_mul(self.interval_ns()));
         // What happened at one moment has no rate; a millisecond is short enough.
         let seconds = (rest as f64 / 1e9).max(1e-3);
@@ -312,7 +338,7 @@ mod tests {
     impl Run {
         fn new() -> Self {
             let mut run = Self {
-                table: Table::new(Duration::from_secs(1)),
+                table: Table::new(Duration::from_secs(1), None),
                 analysis: Analysis::new(Options {
                     collect_ended: true,
                     ..Options::default()
@@ -410,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_stream_without_records_says_so() {
-        let mut table = Table::new(Duration::from_secs(1));
+        let mut table = Table::new(Duration::from_secs(1), None);
         let analysis = Analysis::new(Options::default());
         assert_eq!(table.finish(&analysis), "no record\n");
     }
