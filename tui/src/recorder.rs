@@ -64,6 +64,9 @@ pub trait Source: Send {
         Vec::new()
     }
 
+    /// Has records made of what only looking shows; once for each heartbeat.
+    fn look(&mut self) {}
+
     /// The counters of every producer of every queue.
     fn counters(&self) -> Vec<Counters>;
 
@@ -366,6 +369,7 @@ impl Drainer {
             }
             if last_heartbeat.elapsed() >= HEARTBEAT {
                 last_heartbeat = Instant::now();
+                self.source.look();
                 self.statistics(false);
             }
             if last_snapshot.elapsed() >= SNAPSHOT_INTERVAL {

@@ -10,17 +10,21 @@
 mod emit;
 mod kernel;
 mod maps;
+mod missed;
 mod operations;
 mod payload;
 mod queue;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_func_arg;
-use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
-use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe, raw_tracepoint};
+use aya_ebpf::programs::{
+    FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext,
+};
 use virtscope_tracer_shared::PendingAdd;
 
 use maps::PENDING;
+use missed::Quiet;
 
 /// A function's argument as a number: what the context itself holds is a pointer with a
 /// type to the verifier, which may not be reckoned with.
@@ -75,14 +79,16 @@ fentries! {
     interrupted_a: |arg| operations::interrupted(arg(1));
     enabling_a: |arg| operations::enabling(arg(0));
     enabling_b: |arg| operations::enabling(arg(0));
-    deleted_a: |arg| queue::end(arg(0));
+    restarting_1: |arg| missed::settle(arg(0), Quiet::Surely);
+    restarting_2: |arg| missed::settle(arg(0), Quiet::Surely);
+    deleted_a: |arg| queue::delete(arg(0));
 }
 
 kprobes! {
     detached_k: |arg| operations::detached(arg(0), arg(1) as u16);
     notified_k: |arg| operations::notified(arg(0), 0);
     interrupted_k: |arg| operations::interrupted(arg(1));
-    deleted_k: |arg| queue::end(arg(0));
+    deleted_k: |arg| queue::delete(arg(0));
 }
 
 /// An add's arguments: an array of scatter lists (Linux `virtqueue_add_sgs`).
@@ -293,6 +299,22 @@ pub fn keep_k(ctx: ProbeContext) -> u32 {
 pub fn keep_enabling_k(ctx: ProbeContext) -> u32 {
     operations::enabling(ctx.arg(0).unwrap_or(0));
     keep(&ctx);
+    0
+}
+
+/// The same again: what is about to be forgotten is told before.
+#[kprobe]
+pub fn keep_restarting_k(ctx: ProbeContext) -> u32 {
+    missed::settle(ctx.arg(0).unwrap_or(0), Quiet::Surely);
+    keep(&ctx);
+    0
+}
+
+/// Looks at the queue in argument 0, once for each run that user space asks for
+/// (`BPF_PROG_TEST_RUN`); attached to nothing.
+#[raw_tracepoint]
+pub fn look(ctx: RawTracePointContext) -> i32 {
+    missed::settle(ctx.arg(0), Quiet::IfUnmoved);
     0
 }
 

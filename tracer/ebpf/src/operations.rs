@@ -1,17 +1,15 @@
 //! What each operation becomes.
 
-use core::ffi::c_void;
-
-use aya_ebpf::helpers::generated::bpf_loop;
 use virtscope_record::{
-    Add, Body, Callback, CallbackSwitch, Detach, Flags, Kind, Missed, Notification,
-    NotificationReason, Notify, RingIndex, Used,
+    Add, Body, Callback, CallbackSwitch, Detach, Flags, Kind, Notification, NotificationReason,
+    Notify, RingIndex, Used,
 };
 use virtscope_tracer_shared::{PendingAdd, QueueState, Step, control, step};
 
-use crate::emit::{context, emit, emit_with, filtered, missed, now, task};
+use crate::emit::{context, emit, emit_with, filtered, now, task};
 use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, PROMISES, config};
+use crate::missed::{completions_before, kick_before, tell_missed};
 use crate::payload::{Walk, wanted};
 use crate::queue::{find, known, slot, spare_slot, sync};
 
@@ -44,7 +42,7 @@ pub(crate) fn is_first(state: &mut QueueState, operation: Unplaced, copy: u8) ->
 }
 
 #[inline(always)]
-fn flags_of(ring: &Ring) -> Flags {
+pub(crate) fn flags_of(ring: &Ring) -> Flags {
     let mut flags = Flags::empty();
     if ring.is_packed() {
         flags |= Flags::PACKED;
@@ -125,12 +123,7 @@ pub extern "C" fn placed(
             state.free = 0xffff;
         }
     }
-    // Where the driver's own count of adds says that the last decision was.
-    let decided = ring.back(ring.avail, ring.num_added);
-    if decided != state.kicked {
-        tell_missed(state, ring, Kind::Kick as u32, 1, decided.into());
-        state.kicked = decided;
-    }
+    kick_before(state, ring);
     let free_before = state.free;
     state.avail_next = ring.avail;
     state.free = ring.free;
@@ -216,42 +209,6 @@ pub extern "C" fn told(
     0
 }
 
-/// So many operations of a kind have left no record, up to the position `new`; verified by
-/// itself, and apart from its callers for the stack's sake.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn tell_missed(
-    state: *const QueueState,
-    ring: *const Ring,
-    kind: u32,
-    count: u32,
-    new: u32,
-) -> i32 {
-    let (Some(state), Some(ring)) = (unsafe { (state.as_ref(), ring.as_ref()) }) else {
-        return 0;
-    };
-    let new = new as u16;
-    let old = if kind == Kind::Add as u32 {
-        state.avail_next
-    } else if kind == Kind::Kick as u32 {
-        state.kicked
-    } else {
-        new
-    };
-    let told = Missed {
-        free: ring.free,
-        count,
-        operation: kind as u16,
-        old: RingIndex(old),
-        new: RingIndex(new),
-        head: Missed::NO_HEAD,
-        ..Missed::default()
-    };
-    missed(state, u64::from(count));
-    emit(state, 0, flags_of(ring), Body::Missed(told));
-    0
-}
-
 /// Whether the filters by request let this one through.
 #[inline(always)]
 fn is_selected(number: u32) -> bool {
@@ -312,84 +269,6 @@ pub extern "C" fn refused(
         ..Add::default()
     });
     emit(state, add.token, flags_of(ring), body);
-    0
-}
-
-/// What the walk over missed completions goes on with.
-#[repr(C)]
-struct Passed {
-    state: *mut QueueState,
-    ring: *const Ring,
-}
-
-/// Completions that were passed over since the last record, each with the entry that
-/// still stands in the ring. Must run before anything else on the queue is recorded.
-#[inline(always)]
-fn completions_before(state: &mut QueueState, ring: &Ring) {
-    if state.used_next == ring.last_used {
-        return;
-    }
-    pass_all(state, ring);
-    state.free = 0xffff;
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn pass_all(state: *mut QueueState, ring: *const Ring) -> i32 {
-    let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
-        return 0;
-    };
-    let callback = pass as extern "C" fn(u32, *mut c_void) -> i64;
-    let mut passed = Passed {
-        state: &raw mut *state,
-        ring,
-    };
-    let most = u32::from(ring.num);
-    unsafe { bpf_loop(most, callback as *mut c_void, (&raw mut passed).cast(), 0) };
-    // Beyond one round of the ring nothing can be said of each.
-    state.used_next = ring.last_used;
-    0
-}
-
-extern "C" fn pass(_: u32, context: *mut c_void) -> i64 {
-    let passed = unsafe { &*context.cast::<Passed>() };
-    let (state, ring) = unsafe { (&mut *passed.state, &*passed.ring) };
-    let until = ring.last_used;
-    let old = state.used_next;
-    if old == until {
-        return 1;
-    }
-    let (head, used_length, taken) = if ring.is_packed() {
-        let (len, id, _) = ring.packed_desc(old);
-        (id, len, ring.packed_num(id).max(1))
-    } else {
-        let (id, len) = ring.split_used(old);
-        (id as u16, len, 1)
-    };
-    let left = ring.distance(old, until);
-    let new = if taken > left {
-        until
-    } else {
-        ring.advance(old, taken)
-    };
-    state.used_next = new;
-    let mut token = 0;
-    if let Some(slot) = slot(state, head) {
-        token = slot.token;
-        slot.token = 0;
-    }
-    let told = Missed {
-        free: ring.free,
-        error: 0,
-        count: 1,
-        operation: Kind::Used as u16,
-        old: RingIndex(old),
-        new: RingIndex(new),
-        head,
-        used_length,
-    };
-    missed(state, 1);
-    emit(state, token, flags_of(ring), Body::Missed(told));
     0
 }
 

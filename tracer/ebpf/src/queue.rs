@@ -11,6 +11,7 @@ use virtscope_tracer_shared::{
 use crate::emit::{count, emit, emit_with};
 use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, NUMBERS, Number, QUEUES, SLOTS, config};
+use crate::missed::{Quiet, settle};
 
 /// The queue at `vq`, if its operations are wanted.
 #[inline(always)]
@@ -364,7 +365,14 @@ extern "C" fn look(head: u32, context: *mut c_void) -> i64 {
     0
 }
 
-/// The queue goes away, or begins anew.
+/// The queue goes away, with all that was done on it.
+#[inline(always)]
+pub(crate) fn delete(vq: u64) {
+    settle(vq, Quiet::Surely);
+    end(vq);
+}
+
+/// The queue goes away, or has begun anew.
 #[inline(always)]
 pub(crate) fn end(vq: u64) {
     if let Some(state) = known(vq) {

@@ -40,6 +40,9 @@ pub struct QueueState {
     pub free: u16,
     /// The free list's head after the last recorded operation.
     pub free_head: u16,
+    /// Positions of the driver and those above, as they were when they were last looked at
+    /// without an event.
+    pub looked: [u16; 6],
     /// A filter leaves it out.
     pub ignored: u8,
     /// The positions above are known.

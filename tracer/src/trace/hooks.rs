@@ -233,20 +233,24 @@ const HOOKS: &[Hook] = &[
         "virtqueue_resize",
         Reset,
         return ["restarted_1"],
-        "keep_k",
+        "keep_restarting_k",
         "restarted_r"
     ),
     hook!(
         "virtqueue_reset",
         Reset,
         return ["restarted_2"],
-        "keep_k",
+        "keep_restarting_k",
         "restarted_r"
     ),
 ];
 
-/// The entry of `virtqueue_enable_cb` is needed beside its return.
-const ENABLING: (&str, [&str; 2]) = ("virtqueue_enable_cb", ["enabling_a", "enabling_b"]);
+/// Functions whose entry is needed beside their return, with the programs for it by fentry.
+const ENTRIES: [(&str, &[&str]); 3] = [
+    ("virtqueue_enable_cb", &["enabling_a", "enabling_b"]),
+    ("virtqueue_resize", &["restarting_1"]),
+    ("virtqueue_reset", &["restarting_2"]),
+];
 
 /// How a program is attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -342,9 +346,9 @@ impl Hook {
             });
         };
         if traced {
-            if self.function == ENABLING.0 {
-                for copy in ENABLING.1 {
-                    add(How::Fentry, copy);
+            for (_, programs) in ENTRIES.iter().filter(|(name, _)| *name == self.function) {
+                for program in *programs {
+                    add(How::Fentry, program);
                 }
             }
             let how = if self.at_return {

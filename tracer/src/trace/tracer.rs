@@ -5,10 +5,12 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError};
+use aya::programs::{
+    FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun,
+};
 use aya::{Btf, Ebpf, EbpfLoader};
 use virtscope_record::{FRAME_LEN, Producer, ProducerId, PseudoHeader, QueueId, Record};
-use virtscope_tracer_shared::{COUNTERS_PER_CPU, Counters, control};
+use virtscope_tracer_shared::{COUNTERS_PER_CPU, Counters, QueueState, control};
 use zerocopy::IntoBytes;
 
 use super::cost::{Cost, CostWatch};
@@ -36,6 +38,11 @@ const DEPTHS: u32 = 4;
 const NOTIFYING: Duration = Duration::from_secs(1);
 /// Between two looks whether it has come.
 const LOOK: Duration = Duration::from_millis(1);
+/// How long at the end nothing must have moved on a queue, for what is open there to have
+/// been missed: no operation takes that long.
+const UNMOVED: Duration = Duration::from_millis(50);
+/// The program that looks at a queue on which nothing has come.
+const LOOKER: &str = "look";
 
 /// One CPU's counters as the map has them: [`Counters`], which is nothing but words.
 type RawCounters = [u64; 5];
@@ -66,6 +73,8 @@ pub struct Tracer {
     records: RingBuf<MapData>,
     counters: PerCpuArray<MapData, RawCounters>,
     control: Array<MapData, u64>,
+    /// The queues, by the address of each.
+    queues: HashMap<MapData, u64, [u8; size_of::<QueueState>()]>,
     /// Notifications that were decided on and have not come, with their queue's id.
     promises: HashMap<MapData, u64, u64>,
     /// The queues of those that never came, once tracing has ended.
@@ -126,6 +135,8 @@ impl Tracer {
             .map_err(|error| TraceError::Object(error.to_string()))?;
         let control = Array::try_from(take(&mut ebpf, "CONTROL")?)
             .map_err(|error| TraceError::Object(error.to_string()))?;
+        let queues = HashMap::try_from(take(&mut ebpf, "QUEUES")?)
+            .map_err(|error| TraceError::Object(error.to_string()))?;
         let promises = HashMap::try_from(take(&mut ebpf, "PROMISES")?)
             .map_err(|error| TraceError::Object(error.to_string()))?;
         let mut tracer = Self {
@@ -133,6 +144,7 @@ impl Tracer {
             records,
             counters,
             control,
+            queues,
             promises,
             unkept: Vec::new(),
             cost,
@@ -143,6 +155,9 @@ impl Tracer {
             began: Instant::now(),
             walk_failed: None,
         };
+        tracer.looker()?.load().map_err(|source| TraceError::Load {
+            source: Box::new(source.into()),
+        })?;
         tracer.attach()?;
         // Behind the attaching: a queue of which no event has come since is as it was.
         match found::queues(&btf, options) {
@@ -295,6 +310,30 @@ impl Tracer {
         quiet
     }
 
+    fn looker(&mut self) -> Result<&mut RawTracePoint, TraceError> {
+        self.ebpf
+            .as_mut()
+            .and_then(|ebpf| ebpf.program_mut(LOOKER))
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(|| TraceError::Object(format!("no program {LOOKER}")))
+    }
+
+    /// Has what was missed become records where nothing has moved since the call before, in
+    /// which no event would ever show it: so a request whose completion was missed does not
+    /// look stuck. To be called now and then.
+    pub fn look(&mut self) {
+        let queues: Vec<u64> = self.queues.keys().filter_map(Result::ok).collect();
+        let Ok(looker) = self.looker() else {
+            return;
+        };
+        for queue in queues {
+            let mut options = RawTracePointRunOptions::new();
+            options.args[0] = queue;
+            // Where it can't be run, all is as if it were not there: the next event tells.
+            let _ = looker.test_run(options);
+        }
+    }
+
     /// Why the queues that were there could not be found, if they could not.
     pub fn walk_failed(&self) -> Option<&str> {
         self.walk_failed.as_deref()
@@ -308,8 +347,11 @@ impl Tracer {
     /// Detaches everything; records written before can still be drained.
     ///
     /// Waits for notifications that were decided on: one that does not come within a
-    /// second was missed.
+    /// second was missed. And so was what stands open on a queue where nothing moves.
     pub fn detach(&mut self) {
+        self.look();
+        std::thread::sleep(UNMOVED);
+        self.look();
         if self.ebpf.is_some() && self.control.set(control::CLOSING, 1, 0).is_ok() {
             let until = Instant::now() + NOTIFYING;
             while self.promises.keys().next().is_some() && Instant::now() < until {
@@ -399,8 +441,8 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
-    /// The kernel's verifier accepts the programs for kprobes, which share all their
-    /// functions with those for fentry and fexit. Loaded, they are attached to nothing.
+    /// The kernel's verifier accepts the programs for kprobes and the one that looks, which
+    /// share all their functions with those for fentry and fexit. Loaded, they are attached to nothing.
     #[test]
     fn this_kernels_verifier_accepts_the_programs() {
         if !missing_privileges().0.is_empty() {
@@ -420,14 +462,16 @@ mod tests {
             .unwrap();
         let mut loaded = 0;
         for (name, program) in ebpf.programs_mut() {
-            if let Program::KProbe(program) = program {
-                let result = program.load();
-                if let Err(error) = result {
-                    panic!("{name}: {}", explain(&error));
-                }
-                loaded += 1;
+            let result = match program {
+                Program::KProbe(program) => program.load(),
+                Program::RawTracePoint(program) => program.load(),
+                _ => continue,
+            };
+            if let Err(error) = result {
+                panic!("{name}: {}", explain(&error));
             }
+            loaded += 1;
         }
-        assert_eq!(loaded, 16);
+        assert_eq!(loaded, 18);
     }
 }

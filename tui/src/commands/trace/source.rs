@@ -123,6 +123,10 @@ impl Source for Traced {
             .collect()
     }
 
+    fn look(&mut self) {
+        self.tracer.look();
+    }
+
     fn counters(&self) -> Vec<Counters> {
         self.tracer.counters().into_iter().map(counters).collect()
     }

@@ -1,0 +1,214 @@
+//! What the kernel skipped a program for: found by the positions of the ring, at the next
+//! operation on the queue or, if none comes, by looking.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
+use virtscope_record::{Body, Kind, Missed, RingIndex};
+use virtscope_tracer_shared::QueueState;
+
+use crate::emit::{emit, missed};
+use crate::kernel::Ring;
+use crate::operations::flags_of;
+use crate::queue::{known, slot};
+
+/// So many operations of a kind have left no record, up to the position `new`; verified by
+/// itself, and apart from its callers for the stack's sake.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_missed(
+    state: *const QueueState,
+    ring: *const Ring,
+    kind: u32,
+    count: u32,
+    new: u32,
+) -> i32 {
+    let (Some(state), Some(ring)) = (unsafe { (state.as_ref(), ring.as_ref()) }) else {
+        return 0;
+    };
+    let new = new as u16;
+    let old = if kind == Kind::Add as u32 {
+        state.avail_next
+    } else if kind == Kind::Kick as u32 {
+        state.kicked
+    } else {
+        new
+    };
+    let told = Missed {
+        free: ring.free,
+        count,
+        operation: kind as u16,
+        old: RingIndex(old),
+        new: RingIndex(new),
+        head: Missed::NO_HEAD,
+        ..Missed::default()
+    };
+    missed(state, u64::from(count));
+    emit(state, 0, flags_of(ring), Body::Missed(told));
+    0
+}
+
+/// What the walk over missed completions goes on with.
+#[repr(C)]
+struct Passed {
+    state: *mut QueueState,
+    ring: *const Ring,
+}
+
+/// Completions that were passed over since the last record, each with the entry that
+/// still stands in the ring. Must run before anything else on the queue is recorded.
+#[inline(always)]
+pub(crate) fn completions_before(state: &mut QueueState, ring: &Ring) {
+    if state.used_next == ring.last_used {
+        return;
+    }
+    pass_all(state, ring);
+    state.free = 0xffff;
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn pass_all(state: *mut QueueState, ring: *const Ring) -> i32 {
+    let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
+        return 0;
+    };
+    let callback = pass as extern "C" fn(u32, *mut c_void) -> i64;
+    let mut passed = Passed {
+        state: &raw mut *state,
+        ring,
+    };
+    let most = u32::from(ring.num);
+    unsafe { bpf_loop(most, callback as *mut c_void, (&raw mut passed).cast(), 0) };
+    // Beyond one round of the ring nothing can be said of each.
+    state.used_next = ring.last_used;
+    0
+}
+
+extern "C" fn pass(_: u32, context: *mut c_void) -> i64 {
+    let passed = unsafe { &*context.cast::<Passed>() };
+    let (state, ring) = unsafe { (&mut *passed.state, &*passed.ring) };
+    let until = ring.last_used;
+    let old = state.used_next;
+    if old == until {
+        return 1;
+    }
+    let (head, used_length, taken) = if ring.is_packed() {
+        let (len, id, _) = ring.packed_desc(old);
+        (id, len, ring.packed_num(id).max(1))
+    } else {
+        let (id, len) = ring.split_used(old);
+        (id as u16, len, 1)
+    };
+    let left = ring.distance(old, until);
+    let new = if taken > left {
+        until
+    } else {
+        ring.advance(old, taken)
+    };
+    state.used_next = new;
+    let mut token = 0;
+    if let Some(slot) = slot(state, head) {
+        token = slot.token;
+        slot.token = 0;
+    }
+    let told = Missed {
+        free: ring.free,
+        error: 0,
+        count: 1,
+        operation: Kind::Used as u16,
+        old: RingIndex(old),
+        new: RingIndex(new),
+        head,
+        used_length,
+    };
+    missed(state, 1);
+    emit(state, token, flags_of(ring), Body::Missed(told));
+    0
+}
+
+/// The decision that was the last one before the adds the driver has counted since, if it
+/// left no record.
+#[inline(always)]
+pub(crate) fn kick_before(state: &mut QueueState, ring: &Ring) {
+    // Where the driver's own count of adds says that the last decision was.
+    let decided = ring.back(ring.avail, ring.num_added);
+    if decided != state.kicked {
+        tell_missed(state, ring, Kind::Kick as u32, 1, decided.into());
+        state.kicked = decided;
+    }
+}
+
+/// How sure it is that nobody is at work on a queue that is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quiet {
+    /// The driver says so: it takes the queue away.
+    Surely,
+    /// It is, if everything stands where it stood at the look before.
+    IfUnmoved,
+}
+
+/// Tells what was missed of a queue on which nothing has come since that would show it: its
+/// last completion, without which a request would look stuck for ever.
+#[inline(always)]
+pub(crate) fn settle(vq: u64, quiet: Quiet) {
+    let Some(state) = known(vq) else {
+        return;
+    };
+    if state.synced == 0 {
+        return;
+    }
+    let ring = Ring::of(vq);
+    if quiet == Quiet::IfUnmoved && !is_unmoved(state, &ring) {
+        return;
+    }
+    catch_up(state, &ring);
+}
+
+/// Whether all positions, the driver's and ours, are those of the look before; keeps them
+/// for the next one. An operation that is just being done moves one before the other.
+#[inline(always)]
+fn is_unmoved(state: &mut QueueState, ring: &Ring) -> bool {
+    let now = [
+        ring.last_used,
+        state.used_next,
+        ring.avail,
+        state.avail_next,
+        ring.num_added,
+        state.kicked,
+    ];
+    let mut is_unmoved = true;
+    let mut at = 0;
+    while at < now.len() {
+        is_unmoved &= state.looked[at] == now[at];
+        state.looked[at] = now[at];
+        at += 1;
+    }
+    is_unmoved
+}
+
+/// See [`settle`]; verified by itself, and apart from its callers for the stack's sake.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn catch_up(state: *mut QueueState, ring: *const Ring) -> i32 {
+    let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
+        return 0;
+    };
+    // Beyond a round it is the record that is ahead: of a completion at its entry.
+    let used = ring.distance(state.used_next, ring.last_used);
+    if used != 0 && used <= ring.num {
+        completions_before(state, ring);
+    }
+    let added = ring.distance(state.avail_next, ring.avail);
+    if added != 0 && added <= ring.num {
+        let count = if ring.is_packed() && state.one_each == 0 {
+            1
+        } else {
+            u32::from(added)
+        };
+        tell_missed(state, ring, Kind::Add as u32, count, ring.avail.into());
+        state.avail_next = ring.avail;
+        state.free = 0xffff;
+    }
+    kick_before(state, ring);
+    0
+}
