@@ -1,9 +1,13 @@
 //! A list of steps, run one after the other, with a summary at the end.
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::limit::{Deadline, LIMIT};
+use anyhow::{Context, ensure};
+
+use crate::limit::{Background, Deadline, LIMIT};
 
 /// Why a step did not pass.
 #[derive(Debug)]
@@ -36,12 +40,23 @@ pub(crate) struct Steps {
     skipped: Vec<String>,
     /// What the summary says besides.
     notes: Vec<String>,
-    only: Option<String>,
+    /// If there are any: words of which one is in the name of each step that is run.
+    only: Vec<String>,
+}
+
+/// Steps that another process runs, beside ours.
+#[must_use = "what they print and whether they pass is known once they are waited for"]
+pub(crate) struct Beside {
+    name: String,
+    began: Instant,
+    child: anyhow::Result<Background>,
+    /// What it prints meanwhile.
+    output: PathBuf,
 }
 
 impl Steps {
-    /// Runs only steps whose names contain `only`, if given.
-    pub(crate) fn new(only: Option<String>) -> Self {
+    /// Runs only steps whose names contain one of the words in `only`, if there are any.
+    pub(crate) fn new(only: Vec<String>) -> Self {
         Self {
             done: Vec::new(),
             skipped: Vec::new(),
@@ -63,7 +78,7 @@ impl Steps {
         name: &str,
         run: impl FnOnce(Deadline) -> Result<(), Failure>,
     ) {
-        if self.only.as_ref().is_some_and(|only| !name.contains(only)) {
+        if !self.is_wanted(name) {
             self.skipped.push(name.to_owned());
             return;
         }
@@ -84,6 +99,55 @@ impl Steps {
             took: began.elapsed(),
             worked,
             result,
+        });
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|word| name.contains(word))
+    }
+
+    /// Starts `command`, which runs steps of its own, while ours go on; what it prints goes
+    /// to the file `output` until it is [waited for](Self::wait).
+    pub(crate) fn beside(name: &str, command: &mut Command, output: &Path) -> Beside {
+        println!("\n──── {name}: begins, and is shown when it is over");
+        let mut start = || {
+            if let Some(folder) = output.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            let file = File::create(output)?;
+            let errors = file.try_clone()?;
+            Background::start(command.stdout(file).stderr(errors))
+        };
+        Beside {
+            name: name.to_owned(),
+            began: Instant::now(),
+            child: start().with_context(|| output.display().to_string()),
+            output: output.to_owned(),
+        }
+    }
+
+    /// Waits for what runs beside us, at most `limit`, and shows what it printed.
+    pub(crate) fn wait(&mut self, beside: Beside, limit: Duration) {
+        let waited = beside
+            .child
+            .and_then(|child| child.wait(Deadline::after(limit)));
+        println!("\n──── {}", beside.name);
+        if let Ok(printed) = std::fs::read(&beside.output) {
+            println!("{}", String::from_utf8_lossy(&printed));
+        }
+        let result = waited.and_then(|status| {
+            ensure!(status.success(), "{status}: see above");
+            Ok(())
+        });
+        if let Err(error) = &result {
+            println!("failed: {error:#}");
+        }
+        self.done.push(Done {
+            name: beside.name,
+            took: beside.began.elapsed(),
+            // Of what runs at once nobody can tell it apart.
+            worked: None,
+            result: result.map_err(Failure::Failed),
         });
     }
 
@@ -176,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_word_that_fits_no_step_is_no_success() {
-        let mut steps = Steps::new(Some("typo".to_owned()));
+        let mut steps = Steps::new(vec!["typo".to_owned()]);
         steps.step("tests", |_| panic!("it was not asked for"));
         assert!(!steps.has_run("tests"));
         assert!(!steps.conclude(false));
@@ -194,7 +258,7 @@ mod tests {
 
     #[test]
     fn only_what_is_missing_can_be_allowed() {
-        let mut steps = Steps::new(None);
+        let mut steps = Steps::new(Vec::new());
         steps.step("demo", |_| Err(Failure::Missing("capinfos".to_owned())));
         assert!(!steps.conclude(false));
         assert!(steps.conclude(true));
@@ -204,8 +268,22 @@ mod tests {
     }
 
     #[test]
+    fn what_runs_beside_others_is_shown_and_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut steps = Steps::new(Vec::new());
+        for (script, expected) in [("echo shown", true), ("echo shown >&2; exit 1", false)] {
+            let output = folder.path().join("new/output");
+            let mut command = Command::new("sh");
+            let beside = Steps::beside("beside", command.args(["-c", script]), &output);
+            steps.wait(beside, Duration::from_secs(60));
+            assert_eq!(std::fs::read_to_string(&output).unwrap(), "shown\n");
+            assert_eq!(steps.conclude(false), expected);
+        }
+    }
+
+    #[test]
     fn a_step_that_hangs_fails_and_the_next_one_runs() {
-        let mut steps = Steps::new(None);
+        let mut steps = Steps::new(Vec::new());
         let began = Instant::now();
         steps.step_within(Duration::from_millis(200), "hangs", |deadline| {
             Ok(deadline.run(Command::new("sleep").arg("120"))?)

@@ -67,18 +67,21 @@ const LOOM: [Loom; 3] = [
 /// All integration tests but those.
 const NOT_LOOM: [&str; 4] = ["--test", "[!l]*", "--test", "l[!o]*"];
 
+const MIRI_STEP: &str = "Miri: memory, byte ring and virtqueue";
+const FUZZ_STEP: &str = "fuzz:";
+/// What runs beside the other steps, and each step of it, may take more: it has less of
+/// the machine.
+const LIMIT_BESIDE: Duration = Duration::from_secs(60 * 60);
+/// Where that prints meanwhile.
+const BESIDE: &str = "target/beside.log";
+
 /// Test targets of the driver that Miri runs, beside the unit tests.
 const MIRI: [&str; 2] = ["ring_model", "live_path"];
 
-/// Packages whose tests run with AddressSanitizer: those with unsafe code, and
-/// those that read what others wrote.
-const ASAN: [&str; 5] = [
-    "virtscope-record",
-    "virtscope-captures",
-    "virtscope-driver",
-    "virtscope-device",
-    "virtscope-analyzer",
-];
+/// Packages whose tests run with AddressSanitizer: the one that has unsafe code, and the
+/// one that does with it what another machine would. The others have none that could
+/// damage memory.
+const ASAN: [&str; 2] = ["virtscope-driver", "virtscope-device"];
 const SANITIZER: &str = "-Zsanitizer=address";
 
 /// Fuzz targets of one package.
@@ -119,9 +122,9 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     allow_missing: bool,
 
-    /// Only the steps whose names contain this.
+    /// Only the steps whose names contain this, or one of several; one after the other.
     #[arg(long, value_name = "WORD")]
-    only: Option<String>,
+    only: Vec<String>,
 
     /// Seconds for each fuzz target.
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
@@ -150,6 +153,11 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
     steps.step("peer programs", |deadline| debian(&PEERS, deadline));
     steps.step("formatting", |deadline| {
         Ok(deadline.run(&mut cargo(&["fmt", "--all", "--check"]))?)
+    });
+    // What keeps one core busy goes beside what does not keep two.
+    let beside = args.only.is_empty().then(|| {
+        steps.step("Miri can be had", miri);
+        Steps::beside("Miri and fuzzing", &mut args.beside(), &root.join(BESIDE))
     });
     steps.step("clippy", |deadline| {
         Ok(deadline.run(&mut cargo(&[
@@ -206,15 +214,6 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
             Ok(deadline.run(&mut test)?)
         });
     }
-    steps.step("Miri: memory, byte ring and virtqueue", |deadline| {
-        miri(deadline)?;
-        let mut test = cargo(&[&format!("+{NIGHTLY}"), "miri", "test", "--locked"]);
-        test.args(["-p", "virtscope-driver", "--lib"])
-            .args(MIRI.iter().flat_map(|target| ["--test", target]))
-            .env("MIRIFLAGS", "-Zmiri-disable-isolation")
-            .env("CARGO_TARGET_DIR", root.join("target/miri"));
-        Ok(deadline.run(&mut test)?)
-    });
     steps.step("AddressSanitizer: unit and integration tests", |deadline| {
         let mut test = with_sanitizer(cargo(&["test", "--no-fail-fast"]), &root, deadline)?;
         // Not loom's: its threads have stacks of its own making, of which the
@@ -228,15 +227,9 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
             Ok(deadline.run(test.arg("--doc"))?)
         },
     );
-    for fuzz in &FUZZ {
-        for target in fuzz.targets {
-            let limit = LIMIT + Duration::from_secs(args.fuzz_time.into());
-            steps.step_within(
-                limit,
-                &format!("fuzz: {} {target}", fuzz.package),
-                |deadline| fuzz.run(&root, target, args.fuzz_time, deadline),
-            );
-        }
+    match beside {
+        Some(beside) => steps.wait(beside, LIMIT_BESIDE),
+        None => miri_and_fuzzing(&mut steps, args, &root),
     }
     steps.step("the demo, its capture and its report", |deadline| {
         demo(&root, deadline)
@@ -262,6 +255,44 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
         Ok(check(&root)?)
     });
     Ok(steps.conclude(args.allow_missing))
+}
+
+impl TestArgs {
+    /// The command that runs [`miri_and_fuzzing`] and nothing else.
+    fn beside(&self) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "xtask".into()));
+        command
+            .args(["test", "--only", MIRI_STEP, "--only", FUZZ_STEP])
+            .arg(format!("--fuzz-time={}", self.fuzz_time))
+            .args(self.allow_missing.then_some("--allow-missing"));
+        command
+    }
+}
+
+/// What keeps one core busy for long, in folders of its own.
+fn miri_and_fuzzing(steps: &mut Steps, args: &TestArgs, root: &Path) {
+    steps.step_within(LIMIT_BESIDE, MIRI_STEP, |deadline| {
+        miri(deadline)?;
+        let mut test = Command::new("cargo");
+        test.arg(format!("+{NIGHTLY}"))
+            .args(["miri", "test", "--locked"])
+            .current_dir(root)
+            .args(["-p", "virtscope-driver", "--lib"])
+            .args(MIRI.iter().flat_map(|target| ["--test", target]))
+            .env("MIRIFLAGS", "-Zmiri-disable-isolation")
+            .env("CARGO_TARGET_DIR", root.join("target/miri"));
+        Ok(deadline.run(&mut test)?)
+    });
+    for fuzz in &FUZZ {
+        for target in fuzz.targets {
+            let limit = LIMIT + Duration::from_secs(args.fuzz_time.into());
+            steps.step_within(
+                limit,
+                &format!("{FUZZ_STEP} {} {target}", fuzz.package),
+                |deadline| fuzz.run(root, target, args.fuzz_time, deadline),
+            );
+        }
+    }
 }
 
 /// Has `cargo test` build our packages and all they use with AddressSanitizer.
