@@ -91,6 +91,8 @@ pub(crate) struct Continuity {
     pub(crate) device_holes: u64,
     /// Whether the clock was set back before the record observed last.
     pub(crate) set_back: bool,
+    /// Whether a producer had been at work before the first record.
+    pub(crate) began_later: bool,
 }
 
 /// Where a record stands in the sequence of its producer.
@@ -252,14 +254,24 @@ impl Continuity {
     }
 
     /// Takes note of what a producer says of itself.
-    pub(crate) fn learn(&mut self, statistics: &Statistics) {
+    pub(crate) fn learn(&mut self, statistics: &Statistics, repeated: bool) {
+        let mut began_later = false;
         if let Some(stream) = self.stream(statistics.about) {
-            // What was made before anybody recorded is no hole: its numbers begin there.
-            if stream.next == 0 && statistics.filtered == statistics.emitted {
+            // What was made before anybody recorded, or stands in another file, is no
+            // hole: its numbers begin there.
+            let begins = if repeated {
+                !statistics.is_final
+            } else {
+                statistics.filtered == statistics.emitted
+            };
+            if begins && stream.next == 0 {
                 stream.next = statistics.emitted;
+                began_later = statistics.emitted > 0;
             }
             stream.emitted = stream.emitted.max(statistics.emitted);
         }
+        let other = [Producer::Recorder.id(), Producer::DeviceHalf.id()];
+        self.began_later |= began_later && !other.contains(&statistics.about);
     }
 
     /// At the end of the stream: whether the driver's half emitted records that
@@ -384,11 +396,14 @@ mod tests {
     fn statistics_tell_of_the_tail() {
         let mut continuity = Continuity::default();
         continuity.observe(&record(Producer::DriverHalf, 0));
-        continuity.learn(&Statistics {
-            about: Producer::DriverHalf.id(),
-            emitted: 2,
-            ..Statistics::default()
-        });
+        continuity.learn(
+            &Statistics {
+                about: Producer::DriverHalf.id(),
+                emitted: 2,
+                ..Statistics::default()
+            },
+            false,
+        );
         assert!(continuity.driver_tail_lost());
         assert!(!continuity.driver_tail_lost());
         assert_eq!(continuity.driver_holes, 1);
@@ -397,12 +412,15 @@ mod tests {
     #[test]
     fn a_producer_that_was_at_work_before_begins_without_a_hole() {
         let mut continuity = Continuity::default();
-        continuity.learn(&Statistics {
-            about: Producer::DriverHalf.id(),
-            emitted: 7,
-            filtered: 7,
-            ..Statistics::default()
-        });
+        continuity.learn(
+            &Statistics {
+                about: Producer::DriverHalf.id(),
+                emitted: 7,
+                filtered: 7,
+                ..Statistics::default()
+            },
+            false,
+        );
         let step = continuity.observe(&record(Producer::DriverHalf, 7));
         assert_eq!((step, continuity.driver_holes), (Some(Step::Next), 0));
         assert!(!continuity.driver_tail_lost());

@@ -108,6 +108,14 @@ impl Positions {
         driver_jump > 0
     }
 
+    /// What was in flight when the capture began is not known for certain: the first
+    /// operations tell where the others begin.
+    pub(crate) fn began_later(&mut self) {
+        if self.add.0.is_none() {
+            self.in_flight = None;
+        }
+    }
+
     /// The first add tells where the others begin, if it is known what came before
     /// it.
     fn begin(&mut self, first_add: RingIndex, space: IndexSpace) {

@@ -84,13 +84,21 @@ impl Queue {
     /// Takes in one record. `number` is what the next new life is called; it is
     /// moved on if there is one.
     pub(crate) fn push(&mut self, record: &Record, body: &Body, payload: &[u8], number: &mut u64) {
+        let repeated = record.flags().contains(Flags::REPEATED);
         if let Body::Statistics(statistics) = body {
-            self.continuity.learn(statistics);
+            self.continuity.learn(statistics, repeated);
+            if std::mem::take(&mut self.continuity.began_later) {
+                self.lives.began_later(repeated);
+                self.positions.began_later();
+            }
             if statistics.about == Producer::DeviceHalf.id() {
                 self.detectors.device_half_known();
             }
         }
-        self.follow(record);
+        // What is repeated has no number.
+        if !repeated {
+            self.follow(record);
+        }
         // Statistics are about all generations. On a queue gone quiet they alone
         // tell that time goes on.
         if matches!(body, Body::Statistics(_)) {

@@ -179,6 +179,12 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "write")]
     pub(crate) max_size: Option<u64>,
 
+    /// Go on in another file when one has this many bytes, and keep the newest COUNT files:
+    /// `100M`, `10M,5`. The first is FILE, then come FILE.1, FILE.2 and so on; each can be
+    /// read by itself, and `virtscope merge` makes one of them.
+    #[arg(long, value_name = "SIZE[,COUNT]", value_parser = rotation, requires = "write")]
+    pub(crate) rotate: Option<Rotation>,
+
     /// Trace for the life of this command.
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<std::ffi::OsString>,
@@ -636,6 +642,38 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(help)
 }
 
+/// Bytes a file of a capture, and how many files there are at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Rotation {
+    pub(crate) size: u64,
+    pub(crate) count: Option<usize>,
+}
+
+/// A size, and a number of files behind a comma.
+fn rotation(text: &str) -> Result<Rotation, String> {
+    let (bytes, count) = match text.split_once(',') {
+        Some((bytes, count)) => (bytes, Some(count)),
+        None => (text, None),
+    };
+    let size = size(bytes)?;
+    // What a file begins with has to have room in it.
+    if size < SMALLEST_FILE {
+        return Err(format!("a file must have at least {SMALLEST_FILE} bytes"));
+    }
+    let number = |count: &str| {
+        count
+            .parse()
+            .ok()
+            .filter(|count| *count > 0)
+            .ok_or_else(|| format!("`{count}` is no number of files: write it like 100M,5"))
+    };
+    let count = count.map(number).transpose()?;
+    Ok(Rotation { size, count })
+}
+
+/// The least that a file of several has room for.
+const SMALLEST_FILE: u64 = 16 << 10;
+
 fn buffer_size(text: &str) -> Result<u32, String> {
     let bytes = u32::try_from(size(text)?).map_err(|_| "at most 2G".to_owned())?;
     if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) {
@@ -809,6 +847,19 @@ mod tests {
         }
         assert_eq!(device("virtio3"), Ok(3));
         assert!(device("eth0").is_err());
+    }
+
+    #[test]
+    fn rotations_are_read_and_checked() {
+        let size = 10 << 20;
+        assert_eq!(rotation("10M"), Ok(Rotation { size, count: None }));
+        let count = Some(5);
+        assert_eq!(rotation("10M,5"), Ok(Rotation { size, count }));
+        for bad in [
+            "", ",5", "10M,", "10M,0", "10M,-1", "10M,x", "1K", "10M,5,6",
+        ] {
+            assert!(rotation(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

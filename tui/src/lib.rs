@@ -17,6 +17,7 @@ mod meter;
 mod playback;
 mod present;
 pub mod recorder;
+pub mod rotate;
 mod screen;
 mod signals;
 mod virtio;

@@ -23,6 +23,8 @@ use virtscope_record::{
     QueueId, Record, Sequence, Statistics, Timestamp, Token,
 };
 
+use crate::rotate::{Files, Rotate};
+
 /// How long the drainer rests between two looks.
 const INTERVAL: Duration = Duration::from_millis(5);
 /// How old a record must be before it is believed that none earlier will come: a
@@ -136,12 +138,14 @@ impl Source for Arc<Hub> {
 }
 
 /// When a recording ends by itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Limits {
     /// Bytes the capture may have.
     pub bytes: Option<u64>,
     /// Requests that have ended.
     pub requests: Option<u64>,
+    /// How the capture is spread over files; its first one is the output.
+    pub rotate: Option<Rotate>,
 }
 
 /// What is said of a queue before its first record.
@@ -252,10 +256,17 @@ impl Recorder {
         limits: Limits,
     ) -> Result<Self, RecordError> {
         source.describe(notices);
+        let clock = ClockOffset::measure();
         let info = CaptureInfo {
             selection: source.selection(),
-            ..CaptureInfo::new(source.snaplen(), ClockOffset::measure())
+            // No two recordings of one machine begin at the same moment.
+            recording: limits
+                .rotate
+                .is_some()
+                .then(|| monotonic_now().as_nanos() ^ clock.offset_ns().cast_unsigned()),
+            ..CaptureInfo::new(source.snaplen(), clock)
         };
+        let files = limits.rotate.clone().map(|rotate| Files::new(rotate, info));
         let writer = output
             .map(|output| CaptureWriter::new(output, info))
             .transpose()?;
@@ -283,6 +294,7 @@ impl Recorder {
                 own: HashMap::new(),
                 analyzer,
                 writer,
+                files,
                 failure: None,
                 shared: Arc::clone(&shared),
                 limits,
@@ -347,6 +359,8 @@ struct Sink {
     own: HashMap<QueueId, u64>,
     analyzer: Analyzer,
     writer: Option<CaptureWriter<Output>>,
+    /// If the capture goes on in other files.
+    files: Option<Files>,
     failure: Option<WriteError>,
     shared: Arc<Shared>,
     limits: Limits,
@@ -593,12 +607,34 @@ impl Sink {
     fn put(&mut self, entry: &Entry) {
         let record = self.numbered(&entry.record);
         self.analyzer.push(&record, &entry.payload);
-        if let Some(writer) = &mut self.writer
-            && let Err(error) = writer.write(&record, &entry.payload)
-        {
-            self.fail(error);
+        if let Some(writer) = &mut self.writer {
+            match writer.write(&record, &entry.payload) {
+                Ok(()) => self.go_on(&record, &entry.payload),
+                Err(error) => self.fail(error),
+            }
         }
         self.check_limits();
+    }
+
+    /// Goes on in another file, if this record has filled the one there is.
+    fn go_on(&mut self, record: &Record, payload: &[u8]) {
+        let (Some(files), Some(writer)) = (&mut self.files, &self.writer) else {
+            return;
+        };
+        if files.note(record, payload, writer)
+            && let Some(writer) = self.writer.take()
+        {
+            match files.next(writer) {
+                Ok(writer) => self.writer = Some(writer),
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
+    /// Bytes that the outputs have taken.
+    fn written(&self) -> Option<u64> {
+        let before = self.files.as_ref().map_or(0, Files::before);
+        Some(before + self.writer.as_ref()?.written())
     }
 
     /// The record, if it is our own with the number that it has now.
@@ -620,8 +656,7 @@ impl Sink {
     }
 
     fn check_limits(&self) {
-        let written = self.writer.as_ref().map(CaptureWriter::written);
-        let is_full = self.limits.bytes.zip(written);
+        let is_full = self.limits.bytes.zip(self.written());
         let is_full = is_full.is_some_and(|(limit, written)| written >= limit);
         let enough = self.limits.requests.is_some_and(|limit| {
             let requests = self.analyzer.request_totals();
@@ -635,6 +670,7 @@ impl Sink {
     /// The capture ends here; what was written of it stands.
     fn fail(&mut self, error: WriteError) {
         self.writer = None;
+        let error = error.after(self.files.as_ref().map_or(0, Files::before));
         let mut failed = self
             .shared
             .failed
@@ -648,10 +684,10 @@ impl Sink {
     fn publish(&mut self, now: Option<Timestamp>) {
         if let Some(writer) = &mut self.writer {
             match writer.flush() {
-                Ok(()) => self
-                    .shared
-                    .written
-                    .store(writer.written(), Ordering::Relaxed),
+                Ok(()) => {
+                    let written = self.written().unwrap_or_default();
+                    self.shared.written.store(written, Ordering::Relaxed);
+                }
                 Err(error) => self.fail(error),
             }
         }

@@ -7,6 +7,8 @@
 
 #[path = "common/program.rs"]
 mod program;
+#[path = "usdt/rotate.rs"]
+mod rotate;
 
 use std::collections::BTreeMap;
 use std::fs::File;

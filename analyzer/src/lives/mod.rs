@@ -94,6 +94,9 @@ pub(crate) struct Lives {
     /// Buffers that were in flight when the capture began and have not ended.
     begun_before: u16,
     facts_seen: bool,
+    /// How many buffers may have been in flight when the capture began, of which nobody
+    /// has told, because its producers had been at work before.
+    unknown_before: u16,
     device_half_seen: bool,
     /// Completions that were missed, of which it is not known whose they were.
     nameless: u32,
@@ -134,6 +137,7 @@ impl Lives {
             begun: false,
             begun_before: 0,
             facts_seen: false,
+            unknown_before: 0,
             device_half_seen: false,
             nameless: 0,
             ended: Vec::new(),
@@ -143,6 +147,9 @@ impl Lives {
     /// Begins `generation`: what was in flight ended with the one before.
     pub(crate) fn begin_generation(&mut self, generation: Generation) {
         self.reset();
+        if self.generation.is_some() {
+            self.unknown_before = 0;
+        }
         self.generation = Some(generation);
         self.begun = false;
         self.begun_before = 0;
@@ -208,6 +215,17 @@ impl Lives {
                     .as_it_stands(&self.announcements, self.space)
             })
             .collect()
+    }
+
+    /// The producers had been at work before: of what they added then there is no record,
+    /// and nothing was lost of it.
+    pub(crate) fn began_later(&mut self, in_other_files: bool) {
+        if self.begun && in_other_files {
+            // Of files that were joined, one is not there.
+            self.gap();
+        } else {
+            self.unknown_before = self.size;
+        }
     }
 
     pub(crate) fn facts(&mut self, facts: &QueueFacts) {
@@ -435,7 +453,8 @@ impl Lives {
         let reason = if self.begun_before > 0 {
             self.begun_before -= 1;
             Incomplete::BegunBefore
-        } else if !self.facts_seen && !self.holes.is_doubtful(0) {
+        } else if !self.holes.is_doubtful(0) && (!self.facts_seen || self.unknown_before > 0) {
+            self.unknown_before = self.unknown_before.saturating_sub(1);
             Incomplete::BegunBefore
         } else {
             Incomplete::Lost(Piece::Add)

@@ -194,6 +194,10 @@ bitflags::bitflags! {
         const PENDING = 1 << 7;
         /// Suppression goes by event index: the event fields are meaningful.
         const EVENT_IDX = 1 << 8;
+        /// Stands at the beginning or at the end of one file of several, so that each can
+        /// be read by itself. It says again what other files say, has no number in its
+        /// producer's sequence, and counts nowhere.
+        const REPEATED = 1 << 9;
     }
 }
 

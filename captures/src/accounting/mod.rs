@@ -22,6 +22,10 @@
 //! - Statistics that come before a producer's first record, and by which all that was
 //!   emitted was filtered, say where its numbers begin: whoever recorded began to look
 //!   when the producer had been at work for a while.
+//! - Records that are [repeated](Flags::REPEATED) at a file's beginning or end have no
+//!   number and count nowhere. Statistics among them that are not final say where a
+//!   producer stood when the file began: what it had emitted by then is left out here,
+//!   and what it had lost, filtered and missed is another file's.
 //! - The recorder hands its records to the writer itself. It needs no
 //!   statistics: what it did not write it did not emit.
 
@@ -32,7 +36,7 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::AddAssign;
 
-use virtscope_record::{Body, Kind, Producer, ProducerId, QueueId, Record, Statistics};
+use virtscope_record::{Body, Flags, Kind, Producer, ProducerId, QueueId, Record, Statistics};
 
 use crate::Selection;
 use stream::{Placed, Stream};
@@ -208,6 +212,10 @@ impl Ledger {
     /// its number was seen before: then it is a duplicate.
     #[inline]
     pub fn observe(&mut self, record: &Record) -> bool {
+        if record.flags().contains(Flags::REPEATED) {
+            self.observe_repeated(record);
+            return false;
+        }
         let whole = self.selection.is_whole();
         let Some((queue, stream)) = self.stream(record.queue(), record.producer().id()) else {
             self.untracked += 1;
@@ -235,6 +243,49 @@ impl Ledger {
             self.learn(record.queue(), &statistics);
         }
         is_new
+    }
+
+    /// A record that has no number: what it says of a producer's numbers is learnt.
+    fn observe_repeated(&mut self, record: &Record) {
+        let Ok(Body::Statistics(statistics)) = record.body() else {
+            return;
+        };
+        if statistics.is_final {
+            self.learn(record.queue(), &statistics);
+        } else if let Some((_, stream)) = self.stream(record.queue(), statistics.about) {
+            if !stream.begin(&statistics) {
+                self.refused_statistics += 1;
+            }
+        } else {
+            self.refused_statistics += 1;
+        }
+    }
+
+    /// Where every producer of every queue stands: what the next file begins with when a
+    /// capture goes on in another one, and what this one ends with.
+    pub fn standings(&self) -> impl Iterator<Item = (QueueId, Statistics)> {
+        self.all_streams()
+            .map(|(queue, producer, stream)| (queue, stream.standing(producer, self.selection)))
+    }
+
+    /// Where this producer stands; nothing if it was not heard of.
+    pub(crate) fn standing(&self, queue: QueueId, producer: ProducerId) -> Option<Statistics> {
+        let place = self.places.get(&(queue, producer))?;
+        let stream = self.streams.get(place.stream)?;
+        Some(stream.standing(producer, self.selection))
+    }
+
+    /// Whether this producer's final statistics were seen.
+    pub(crate) fn has_final(&self, queue: QueueId, producer: ProducerId) -> bool {
+        let place = self.places.get(&(queue, producer));
+        let stream = place.and_then(|place| self.streams.get(place.stream));
+        stream.is_some_and(Stream::has_final)
+    }
+
+    /// Whether no number is missing that may still come: a good moment to go on in
+    /// another file.
+    pub fn is_settled(&self) -> bool {
+        self.streams.iter().all(Stream::is_settled)
     }
 
     /// So many records of `queue` are known to be lost, by the capture of which

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use virtscope_record::{Sequence, Statistics};
+use virtscope_record::{ProducerId, Sequence, Statistics};
 
 use super::Totals;
 use crate::Selection;
@@ -52,6 +52,10 @@ pub(super) struct Stream {
     /// The number it begins with: those below were filtered, as was told before any
     /// record came.
     begins: u64,
+    /// Records that other files of the same recording have: this one began behind them.
+    elsewhere: u64,
+    /// What had been told when this file began.
+    base: Told,
     told: Told,
 }
 
@@ -108,6 +112,11 @@ impl Stream {
     /// Takes `number` out of the gap it is in; false if it is in none.
     fn fill(&mut self, number: u64) -> bool {
         if number < self.floor {
+            // It came when the file before this one had ended.
+            if self.elsewhere > 0 {
+                self.elsewhere -= 1;
+                return true;
+            }
             // Which numbers were given up is forgotten; how many is not.
             if self.given_up == 0 {
                 return false;
@@ -190,39 +199,96 @@ impl Stream {
         true
     }
 
+    /// The producer stood here when the file began; false if that can't be.
+    pub(super) fn begin(&mut self, standing: &Statistics) -> bool {
+        let number = standing.emitted;
+        let not_stored = standing.lost.checked_add(standing.filtered);
+        if number >= IMPOSSIBLE || not_stored.is_none_or(|count| count > number) {
+            return false;
+        }
+        // Another file may have told of it before.
+        if number > self.next {
+            self.elsewhere += number - self.next;
+            self.next = number;
+            self.floor = number;
+            self.settled_until = number;
+        }
+        let before = Told {
+            lost: standing.lost,
+            filtered: standing.filtered,
+            missed: standing.missed,
+            emitted: None,
+        };
+        if self.stored == 0 {
+            self.told.lost = self.told.lost.max(before.lost);
+            self.told.filtered = self.told.filtered.max(before.filtered);
+            self.told.missed = self.told.missed.max(before.missed);
+            self.base = before;
+        }
+        true
+    }
+
+    /// Where the producer stands by what is known here.
+    pub(super) fn standing(&self, about: ProducerId, selection: Selection) -> Statistics {
+        Statistics {
+            about,
+            is_final: false,
+            missed: self.told.missed,
+            emitted: self.evident(),
+            // Those of which nobody has told yet among them.
+            lost: self.base.lost + self.totals(selection).lost,
+            filtered: self.told.filtered,
+        }
+    }
+
+    /// Whether every gap is believed.
+    pub(super) fn is_settled(&self) -> bool {
+        self.gaps.range(self.settled_until..).next().is_none()
+    }
+
+    /// What was lost and filtered since this file began.
+    fn told_here(&self) -> (u64, u64) {
+        (
+            self.told.lost.saturating_sub(self.base.lost),
+            self.told.filtered.saturating_sub(self.base.filtered),
+        )
+    }
+
     /// How many records there must have been by what was seen or told of them
     /// one by one.
     fn evident(&self) -> u64 {
-        (self.stored + self.told.lost + self.told.filtered).max(self.next)
+        let (lost, filtered) = self.told_here();
+        (self.stored + lost + filtered + self.elsewhere).max(self.next)
     }
 
     /// What became of the records.
     pub(super) fn totals(&self, selection: Selection) -> Totals {
         let emitted = self.evident().max(self.told.emitted.unwrap_or(0));
         let missing = emitted - self.stored;
+        let (told_lost, told_filtered) = self.told_here();
         let lost = if selection.is_whole() {
-            missing - self.told.filtered
+            missing - told_filtered - self.elsewhere
         } else {
-            self.told.lost
+            told_lost
         };
         Totals {
             emitted,
             stored: self.stored,
             lost,
             filtered: missing - lost,
-            missed: self.told.missed.into(),
+            missed: self.told.missed.saturating_sub(self.base.missed).into(),
         }
     }
 
     /// Losses that are believed.
     pub(super) fn settled_losses(&self, whole: bool) -> u64 {
         let seen = if whole {
-            let filtered = self.told.filtered.saturating_sub(self.begins);
+            let filtered = self.told_here().1.saturating_sub(self.begins);
             self.settled.saturating_sub(filtered)
         } else {
             0
         };
-        seen.max(self.told.lost)
+        seen.max(self.told_here().0)
     }
 
     pub(super) fn has_final(&self) -> bool {

@@ -1,11 +1,12 @@
 //! Several captures in one, on one clock.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::io::{Read, Write};
 
-use virtscope_record::{Body, QueueId, Record, Timestamp};
+use virtscope_record::{Body, Flags, Producer, QueueId, Record, Timestamp};
 
+use super::seen::{Seen, Verdict, about, is_last};
 use super::source::Source;
 use super::{Done, EditError, write};
 use crate::{CaptureInfo, CaptureWriter, ClockOffset, Origin, Selection};
@@ -57,8 +58,9 @@ struct Input<R> {
     devices: HashMap<u16, u16>,
 }
 
-/// The earliest record of an input: time, then which input.
-type Head = Reverse<(Timestamp, usize)>;
+/// The next record of an input: its time; whether a file of several begins with it, which
+/// comes behind all that the file before it has; then which input.
+type Head = Reverse<(Timestamp, bool, usize)>;
 
 impl<R: Read> Combine<R> {
     /// The captures, each with the name by which to call it.
@@ -116,7 +118,9 @@ impl<R: Read> Combine<R> {
         )];
         for (at, input) in self.inputs.iter().enumerate() {
             let give_or_take = self.clock.error_ns().saturating_add(input.clock.error_ns());
-            if at == self.reference {
+            let of_one =
+                |other: &Input<R>| other.recording == input.recording && other.clock == input.clock;
+            if at == self.reference || self.inputs.get(self.reference).is_some_and(of_one) {
             } else if input.shift_ns == 0 {
                 sentences.push(format!(
                     "{} has the same clock, give or take {give_or_take} ns",
@@ -162,12 +166,14 @@ impl<R: Read> Combine<R> {
             .inputs
             .iter()
             .enumerate()
-            .filter_map(|(at, input)| Some(Reverse((input.shifted()?, at))))
+            .filter_map(|(at, input)| input.head(at))
             .collect();
         let mut duplicates = 0;
         // Records of one recording can stand in several of its parts.
-        let mut seen = Seen::new(&self.inputs);
-        while let Some(Reverse((time, at))) = heads.pop() {
+        let mut seen = Seen::new(self.inputs.iter().map(|input| input.recording));
+        // Where the producers of a recording stood when one of its files ended.
+        let mut finals = BTreeMap::new();
+        while let Some(Reverse((time, _, at))) = heads.pop() {
             if stop() {
                 return Err(EditError::Interrupted);
             }
@@ -177,7 +183,8 @@ impl<R: Read> Combine<R> {
             let Some(record) = input.next.take() else {
                 continue;
             };
-            if seen.is_new(input.recording, &record) {
+            let verdict = seen.look(input.recording, at, &record);
+            if verdict == Verdict::New {
                 let queue = input.place(&record, &mut devices)?;
                 let moved = record.at(time).of_queue(queue);
                 if !whole {
@@ -191,15 +198,22 @@ impl<R: Read> Combine<R> {
                 } else {
                     write(&mut writer, &moved, input.source.payload(), name)?;
                 }
-            } else {
+            } else if verdict == Verdict::Duplicate {
                 duplicates += 1;
+            } else if verdict == Verdict::Last && about(&record) != Producer::Recorder.id() {
+                let queue = input.place(&record, &mut devices)?;
+                finals.insert((queue, about(&record)), record.at(time).of_queue(queue));
             }
             input.next = input
                 .source
                 .next_record()
                 .map_err(|source| EditError::Read { input: at, source })?;
-            if let Some(time) = input.shifted() {
-                heads.push(Reverse((time, at)));
+            heads.extend(input.head(at));
+        }
+        for ((queue, producer), last) in finals {
+            // The file with the producer's own last word is not among them.
+            if !writer.ledger().has_final(queue, producer) {
+                write(&mut writer, &last, &[], || queue.to_string())?;
             }
         }
         self.settle(&mut writer, whole);
@@ -230,9 +244,10 @@ impl<R: Read> Combine<R> {
         let mut recordings = self.inputs.iter().map(|input| input.recording);
         let first = recordings.next();
         let shared = recordings.all(|other| Some(other) == first);
+        let named = infos().all(|info| info.recording.is_some());
         CaptureInfo {
             selection,
-            recording: first.filter(|_| shared && !selection.is_whole()),
+            recording: first.filter(|_| shared && (named || !selection.is_whole())),
             ..CaptureInfo::new(snaplen, self.clock)
         }
     }
@@ -300,9 +315,11 @@ impl<R: Read> Combine<R> {
 }
 
 impl<R: Read> Input<R> {
-    fn shifted(&self) -> Option<Timestamp> {
-        let time = self.next.as_ref()?.time().as_nanos();
-        Some(Timestamp::from_nanos(time.saturating_add(self.shift_ns)))
+    fn head(&self, at: usize) -> Option<Head> {
+        let next = self.next.as_ref()?;
+        let time = next.time().as_nanos().saturating_add(self.shift_ns);
+        let begins = next.flags().contains(Flags::REPEATED) && !is_last(next);
+        Some(Reverse((Timestamp::from_nanos(time), begins, at)))
     }
 
     fn place(&mut self, record: &Record, devices: &mut Devices) -> Result<QueueId, EditError> {
@@ -363,28 +380,5 @@ impl Devices {
         self.taken.insert(device, recording);
         self.placed.insert((recording, was), device);
         Ok(device)
-    }
-}
-
-/// Which records were written already, where a recording has several parts.
-struct Seen {
-    shared: HashMap<u64, crate::Ledger>,
-}
-
-impl Seen {
-    fn new<R>(inputs: &[Input<R>]) -> Self {
-        let mut shared = HashMap::new();
-        let mut found = HashSet::new();
-        for input in inputs {
-            if !found.insert(input.recording) {
-                shared.insert(input.recording, crate::Ledger::new(Selection::WHOLE));
-            }
-        }
-        Self { shared }
-    }
-
-    fn is_new(&mut self, recording: u64, record: &Record) -> bool {
-        let ledger = self.shared.get_mut(&recording);
-        ledger.is_none_or(|ledger| ledger.observe(record))
     }
 }

@@ -7,6 +7,7 @@
 mod combine;
 mod redact;
 mod requests;
+mod seen;
 mod slice;
 mod source;
 

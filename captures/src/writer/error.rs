@@ -70,6 +70,18 @@ impl WriteError {
         }
     }
 
+    /// The same, of a capture of which so many bytes stand in other files.
+    #[must_use]
+    pub fn after(mut self, before: u64) -> Self {
+        if let Self::DiskFull { written, .. }
+        | Self::ReaderGone { written, .. }
+        | Self::Output { written, .. } = &mut self
+        {
+            *written += before;
+        }
+        self
+    }
+
     /// Whether the reader of a pipe has gone, which ends a program quietly.
     pub const fn is_reader_gone(&self) -> bool {
         matches!(self, Self::ReaderGone { .. })

@@ -271,12 +271,25 @@ impl<W: Write> CaptureWriter<W> {
         self.written
     }
 
+    /// Bytes of the capture so far, those that the output has not taken yet among them.
+    pub fn size(&self) -> u64 {
+        self.written + self.blocks.pending().len() as u64
+    }
+
     /// Ends the capture with one statistics block an interface and returns what
     /// those say in sum.
     ///
     /// # Errors
     /// Trouble of the output.
-    pub fn finish(mut self) -> Result<Totals, WriteError> {
+    pub fn finish(self) -> Result<Totals, WriteError> {
+        self.finish_sized().map(|(totals, _)| totals)
+    }
+
+    /// The same, and how many bytes the capture has.
+    ///
+    /// # Errors
+    /// Trouble of the output.
+    pub fn finish_sized(mut self) -> Result<(Totals, u64), WriteError> {
         let tail = if self.ledger.tail_known() {
             "known"
         } else {
@@ -304,7 +317,7 @@ impl<W: Write> CaptureWriter<W> {
             })?;
         }
         self.flush()?;
-        Ok(self.ledger.totals())
+        Ok((self.ledger.totals(), self.written))
     }
 
     /// Hands the gathered blocks on.

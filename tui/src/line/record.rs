@@ -4,6 +4,14 @@ use virtscope_record::{Body, Flags, Notification, Record};
 
 /// What a record of its kind says.
 pub(super) fn body(record: &Record) -> String {
+    let mut text = of_its_kind(record);
+    if record.flags().contains(Flags::REPEATED) {
+        text.push_str(" (repeated)");
+    }
+    text
+}
+
+fn of_its_kind(record: &Record) -> String {
     let flags = record.flags();
     let Ok(body) = record.body() else {
         return String::new();

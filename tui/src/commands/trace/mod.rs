@@ -19,6 +19,7 @@ use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::cli::TraceArgs;
 use crate::input::{is_standard, name};
 use crate::recorder::{Limits, Recorded, Shared};
+use crate::rotate::Rotate;
 use crate::screen::{self, Control, Feed, FeedStatus, Mode};
 use crate::signals;
 use overhead::Overhead;
@@ -33,6 +34,7 @@ const LINGER: Duration = Duration::from_millis(100);
 
 /// Traces virtqueues until it is told to end, and prints the report.
 pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Outcome> {
+    let rotate = rotation(args)?;
     let to_stdout = args.write.as_deref().is_some_and(is_standard);
     let watched = !to_stdout && args.command.is_empty() && io::stdout().is_terminal();
     if watched {
@@ -48,12 +50,14 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Outcome> {
     let told = session.told();
     let title = session.title();
     let output = args.write.as_deref().map(open_output).transpose()?;
-    drop_privileges(false).context("cannot give up privileges")?;
+    // More files are made where this user may make the first one.
+    drop_privileges(rotate.is_some()).context("cannot give up privileges")?;
     // Threads that begin from here on have none.
     let stop = signals::stop_flag()?;
     let limits = Limits {
         bytes: args.max_size,
         requests: args.count,
+        rotate,
     };
     let recorder = session.record(output, limits)?;
     let mut run = Run {
@@ -79,6 +83,28 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Outcome> {
         complain(&format!("{title}: the process has ended"));
     }
     Ok(outcome)
+}
+
+/// How the capture is spread over files, if it is.
+fn rotation(args: &TraceArgs) -> anyhow::Result<Option<Rotate>> {
+    let Some((rotation, path)) = args.rotate.zip(args.write.as_deref()) else {
+        return Ok(None);
+    };
+    let there = std::fs::metadata(path);
+    if is_standard(path) || there.is_ok_and(|there| !there.is_file()) {
+        let output = match is_standard(path) {
+            true => "standard output".to_owned(),
+            false => name(path),
+        };
+        anyhow::bail!(
+            "--rotate makes several files of a capture, and {output} is none: name a file with -w"
+        );
+    }
+    Ok(Some(Rotate {
+        path: path.to_owned(),
+        size: rotation.size,
+        count: rotation.count,
+    }))
 }
 
 /// Starts the command to trace for, if there is one.
