@@ -5,6 +5,7 @@
 //! every request's times because it made them up. Its records go through the
 //! analyzer, whole or with losses.
 
+mod losses;
 mod properties;
 
 use std::collections::{BTreeMap, VecDeque};

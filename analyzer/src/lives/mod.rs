@@ -328,6 +328,7 @@ impl Lives {
         };
         let new = self.total_at(kick.new);
         let old = new - i64::from(self.space.ahead(kick.old, kick.new));
+        let holes = self.space.is_packed().then_some(&self.holes);
         while let Some(waiting) = self.unkicked.front().copied() {
             if waiting.total >= new {
                 break;
@@ -340,8 +341,7 @@ impl Lives {
                 continue;
             }
             if covered {
-                open.life.kick = Some(decision);
-                open.life.moments.kicked = Some(record.time());
+                open.kicked(decision, record.time(), holes);
             }
             open.kick_settled = true;
             if open.life.moments.used.is_some() {

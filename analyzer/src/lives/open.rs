@@ -4,14 +4,28 @@ use virtscope_record::{Add, Flags, InFlight, QueueId, Record, RingIndex, Timesta
 
 use super::SETTLE_NS;
 use super::announcements::Announcements;
-use super::holes::Gap;
+use super::holes::{Gap, Holes};
 use super::pool::Neighbours;
 use crate::index_space::IndexSpace;
 use crate::life::{
-    Announcement, Anomaly, BufferShape, Incomplete, Life, Moments, Operation, Outcome, Phases,
-    Piece,
+    Announcement, Anomaly, BufferShape, Incomplete, KickDecision, Life, Moments, Operation,
+    Outcome, Phases, Piece,
 };
 use crate::p9::{self, Conversation};
+
+/// By what a kick decision was joined to a life. Positions of a packed ring come again
+/// after two laps: if records were lost between, those may have been the laps, and the
+/// decision another's.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum KickJoined {
+    /// By a position that comes once; or it was not seen.
+    #[default]
+    Surely,
+    /// By a position that comes again, while the buffer was in flight.
+    InFlight,
+    /// By such a position, when the buffer had been used.
+    AfterUsed,
+}
 
 /// A life in the making.
 #[derive(Clone, Debug)]
@@ -19,12 +33,14 @@ pub(super) struct Open {
     pub(super) life: Life,
     /// The latest gap in the driver's half when this was added.
     pub(super) gaps_at_add: Gap,
-    /// The same when it was used.
+    /// The same when it was used, or when its kick decision came behind that on a ring
+    /// whose positions come again.
     pub(super) gaps_at_used: Gap,
     /// The driver's half lost something during this life.
     pub(super) touched: bool,
     /// The kick decision was seen, or is known to be missing.
     pub(super) kick_settled: bool,
+    pub(super) kick_joined: KickJoined,
     pub(super) returned_position: Option<RingIndex>,
     /// Its add lies before the capture.
     pub(super) begun_before: bool,
@@ -44,6 +60,7 @@ impl Default for Open {
             gaps_at_used: 0,
             touched: false,
             kick_settled: true,
+            kick_joined: KickJoined::Surely,
             returned_position: None,
             begun_before: false,
             set_back: false,
@@ -103,6 +120,7 @@ impl Open {
             gaps_at_used,
             touched,
             kick_settled,
+            kick_joined,
             returned_position,
             begun_before,
             set_back,
@@ -120,10 +138,31 @@ impl Open {
         life.context = record.context();
         (*gaps_at_add, *gaps_at_used) = (0, 0);
         (*touched, *begun_before, *set_back) = (false, false, false);
-        *kick_settled = true;
+        (*kick_settled, *kick_joined) = (true, KickJoined::Surely);
         *returned_position = None;
         *neighbours = Neighbours::default();
         *request_9p = None;
+    }
+
+    /// Its kick decision was made at `time`. `holes`: of a ring whose positions come
+    /// again, those that were found so far.
+    pub(super) fn kicked(
+        &mut self,
+        decision: KickDecision,
+        time: Timestamp,
+        holes: Option<&Holes>,
+    ) {
+        self.life.kick = Some(decision);
+        self.life.moments.kicked = Some(time);
+        self.kick_joined = match (holes, self.life.moments.used) {
+            (None, _) => KickJoined::Surely,
+            (Some(_), None) => KickJoined::InFlight,
+            (Some(holes), Some(_)) => {
+                self.gaps_at_used = holes.mark();
+                self.touched |= holes.is_touched(self.gaps_at_add);
+                KickJoined::AfterUsed
+            }
+        };
     }
 
     /// Keeps the start of the request.
@@ -306,7 +345,12 @@ impl Open {
     /// Ends a life that was used.
     pub(super) fn end(&mut self) {
         self.note_device_half();
-        if !self.set_back {
+        if self.touched && self.kick_joined == KickJoined::AfterUsed {
+            // It may have been another lap's, and nothing else tells when this one's was.
+            (self.life.kick, self.life.moments.kicked) = (None, None);
+        }
+        let kick_is_sure = !self.touched || self.kick_joined == KickJoined::Surely;
+        if !self.set_back && kick_is_sure {
             self.life.overlap_ns = overlap(&self.life.moments);
         }
         self.life.outcome = match phases(&self.life.moments) {

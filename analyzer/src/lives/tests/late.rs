@@ -120,6 +120,55 @@ fn a_kick_decision_after_the_return_still_counts() {
     assert_eq!(stream.only_life().outcome, polled(15, 0));
 }
 
+/// A packed ring of eight. A buffer is used before its kick decision is made, and that is
+/// lost; `lost` says whether two laps are lost with it. The next decision that is seen is
+/// about the same positions.
+fn kicked_two_laps_later(lost: bool) -> Life {
+    let mut stream = Stream::with_packed_facts();
+    let position = |lap: u16, offset: u16| match lap {
+        0 => 0x8000 | offset,
+        _ => offset,
+    };
+    stream.descriptors = 1;
+    stream.at(100).add(0, position(0, 0));
+    stream.at(110).used(0, position(0, 0));
+    if lost {
+        stream.at(120).kick(position(0, 0), position(0, 1)).lose();
+        // Lists of five, five and five.
+        stream.descriptors = 5;
+        for (at, old, new) in [
+            (130, position(0, 1), position(0, 6)),
+            (140, position(0, 6), position(1, 3)),
+            (150, position(1, 3), position(0, 0)),
+        ] {
+            stream.at(at).add(1, old).lose().kick(old, new).lose();
+            stream.used(1, old).lose();
+        }
+        stream.descriptors = 1;
+        stream.at(160).add(2, position(0, 0)).lose();
+    }
+    stream.at(170).kick(position(0, 0), position(0, 1));
+    stream.final_statistics();
+    let (_, lives) = stream.analyze();
+    let life = lives.iter().find(|life| life.head == 0);
+    (**life.expect("it was used")).clone()
+}
+
+/// What was lost between may have been whole laps: then the decision is another's, and
+/// nothing is known of when this buffer's was made.
+#[test]
+fn a_kick_decision_of_a_later_lap_is_not_taken_for_the_lost_one() {
+    let seen = kicked_two_laps_later(false);
+    assert_eq!(seen.outcome, polled(10, 0));
+    assert_eq!((seen.moments.kicked, seen.overlap_ns), (ns(170), 60));
+
+    let lost = kicked_two_laps_later(true);
+    let reason = Incomplete::Lost(Piece::Kick);
+    assert_eq!(lost.outcome, Outcome::Incomplete(reason));
+    assert_eq!((lost.moments.kicked, lost.overlap_ns), (None, 0));
+    assert!(lost.kick.is_none());
+}
+
 /// One life over which a record is missing, which comes last or never: how many lives
 /// had ended before that is known, and its outcome.
 fn swapped(late_ns: u64, filled: bool) -> (u64, Outcome) {
