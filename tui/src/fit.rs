@@ -54,8 +54,9 @@ pub(crate) fn fit_start(text: &str, width: usize) -> String {
     cut(&text, width)
 }
 
-/// As much of `text`, which is longer, as leaves room for an ellipsis.
-fn cut(text: &str, width: usize) -> String {
+/// As much of `text`, which is harmless and does not fit or is not the last that is to
+/// stand there, as leaves room for an ellipsis, and that.
+pub(crate) fn cut(text: &str, width: usize) -> String {
     let room = width.saturating_sub(1);
     let mut cut = String::new();
     let mut used = 0;

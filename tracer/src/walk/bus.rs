@@ -80,9 +80,11 @@ impl Walk<'_> {
         let called = name(self.memory, bytes.u64(at.name))?;
         let expected = format!("virtio{index}");
         if called.as_ref() != Some(&expected) {
-            return Err(nonsense(format!(
-                "its number is {index}, its name {called:?}"
-            )));
+            let called = match called {
+                Some(called) => format!("its name {called:?}"),
+                None => "it has no name".to_owned(),
+            };
+            return Err(nonsense(format!("its number is {index}, {called}")));
         }
         let name_of = |object: u64, offset: u32| match object {
             0 => Ok(None),

@@ -6,11 +6,11 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use ratatui::text::Line;
+use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget;
 
 use super::theme::Theme;
-use crate::fit::{columns, harmless};
+use crate::fit::{columns, cut, harmless};
 
 /// A rectangle to draw in. Coordinates are relative to its upper left corner;
 /// what falls outside is not drawn.
@@ -84,11 +84,29 @@ impl<'a> Canvas<'a> {
             .text(0, 0, &text, style);
     }
 
-    /// Writes a line of styled spans; returns the column behind it.
+    /// Writes a line of styled spans, which ends with an ellipsis if not all of it fits;
+    /// returns the column behind it.
     pub(super) fn line(&mut self, x: u16, y: u16, line: &Line<'_>) -> u16 {
+        let room = self.area.width.saturating_sub(x);
+        let width = |span: &Span<'_>| columns(&harmless(&span.content));
+        // What is blank needs no room at the end.
+        let all: u16 = line.spans.iter().map(width).fold(0, u16::saturating_add);
+        let blank = line
+            .spans
+            .iter()
+            .rev()
+            .flat_map(|span| span.content.chars().rev());
+        let blank = blank.take_while(|c| *c == ' ').count();
+        let fits = usize::from(all) <= usize::from(room) + blank;
         let mut x = x;
         for span in &line.spans {
-            x = self.text(x, y, &span.content, line.style.patch(span.style));
+            let style = line.style.patch(span.style);
+            let left = self.area.width.saturating_sub(x);
+            if !fits && width(span) >= left {
+                let text = cut(&harmless(&span.content), left.into());
+                return self.text(x, y, &text, style);
+            }
+            x = self.text(x, y, &span.content, style);
         }
         x
     }
@@ -148,5 +166,29 @@ mod tests {
         part.text(0, 2, "x", Style::new());
         part.text_before(2, 1, "12345", Style::new());
         assert_eq!(buffer, Buffer::with_lines(["   ab ", "  12  "]));
+    }
+
+    /// By columns, whether a line is cut in a span or between two.
+    #[test]
+    fn a_line_that_does_not_fit_ends_with_an_ellipsis() {
+        let theme = Theme::plain();
+        for (spans, expected) in [
+            (&["ab", "cde"][..], " abcde"),
+            (&["ab", "cde", "  "], " abcde"),
+            (&["ab", "cdef"], " abcd…"),
+            (&["abcde", "f"], " abcd…"),
+            (&["abcd", "ef"], " abcd…"),
+            (&["日", "本語"], " 日本…"),
+            (&["a日", "本語"], " a日…"),
+        ] {
+            let mut buffer = Buffer::empty(Rect::new(0, 0, 6, 1));
+            let line = Line::from_iter(spans.iter().map(|text| Span::raw(*text)));
+            Canvas::new(&mut buffer, &theme).line(1, 0, &line);
+            let expected = format!(
+                "{expected}{}",
+                " ".repeat(6 - usize::from(columns(expected)))
+            );
+            assert_eq!(buffer, Buffer::with_lines([expected]), "{spans:?}");
+        }
     }
 }
