@@ -45,14 +45,32 @@ pub(crate) fn open(
     CaptureReader::new(input(path, follow)?).with_context(|| name(path))
 }
 
+/// The same, but a pipe is waited for until `stop` is set, and no longer: then reading it
+/// fails, as [`is_stopped`] tells. A file is there, and `stop` is the caller's to look at.
+pub(crate) fn open_until(
+    path: &Path,
+    follow: Option<Arc<AtomicBool>>,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<CaptureReader<Input>> {
+    CaptureReader::new(input_until(path, follow, stop)?).with_context(|| name(path))
+}
+
 /// The same, counted by `meter`.
-pub(crate) fn open_metered(path: &Path, meter: &Meter) -> anyhow::Result<CaptureReader<Input>> {
-    CaptureReader::new(meter.over(input(path, None)?)).with_context(|| name(path))
+pub(crate) fn open_metered(
+    path: &Path,
+    meter: &Meter,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<CaptureReader<Input>> {
+    CaptureReader::new(meter.over(input_until(path, None, stop)?)).with_context(|| name(path))
 }
 
 /// The same whole, as [`Whole`], counted by `meter`.
-pub(crate) fn open_whole(path: &Path, meter: &Meter) -> anyhow::Result<Whole> {
-    let reader = open_metered(path, meter)?;
+pub(crate) fn open_whole(
+    path: &Path,
+    meter: &Meter,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Whole> {
+    let reader = open_metered(path, meter, stop)?;
     Ok(if meter.is_of_file() {
         let ahead = ReadAhead::spawn(reader).context("no thread for reading the capture")?;
         Whole::Ahead(Box::new(ahead))
@@ -120,15 +138,48 @@ pub(crate) fn open_live(
     patience: Duration,
     stop: &AtomicBool,
 ) -> anyhow::Result<Option<CaptureReader<Input>>> {
-    let owned = path.to_owned();
-    // A named pipe waits for its writer when it is opened.
-    let mut live = Live::over(move || input(&owned, follow), patience)
-        .context("no thread for reading the capture")?;
+    let mut live = live(path, follow, Wait::For(patience))?;
     if !live.wait_until_open(stop)? || !live.wait_for_first(stop).with_context(|| name(path))? {
         return Ok(None);
     }
     let reader = CaptureReader::new(Box::new(live) as Input).with_context(|| name(path))?;
     Ok(Some(reader))
+}
+
+/// Why no more was read of a pipe.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted while it was waited for")]
+struct Stopped;
+
+/// Whether reading failed because it was told to stop while a pipe was silent.
+pub(crate) fn is_stopped(error: &ReadError) -> bool {
+    let ReadError::Input(error) = error else {
+        return false;
+    };
+    let why = error.get_ref();
+    why.is_some_and(<dyn std::error::Error + Send + Sync>::is::<Stopped>)
+}
+
+fn input_until(
+    path: &Path,
+    follow: Option<Arc<AtomicBool>>,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Input> {
+    if !is_pipe(path) {
+        return input(path, follow);
+    }
+    let live = live(path, follow, Wait::Until(Arc::clone(stop)))?;
+    if !live.wait_until_open(stop)? {
+        return Err(Stopped).with_context(|| name(path));
+    }
+    Ok(Box::new(live))
+}
+
+/// The capture at `path`, read by a thread of its own. A named pipe waits for its writer
+/// when it is opened, so that is the thread's to do, too.
+fn live(path: &Path, follow: Option<Arc<AtomicBool>>, wait: Wait) -> anyhow::Result<Live> {
+    let path = path.to_owned();
+    Live::over(move || input(&path, follow), wait).context("no thread for reading the capture")
 }
 
 fn input(path: &Path, follow: Option<Arc<AtomicBool>>) -> anyhow::Result<Input> {
@@ -175,15 +226,23 @@ struct Live {
     opened: Receiver<anyhow::Result<()>>,
     pieces: Receiver<io::Result<Vec<u8>>>,
     piece: io::Cursor<Vec<u8>>,
-    /// How long a read waits.
-    patience: Duration,
+    wait: Wait,
+}
+
+/// How long a read waits.
+#[derive(Debug)]
+enum Wait {
+    /// So long; then it says [`ErrorKind::WouldBlock`].
+    For(Duration),
+    /// Until this is set; then it says [`Stopped`].
+    Until(Arc<AtomicBool>),
 }
 
 impl Live {
     /// Over what `open` opens.
     fn over(
         open: impl FnOnce() -> anyhow::Result<Input> + Send + 'static,
-        patience: Duration,
+        wait: Wait,
     ) -> io::Result<Self> {
         let (is_open, opened) = sync_channel(1);
         let (sender, pieces) = sync_channel(PIECES);
@@ -219,7 +278,7 @@ impl Live {
             opened,
             pieces,
             piece: io::Cursor::default(),
-            patience,
+            wait,
         })
     }
 
@@ -253,16 +312,37 @@ impl Live {
         self.piece = io::Cursor::new(first);
         Ok(true)
     }
+
+    /// What was read next; nothing at the end.
+    fn next_piece(&self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            let patience = match &self.wait {
+                Wait::For(patience) => *patience,
+                Wait::Until(_) => LOOK,
+            };
+            match (self.pieces.recv_timeout(patience), &self.wait) {
+                (Ok(piece), _) => return piece.map(Some),
+                (Err(RecvTimeoutError::Disconnected), _) => return Ok(None),
+                (Err(RecvTimeoutError::Timeout), Wait::For(_)) => {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                (Err(RecvTimeoutError::Timeout), Wait::Until(stop)) => {
+                    if stop.load(Ordering::Acquire) {
+                        return Err(io::Error::other(Stopped));
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Read for Live {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut count = self.piece.read(buf)?;
         if count == 0 && !buf.is_empty() {
-            match self.pieces.recv_timeout(self.patience) {
-                Ok(piece) => self.piece = io::Cursor::new(piece?),
-                Err(RecvTimeoutError::Timeout) => return Err(ErrorKind::WouldBlock.into()),
-                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            match self.next_piece()? {
+                Some(piece) => self.piece = io::Cursor::new(piece),
+                None => return Ok(0),
             }
             count = self.piece.read(buf)?;
         }
@@ -308,7 +388,7 @@ mod tests {
     #[timeout(Duration::from_secs(60))]
     fn a_live_input_waits_for_its_first_bytes_only() {
         let (reader, mut writer) = io::pipe().unwrap();
-        let mut live = Live::over(|| Ok(Box::new(reader)), Duration::ZERO).unwrap();
+        let mut live = Live::over(|| Ok(Box::new(reader)), Wait::For(Duration::ZERO)).unwrap();
         let stop = AtomicBool::new(false);
         writer.write_all(b"ab").unwrap();
         let mut buf = [0; 4];
@@ -334,7 +414,7 @@ mod tests {
     #[timeout(Duration::from_secs(60))]
     fn the_first_bytes_are_waited_for_until_told_to_stop_or_there_are_none() {
         let (reader, mut writer) = io::pipe().unwrap();
-        let mut live = Live::over(|| Ok(Box::new(reader)), Duration::ZERO).unwrap();
+        let mut live = Live::over(|| Ok(Box::new(reader)), Wait::For(Duration::ZERO)).unwrap();
         writer.write_all(b"abc").unwrap();
         assert!(!live.wait_for_first(&AtomicBool::new(true)).unwrap());
         let stop = AtomicBool::new(false);

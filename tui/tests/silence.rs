@@ -11,6 +11,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use program::{Running, run, sample, virtscope, wait_until};
+use rstest::rstest;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::Signal;
 use tmux::Terminal;
@@ -110,6 +111,50 @@ fn a_signal_ends_print_before_anybody_writes_into_its_pipe() {
     });
     running.signal(Signal::INT);
     running.end().assert_clean();
+}
+
+/// What reads a pipe to its end, and says what was made of what had come by then, or that
+/// nothing was.
+#[rstest]
+#[case::report(&["report", "-"], "interrupted: the report is of what was read until then")]
+#[case::stat(&["stat", "-r", "-"], "")]
+#[case::diff(&["diff", "FILE", "-"], "interrupted: nothing was compared")]
+#[case::slice(&["slice", "-", "-o", "OUT", "--from", "0s"], "interrupted: nothing was written")]
+#[case::redact(&["redact", "-", "-o", "OUT"], "interrupted: nothing was written")]
+#[case::merge(&["merge", "FILE", "-", "-o", "OUT"], "interrupted: nothing was written")]
+#[case::export(&["export", "-", "-o", "OUT", "--to", "9p-pcapng"], "interrupted: nothing was written")]
+fn one_signal_ends_what_reads_a_silent_pipe(
+    #[case] arguments: &[&str],
+    #[case] says: &str,
+    #[values(true, false)] begun: bool,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    let [file, out] = ["file", "out"].map(|name| dir.path().join(name));
+    std::fs::write(&file, sample()).unwrap();
+    let arguments = arguments.iter().map(|argument| match *argument {
+        "FILE" => file.clone().into_os_string(),
+        "OUT" => out.clone().into_os_string(),
+        other => other.into(),
+    });
+    let mut running = Running::start(virtscope(arguments).stdin(Stdio::piped()));
+    let mut stdin = running.child.stdin.take().unwrap();
+    let beginning = if begun { beginning() } else { Vec::new() };
+    stdin.write_all(&beginning).unwrap();
+    let process = running.child.id().to_string();
+    wait_until("signals are waited for", || catches_signals(&process));
+    wait_until("all of it is read", || {
+        running.bytes_read() >= beginning.len() as u64
+    });
+    // Once: the second would end anything. Before it has come to the pipe is as well.
+    running.signal(Signal::INT);
+    let ended = running.end();
+    match (begun, says) {
+        (true, "") => ended.assert_clean(),
+        (true, says) => ended.assert_refused(&[says]),
+        (false, _) => ended.assert_refused(&["interrupted"]),
+    };
+    assert!(!out.exists());
+    drop(stdin);
 }
 
 /// Whether SIGINT would no longer end the process by itself.

@@ -12,7 +12,7 @@ use super::edit::check_inputs;
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::DiffArgs;
-use crate::input::{Counted, name, open_metered};
+use crate::input::{Counted, is_stopped, name, open_metered};
 use crate::json;
 use crate::meter::Meter;
 
@@ -20,7 +20,7 @@ use crate::meter::Meter;
 const FILTERED_BYTES: usize = 512;
 
 /// Compares two captures.
-pub(crate) fn diff(args: &DiffArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
+pub(crate) fn diff(args: &DiffArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
     check_inputs(&[&args.before, &args.after])?;
     let filter = args.filter.filter.as_ref();
     let meter = Meter::of(&[&args.before, &args.after]);
@@ -76,10 +76,10 @@ impl Read {
 fn read(
     path: &Path,
     filter: Option<&Arc<Filter>>,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
     meter: &Meter,
 ) -> anyhow::Result<Read> {
-    let mut reader = open_metered(path, meter)?;
+    let mut reader = open_metered(path, meter, stop)?;
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
         // Only a filter looks into a request.
@@ -94,7 +94,11 @@ fn read(
         if stop.load(Ordering::Relaxed) {
             bail!("interrupted: nothing was compared");
         }
-        let item = reader.next_item().with_context(|| name(path))?;
+        let item = match reader.next_item() {
+            Ok(item) => item,
+            Err(error) if is_stopped(&error) => continue,
+            Err(error) => return Err(error).with_context(|| name(path)),
+        };
         let progress = analysis.observe(&item);
         for life in analysis.analyzer.take_ended() {
             run.add(&life);

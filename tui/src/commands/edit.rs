@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow, bail};
@@ -10,12 +11,16 @@ use virtscope_captures::{NewFile, WriteError};
 
 use super::complain;
 use crate::cli::OutputArgs;
-use crate::input::{Input, is_standard, name, open_metered};
+use crate::input::{Input, is_standard, is_stopped, name, open_metered};
 use crate::meter::Meter;
 
 /// The capture at `path`, to go into another.
-pub(super) fn source(path: &Path, meter: &Meter) -> anyhow::Result<Source<Input>> {
-    Ok(Source::new(open_metered(path, meter)?))
+pub(super) fn source(
+    path: &Path,
+    meter: &Meter,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Source<Input>> {
+    Ok(Source::new(open_metered(path, meter, stop)?))
 }
 
 /// How far it has come with reading `paths`.
@@ -85,6 +90,7 @@ pub(super) fn explain(error: EditError, args: &OutputArgs, inputs: &[&Path]) -> 
         EditError::Write(error) => {
             anyhow::Error::new(error).context(format!("cannot write {output}"))
         }
+        EditError::Read { source, .. } if is_stopped(&source) => EditError::Interrupted.into(),
         EditError::Read { input, source } => {
             let input = inputs
                 .get(input)

@@ -1,6 +1,7 @@
 //! `virtscope export`.
 
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
@@ -10,12 +11,12 @@ use super::edit::{Target, meter};
 use super::{Outcome, complain};
 use crate::cli::ExportArgs;
 use crate::export::exporter;
-use crate::input::{is_standard, name, open_metered};
+use crate::input::{is_standard, is_stopped, name, open_metered};
 
 /// Writes a capture in the form of another tool.
-pub(crate) fn export(args: &ExportArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
+pub(crate) fn export(args: &ExportArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
     let meter = meter(&args.output, &[&args.capture]);
-    let mut reader = open_metered(&args.capture, &meter)?;
+    let mut reader = open_metered(&args.capture, &meter, stop)?;
     let mut target = Target::open(&args.output)?;
     let mut out = exporter(args.to, BufWriter::with_capacity(1 << 18, &mut target))?;
     let mut corrupt = 0_u64;
@@ -23,7 +24,11 @@ pub(crate) fn export(args: &ExportArgs, stop: &AtomicBool) -> anyhow::Result<Out
         if stop.load(Ordering::Relaxed) {
             bail!("interrupted: nothing was written");
         }
-        let item = reader.next_item().with_context(|| name(&args.capture))?;
+        let item = match reader.next_item() {
+            Ok(item) => item,
+            Err(error) if is_stopped(&error) => continue,
+            Err(error) => return Err(error).with_context(|| name(&args.capture)),
+        };
         out.item(&item)?;
         match item {
             Item::Corrupt { .. } => corrupt += 1,

@@ -1,6 +1,7 @@
 //! `virtscope merge`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use virtscope_captures::Origin;
@@ -12,13 +13,13 @@ use crate::cli::MergeArgs;
 use crate::input::name;
 
 /// Makes one capture of several.
-pub(crate) fn merge(args: &MergeArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
+pub(crate) fn merge(args: &MergeArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
     let paths: Vec<&Path> = args.captures.iter().map(AsRef::as_ref).collect();
     check_inputs(&paths)?;
     let meter = meter(&args.output, &paths);
     let sources: Vec<_> = paths
         .iter()
-        .map(|path| Ok((name(path), source(path, &meter)?)))
+        .map(|path| Ok((name(path), source(path, &meter, stop)?)))
         .collect::<anyhow::Result<_>>()?;
     let mut target = Target::open(&args.output)?;
     let fail = |error| explain(error, &args.output, &paths);

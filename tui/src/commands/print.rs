@@ -104,7 +104,7 @@ pub(crate) fn print(args: &PrintArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
         };
         reader
     } else {
-        open_metered(&args.capture, &meter)?
+        open_metered(&args.capture, &meter, stop)?
     };
     let mut watch = watched.then(Watch::new);
     let mut analysis = Analysis::new(Options {

@@ -1,6 +1,7 @@
 //! `virtscope redact`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use virtscope_analyzer::Redactor;
@@ -12,10 +13,10 @@ use super::edit::{Target, complain_of, explain, meter, source, stopper, tell};
 use crate::cli::RedactArgs;
 
 /// Copies a capture without names and contents.
-pub(crate) fn redact(args: &RedactArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
+pub(crate) fn redact(args: &RedactArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
     let path: &Path = &args.capture;
     let meter = meter(&args.output, &[path]);
-    let mut input = source(path, &meter)?;
+    let mut input = source(path, &meter, stop)?;
     let mut target = Target::open(&args.output)?;
     // What the capture was made of is told by names of files: it is not kept.
     let mut origin = Origin::default();

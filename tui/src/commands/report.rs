@@ -1,6 +1,7 @@
 //! `virtscope report`.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
@@ -10,7 +11,7 @@ use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::ReportArgs;
 use crate::fit::terminal_columns;
-use crate::input::{name, open_whole};
+use crate::input::{is_stopped, name, open_whole};
 use crate::json;
 use crate::meter::Meter;
 
@@ -33,9 +34,9 @@ fn page(report: &Report) -> String {
 /// Reads the whole capture and prints what became of its requests.
 ///
 /// A signal ends the reading, not the report: it is then of what was read.
-pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
+pub(crate) fn report(args: &ReportArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
     let meter = Meter::of(&[&args.capture]);
-    let mut reader = open_whole(&args.capture, &meter)?;
+    let mut reader = open_whole(&args.capture, &meter, stop)?;
     // Single lives are not shown, so none is kept.
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
@@ -52,7 +53,11 @@ pub(crate) fn report(args: &ReportArgs, stop: &AtomicBool) -> anyhow::Result<Out
             analysis.analyzer.finish();
             break;
         }
-        let item = reader.next_item().with_context(|| name(&args.capture))?;
+        let item = match reader.next_item() {
+            Ok(item) => item,
+            Err(error) if is_stopped(&error) => continue,
+            Err(error) => return Err(error).with_context(|| name(&args.capture)),
+        };
         if analysis.observe(&item) == Progress::End {
             break;
         }

@@ -1,6 +1,7 @@
 //! `virtscope slice`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use virtscope_captures::Origin;
@@ -11,7 +12,7 @@ use super::edit::{Target, complain_of, explain, meter, source, stopper, tell};
 use crate::cli::SliceArgs;
 
 /// Copies a part of a capture.
-pub(crate) fn slice(args: &SliceArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
+pub(crate) fn slice(args: &SliceArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
     let spec = SliceSpec {
         from_ns: args.from.map(nanos),
         to_ns: args.to.map(nanos),
@@ -21,7 +22,7 @@ pub(crate) fn slice(args: &SliceArgs, stop: &AtomicBool) -> anyhow::Result<Outco
     };
     let path: &Path = &args.capture;
     let meter = meter(&args.output, &[path]);
-    let mut input = source(path, &meter)?;
+    let mut input = source(path, &meter, stop)?;
     let mut target = Target::open(&args.output)?;
     let mut origin = Origin::default();
     origin.add(&format!("a part of another capture: {spec}"));

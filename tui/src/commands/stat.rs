@@ -18,7 +18,7 @@ use super::trace::{Session, Wanted};
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::{Payload, StatArgs};
-use crate::input::{is_standard, name, open};
+use crate::input::{is_pipe, is_stopped, name, open_until};
 use crate::recorder::{Limits, Output};
 use crate::signals;
 
@@ -39,8 +39,8 @@ pub(crate) fn stat(args: &StatArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Ou
     let Some(path) = &args.read else {
         return stat_live(args);
     };
-    let mut reader = open(path, args.follow.then(|| Arc::clone(stop)))?;
-    let watched = args.follow || is_standard(path);
+    let mut reader = open_until(path, args.follow.then(|| Arc::clone(stop)), stop)?;
+    let watched = args.follow || is_pipe(path);
     let ends = || !args.follow && stop.load(Ordering::Relaxed);
     let table = Table::new(args.interval, None);
     let trouble =
@@ -118,7 +118,11 @@ fn count<R: Read>(
     });
     let mut out = BufWriter::new(io::stdout().lock());
     while !ends() {
-        let item = reader.next_item()?;
+        let item = match reader.next_item() {
+            Ok(item) => item,
+            Err(error) if is_stopped(&error) => break,
+            Err(error) => return Err(error.into()),
+        };
         if let Item::Record(packet) = &item {
             let (record, time) = (&packet.record, packet.record.time());
             let is_afterwards = record.producer() == Producer::Recorder
