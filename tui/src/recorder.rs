@@ -301,6 +301,7 @@ impl Recorder {
             },
             own: notices.iter().map(|notice| (notice.queue, 0)).collect(),
             snaplen: info.snaplen,
+            stopped: None,
             source: Box::new(source),
         };
         for notice in notices {
@@ -342,6 +343,9 @@ struct Drainer {
     /// By queue: how many records of our own there were, for their order in the merge.
     own: Vec<(QueueId, u64)>,
     snaplen: u32,
+    /// When the source was stopped. However long what it had made takes to be read, the
+    /// recording ends here.
+    stopped: Option<Timestamp>,
 }
 
 /// Records of a queue that are held until its facts have come. On many CPUs the first
@@ -401,6 +405,7 @@ impl Drainer {
 
     fn finish(mut self) -> Recorded {
         self.source.stop();
+        self.stopped = Some(monotonic_now());
         self.drain();
         // Those that began with this look.
         self.drain();
@@ -555,7 +560,7 @@ impl Drainer {
         };
         Record::new(
             Common {
-                time: monotonic_now(),
+                time: self.stopped.unwrap_or_else(monotonic_now),
                 queue,
                 generation: Generation(0),
                 producer: ProducerId::from(Producer::Recorder),

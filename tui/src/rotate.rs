@@ -25,6 +25,15 @@ use crate::recorder::Output;
 /// that make no more.
 const OVERDRAFT: u64 = 64 << 10;
 
+/// Records this much behind the latest are those of a queue that became known late, which
+/// were held until then, or those that a busy machine has kept waiting. A file that ended
+/// among them would tell of a silence that there was not. It is more than the recorder's
+/// window in which records are put in order.
+const BEHIND_NS: u64 = 100_000_000;
+
+/// How much more than its size a file may get while such records come.
+const OVERDRAFT_BEHIND: u64 = 16 << 20;
+
 /// How a capture is spread over files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rotate {
@@ -49,9 +58,11 @@ pub(crate) struct Files {
     /// Bytes with which this one begins.
     beginning: u64,
     /// The latest moment of any record. What a file ends with and the next one begins
-    /// with is of this moment, so that it stands behind all of this file and before all
-    /// of the next one, by its time too.
+    /// with is of this moment, so that it stands behind all of this file by its time too;
+    /// and later than those of the file before, whose records may all be of earlier ones.
     latest: Timestamp,
+    /// Whether the record before was much behind it; the recorder's own never are.
+    is_behind: bool,
     queues: BTreeMap<QueueId, Queue>,
 }
 
@@ -83,6 +94,7 @@ impl Files {
             before: 0,
             beginning: 0,
             latest: Timestamp::default(),
+            is_behind: false,
             queues: BTreeMap::new(),
         }
     }
@@ -102,10 +114,24 @@ impl Files {
         self.latest = self.latest.max(record.time());
         let losses = writer.ledger().loss_epoch(record.queue());
         self.follow(record, payload, losses);
+        if record.producer() != Producer::Recorder {
+            self.is_behind = self.latest.nanos_since(record.time()) > BEHIND_NS;
+        }
         let size = writer.size();
         // What files begin with shall not be most of what they have.
         let limit = self.rotate.size.max(2 * self.beginning);
-        size >= limit && (writer.ledger().is_settled() || size - limit >= OVERDRAFT)
+        let Some(more) = size.checked_sub(limit) else {
+            return false;
+        };
+        if self.is_behind {
+            return more >= OVERDRAFT_BEHIND;
+        }
+        // The recorder tells of the present, and records of what was before may be on
+        // their way.
+        if record.producer() == Producer::Recorder {
+            return more >= OVERDRAFT;
+        }
+        writer.ledger().is_settled() || more >= OVERDRAFT
     }
 
     fn follow(&mut self, record: &Record, payload: &[u8], losses: u64) {
@@ -177,6 +203,7 @@ impl Files {
         mut writer: CaptureWriter<Output>,
     ) -> Result<CaptureWriter<Output>, WriteError> {
         let at = self.latest;
+        self.latest = Timestamp::from_nanos(at.as_nanos().saturating_add(1));
         let standings: Vec<(QueueId, Statistics)> = writer.ledger().standings().collect();
         for (queue, standing) in &standings {
             let last = Statistics {

@@ -68,6 +68,16 @@ impl Story {
         }
     }
 
+    /// Another queue, of which is told when all of the first one has been written: its
+    /// records were held until then, and all are of earlier moments.
+    fn late_queue(&mut self) {
+        let held: Written = self.records.clone();
+        self.records.extend(held.into_iter().map(|(record, text)| {
+            let queue = QueueId::new(2, 0);
+            (record.of_queue(queue), text)
+        }));
+    }
+
     /// Requests that overlap; of some, if that is asked for, a record is lost.
     fn of(with_losses: bool) -> Self {
         let mut story = Self {
@@ -228,6 +238,8 @@ fn merged_the_files_are_the_capture_that_one_would_have_been() {
         let mut story = Story::of(with_losses);
         if in_disorder {
             story.disorder();
+        } else {
+            story.late_queue();
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.pcapng");
