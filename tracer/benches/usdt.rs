@@ -4,7 +4,8 @@
 //! One program, started by this one, makes records of 64 bytes at the driver's probe,
 //! which is a no-op of 5 bytes, or passes a probe that is a no-op of 1 byte. In turn,
 //! several times over: nobody watches; `virtscope` takes the records, and they are
-//! counted as they come; bpftrace counts hits of the same probe, and of the other one.
+//! counted as they come, while the kernel counts what that costs and while it does not;
+//! bpftrace counts hits of the same probe, and of the other one.
 //! From each the time is subtracted that the same takes while nobody watches.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -43,6 +44,10 @@ mod probes {
         #[arg(long, default_value_t = 7)]
         rounds: usize,
 
+        /// Bytes of the buffer between kernel and user space: a power of two.
+        #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
+        buffer: u32,
+
         /// Is the program that is watched.
         #[arg(long, hide = true)]
         watched: bool,
@@ -57,7 +62,7 @@ mod probes {
         if args.watched {
             return be_watched();
         }
-        compare(args.hits, args.rounds)
+        compare(&args)
     }
 
     /// Who watches the probe of one byte, as the kernel counts them.
@@ -187,6 +192,9 @@ mod probes {
         }
     }
 
+    /// From being counted as watching until hits are counted: what bpftrace may take.
+    const ATTACHING: Duration = Duration::from_millis(500);
+
     /// Records of one round that came, and that did not.
     #[derive(Clone, Copy, Default)]
     struct Delivered {
@@ -197,9 +205,19 @@ mod probes {
     }
 
     /// One round of ours: ns a hit in the program, and what came of it.
-    fn ours(program: &mut Watched, hits: u64) -> anyhow::Result<(f64, Delivered)> {
+    fn ours(
+        program: &mut Watched,
+        args: &Args,
+        count_cost: bool,
+    ) -> anyhow::Result<(f64, Delivered)> {
+        let hits = args.hits;
         let target = Target::Process(program.child.id());
-        let mut tracer = UsdtTracer::start(&target, &UsdtOptions::default())?;
+        let options = UsdtOptions {
+            count_cost,
+            buffer_bytes: args.buffer,
+            ..UsdtOptions::default()
+        };
+        let mut tracer = UsdtTracer::start(&target, &options)?;
         program.wait_until(true)?;
         let over = AtomicBool::new(false);
         let began = Instant::now();
@@ -252,6 +270,8 @@ mod probes {
             .spawn()
             .context("cannot run bpftrace (Debian: apt-get install bpftrace)")?;
         program.wait_until(true)?;
+        // The kernel counts who watches before the program that counts hits is there.
+        std::thread::sleep(ATTACHING);
         let nanos = program.time(what, hits)?;
         let pid = Pid::from_raw(child.id() as i32).context("no process")?;
         kill_process(pid, Signal::INT)?;
@@ -272,69 +292,68 @@ mod probes {
         Ok(nanos)
     }
 
-    fn compare(hits: u64, rounds: usize) -> anyhow::Result<()> {
+    /// What was measured, round by round: ns a hit above those while nobody watches.
+    #[derive(Default)]
+    struct Measured {
+        counting: Vec<f64>,
+        plain: Vec<f64>,
+        counted: Vec<f64>,
+        one_counted: Vec<f64>,
+    }
+
+    fn compare(args: &Args) -> anyhow::Result<()> {
+        let Args { hits, rounds, .. } = *args;
         let mut program = Watched::start()?;
         let mut off = Vec::new();
-        let mut one_off = Vec::new();
-        let mut taken = Vec::new();
-        let mut counted = Vec::new();
-        let mut one_counted = Vec::new();
+        let mut measured = Measured::default();
         let mut rates = Vec::new();
         let mut lost = 0;
         for _ in 0..rounds {
-            off.push(program.time("record", hits)?);
-            one_off.push(program.time("one-byte", hits)?);
-            let (nanos, delivered) = ours(&mut program, hits)?;
-            taken.push(nanos);
-            rates.push(delivered.records as f64 * 1e3 / delivered.nanos as f64);
-            lost += delivered.lost;
-            counted.push(bpftrace(&mut program, "virtscope:record", "record", hits)?);
-            one_counted.push(bpftrace(&mut program, "bench:one_byte", "one-byte", hits)?);
+            let base = program.time("record", hits)?;
+            let one_base = program.time("one-byte", hits)?;
+            off.push(base);
+            for count_cost in [true, false] {
+                let (nanos, delivered) = ours(&mut program, args, count_cost)?;
+                lost += delivered.lost;
+                if count_cost {
+                    measured.counting.push(nanos - base);
+                } else {
+                    measured.plain.push(nanos - base);
+                    rates.push(delivered.records as f64 * 1e3 / delivered.nanos as f64);
+                }
+            }
+            let nanos = bpftrace(&mut program, "virtscope:record", "record", hits)?;
+            measured.counted.push(nanos - base);
+            let nanos = bpftrace(&mut program, "bench:one_byte", "one-byte", hits)?;
+            measured.one_counted.push(nanos - one_base);
         }
-        let above = |times: &[f64], base: &[f64]| -> Vec<f64> {
-            times
-                .iter()
-                .zip(base)
-                .map(|(time, base)| time - base)
-                .collect()
-        };
-        let taken = above(&taken, &off);
-        let counted = above(&counted, &off);
-        let one_counted = above(&one_counted, &one_off);
-        let ratio = |to: &[f64]| {
-            let ratios = taken.iter().zip(to).map(|(ours, theirs)| ours / theirs);
-            median(ratios.collect())
-        };
         println!("{rounds} rounds of {hits} hits each, medians");
         println!(
-            "  ns a hit, nobody watches                            {:8.1}",
+            "  ns a hit, nobody watches: {:.1}; above that:",
             median(off)
         );
-        println!("  ns above that:");
+        println!("                                            ns  / count()  / count(), 1 byte");
+        let line = |what: &str, nanos: &[f64]| {
+            let to = |other: &[f64]| {
+                let ratios = nanos.iter().zip(other).map(|(ours, theirs)| ours / theirs);
+                median(ratios.collect())
+            };
+            println!(
+                "  {what:38} {:7.1} {:10.2} {:10.2}",
+                median(nanos.to_vec()),
+                to(&measured.counted),
+                to(&measured.one_counted)
+            );
+        };
+        line("virtscope, a record of 64 bytes", &measured.plain);
+        line("the same, its cost counted", &measured.counting);
+        line("bpftrace count(), the same probe", &measured.counted);
+        line("bpftrace count(), a probe of 1 byte", &measured.one_counted);
         println!(
-            "    virtscope, a record of 64 bytes, probe of 5 bytes {:8.1}",
-            median(taken.clone())
-        );
-        println!(
-            "    bpftrace count(), the same probe                  {:8.1}",
-            median(counted.clone())
-        );
-        println!(
-            "    bpftrace count(), a probe of 1 byte               {:8.1}",
-            median(one_counted.clone())
-        );
-        println!(
-            "  virtscope / bpftrace count(), the same probe        {:8.2}",
-            ratio(&counted)
-        );
-        println!(
-            "  virtscope / bpftrace count(), a probe of 1 byte     {:8.2}",
-            ratio(&one_counted)
-        );
-        println!(
-            "  records delivered: {:.2} M/s, {lost} of {} lost (a buffer of 16 MiB)",
+            "  records delivered: {:.2} M/s, {lost} of {} lost (a buffer of {} KiB)",
             median(rates),
-            hits * rounds as u64
+            2 * hits * rounds as u64,
+            args.buffer >> 10
         );
         Ok(())
     }

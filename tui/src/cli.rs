@@ -154,6 +154,11 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, value_parser = trace_snaplen)]
     pub(crate) snaplen: u32,
 
+    /// Don't have the kernel count what tracing costs: it reads its clock twice for that,
+    /// each time a program runs.
+    #[arg(long)]
+    pub(crate) no_cost: bool,
+
     /// Which bytes of each buffer to keep. [default: headers; with --pid and --program:
     /// full, as far as the process shows them]
     #[arg(long, value_enum)]

@@ -63,9 +63,11 @@ pub(crate) struct CostWatch {
 }
 
 impl CostWatch {
-    /// Begins to count. `buffer` is the buffer's size in bytes.
-    pub(crate) fn new(buffer: u32) -> Self {
-        let counting = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
+    /// Begins to count, if that is wanted. `buffer` is the buffer's size in bytes.
+    pub(crate) fn new(buffer: u32, is_wanted: bool) -> Self {
+        let counting = is_wanted
+            .then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime).ok())
+            .flatten();
         Self {
             watched: Vec::new(),
             fill: None,

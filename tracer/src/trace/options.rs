@@ -26,6 +26,9 @@ pub struct TraceOptions {
     /// Bytes of the buffer between kernel and user space; a power of two and whole
     /// pages.
     pub buffer_bytes: u32,
+    /// Have the kernel count how often and for how long the programs run. It reads its
+    /// clock twice for each run then, of all programs on the machine.
+    pub count_cost: bool,
     /// Never use fentry and fexit: what older kernels, and virtio as modules, do.
     pub kprobes_only: bool,
 }
@@ -41,6 +44,7 @@ impl Default for TraceOptions {
             queues: Vec::new(),
             driver: None,
             buffer_bytes: 16 << 20,
+            count_cost: true,
             kprobes_only: false,
         }
     }

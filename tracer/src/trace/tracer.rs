@@ -127,7 +127,7 @@ impl Tracer {
             .map_err(|source| TraceError::Load {
                 source: Box::new(source),
             })?;
-        let mut cost = CostWatch::new(options.buffer_bytes);
+        let mut cost = CostWatch::new(options.buffer_bytes, options.count_cost);
         let records = RingBuf::try_from(take(&mut ebpf, "RECORDS")?)
             .map_err(|error| TraceError::Object(error.to_string()))?;
         cost.fill(Fill::of(records.as_fd(), options.buffer_bytes));

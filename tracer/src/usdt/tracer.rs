@@ -34,6 +34,8 @@ pub struct UsdtOptions {
     /// Bytes of the buffer between kernel and user space; a power of two and whole
     /// pages.
     pub buffer_bytes: u32,
+    /// As [`TraceOptions::count_cost`].
+    pub count_cost: bool,
 }
 
 impl Default for UsdtOptions {
@@ -43,6 +45,7 @@ impl Default for UsdtOptions {
             devices: Vec::new(),
             queues: Vec::new(),
             buffer_bytes: 16 << 20,
+            count_cost: true,
         }
     }
 }
@@ -100,7 +103,7 @@ impl UsdtTracer {
             .map_err(|source| UsdtError::Load {
                 source: Box::new(source),
             })?;
-        let mut cost = CostWatch::new(options.buffer_bytes);
+        let mut cost = CostWatch::new(options.buffer_bytes, options.count_cost);
         let records = RingBuf::try_from(take(&mut ebpf, "RECORDS")?).map_err(object)?;
         cost.fill(Fill::of(records.as_fd(), options.buffer_bytes));
         let lost = BpfHashMap::try_from(take(&mut ebpf, "LOST")?).map_err(object)?;

@@ -62,6 +62,8 @@ pub(crate) fn stat_live(args: &StatArgs) -> anyhow::Result<Outcome> {
         payload: Some(Payload::None),
         sample: 1,
         task: None,
+        // Nobody would see it.
+        count_cost: false,
     };
     let session = Session::begin(&args.target, &wanted)?;
     let ended = session.ended();

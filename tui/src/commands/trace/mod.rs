@@ -45,6 +45,7 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Outcome> {
         payload: args.payload,
         sample: args.sample,
         task: args.task,
+        count_cost: !args.no_cost,
     };
     let session = Session::begin(&args.target, &wanted)?;
     let told = session.told();

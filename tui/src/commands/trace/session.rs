@@ -17,6 +17,7 @@ pub(in crate::commands) struct Wanted {
     pub(in crate::commands) payload: Option<Payload>,
     pub(in crate::commands) sample: u32,
     pub(in crate::commands) task: Option<u32>,
+    pub(in crate::commands) count_cost: bool,
 }
 
 /// A tracer that is attached, whose records nobody takes yet.
@@ -100,6 +101,7 @@ fn kernel(target: &TargetArgs, wanted: &Wanted, told: &Told) -> anyhow::Result<A
         queues: target.queues.clone(),
         driver: target.driver.clone(),
         buffer_bytes: target.buffer_size,
+        count_cost: wanted.count_cost,
         kprobes_only: false,
     };
     let tracer = Tracer::start(&options)?;
@@ -129,6 +131,7 @@ fn process(
         devices: target.devices.clone(),
         queues: target.queues.clone(),
         buffer_bytes: target.buffer_size,
+        count_cost: wanted.count_cost,
     };
     let tracer = UsdtTracer::start(process, &options)?;
     let source = TracedProcess::new(tracer, options.snaplen, told);
