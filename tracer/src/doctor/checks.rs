@@ -1,7 +1,8 @@
 //! One function a thing that tracing depends on.
 
-use super::{Attempts, Check, FunctionCheck, Host, How, Refusal, Seen, State, Tried};
+use super::{Attempts, Check, FunctionCheck, Host, How, Refusal, State, Tried};
 use crate::btf::{BtfError, Home, KernelBtf};
+use crate::trace::Operation;
 use crate::walk::Offsets;
 
 /// Functions of the kernel that hardly ever run, one of which every kernel has.
@@ -292,20 +293,20 @@ fn operations(functions: &[FunctionCheck], fentry: bool, kprobe: bool) -> Check 
         How::NotAtAll => false,
     };
     let unseen = |only: fn(&FunctionCheck, bool) -> bool| -> Vec<&str> {
-        Seen::ALL
+        Operation::ALL
             .into_iter()
             .filter(|operation| {
                 let mut these = functions.iter().filter(|each| each.operation == *operation);
                 !these.any(|each| only(each, is_seen(each)))
             })
-            .map(Seen::name)
+            .map(|operation| operation.kind().name())
             .collect()
     };
     // By place alone, so that an answer is there also where nothing may be tried.
     let absent = unseen(|each, _| each.how != How::NotAtAll);
     let needed = |names: &[&str]| {
-        let mut all = Seen::ALL.into_iter();
-        all.any(|operation| operation.is_needed() && names.contains(&operation.name()))
+        let mut all = Operation::ALL.into_iter();
+        all.any(|operation| operation.is_needed() && names.contains(&operation.kind().name()))
     };
     if !absent.is_empty() {
         let state = if needed(&absent) {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Host, Refusal, Tried};
 use crate::btf::{Home, KernelBtf};
+use crate::trace::{Hook, Operation};
 
 /// How a function can be seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -21,64 +22,13 @@ pub enum How {
     NotAtAll,
 }
 
-/// What is known of one operation on a ring.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Seen {
-    /// A buffer is added.
-    Add,
-    /// A kick is decided on.
-    Kick,
-    /// The device is notified.
-    Notify,
-    /// An interrupt has come.
-    Callback,
-    /// A used buffer is taken back.
-    Used,
-    /// Callbacks are switched off or on.
-    Callbacks,
-    /// A queue is reset or goes.
-    Reset,
-}
-
-impl Seen {
-    /// All of them, in the order of a request's life.
-    pub const ALL: [Self; 7] = [
-        Self::Add,
-        Self::Kick,
-        Self::Notify,
-        Self::Callback,
-        Self::Used,
-        Self::Callbacks,
-        Self::Reset,
-    ];
-
-    /// What to call it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Add => "add",
-            Self::Kick => "kick",
-            Self::Notify => "notify",
-            Self::Callback => "callback",
-            Self::Used => "used",
-            Self::Callbacks => "callbacks off/on",
-            Self::Reset => "reset",
-        }
-    }
-
-    /// Whether a request's life cannot be told without it.
-    pub const fn is_needed(self) -> bool {
-        matches!(self, Self::Add | Self::Kick | Self::Callback | Self::Used)
-    }
-}
-
 /// A function, and how it can be seen.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct FunctionCheck {
     /// Linux' name for it.
     pub function: &'static str,
     /// What it tells of.
-    pub operation: Seen,
+    pub operation: Operation,
     /// Where it is: `vmlinux` or a module.
     pub home: String,
     /// How it can be seen, as far as its place tells.
@@ -106,42 +56,16 @@ impl FunctionCheck {
     }
 }
 
-/// Functions of the kernels from 6.1 on. Which of them a kernel has differs; what one of
-/// them does is seen at another where it was inlined.
-const FUNCTIONS: [(Seen, &str); 24] = [
-    (Seen::Add, "virtqueue_add_sgs"),
-    (Seen::Add, "virtqueue_add_outbuf"),
-    (Seen::Add, "virtqueue_add_outbuf_premapped"),
-    (Seen::Add, "virtqueue_add_inbuf"),
-    (Seen::Add, "virtqueue_add_inbuf_ctx"),
-    (Seen::Add, "virtqueue_add_inbuf_premapped"),
-    (Seen::Kick, "virtqueue_kick_prepare"),
-    (Seen::Kick, "virtqueue_kick_prepare_split"),
-    (Seen::Kick, "virtqueue_kick_prepare_packed"),
-    (Seen::Notify, "vp_notify"),
-    (Seen::Notify, "vp_notify_with_data"),
-    (Seen::Notify, "vm_notify"),
-    (Seen::Callback, "vring_interrupt"),
-    (Seen::Used, "detach_buf_split"),
-    (Seen::Used, "detach_buf_packed"),
-    (Seen::Used, "detach_buf_split_in_order"),
-    (Seen::Used, "detach_buf_packed_in_order"),
-    (Seen::Callbacks, "virtqueue_disable_cb"),
-    (Seen::Callbacks, "virtqueue_enable_cb"),
-    (Seen::Callbacks, "virtqueue_enable_cb_prepare"),
-    (Seen::Callbacks, "virtqueue_enable_cb_delayed"),
-    (Seen::Reset, "vring_del_virtqueue"),
-    (Seen::Reset, "virtqueue_reset"),
-    (Seen::Reset, "virtqueue_resize"),
-];
-
-/// The functions that this kernel has.
+/// The functions that would be hooked on this kernel, as the tracer chooses them.
 pub(super) fn look(host: &Host, btf: Option<&KernelBtf>) -> Vec<FunctionCheck> {
     let symbols = symbols(host);
     let traceable = traceable(host);
-    FUNCTIONS
-        .into_iter()
-        .filter_map(|(operation, function)| {
+    let is_there = |function: &str| {
+        symbols.contains_key(function) || btf.is_some_and(|btf| btf.function(function).is_some())
+    };
+    Hook::of_kernel_with(is_there)
+        .filter_map(|hook| {
+            let (operation, function) = (hook.operation, hook.function);
             let typed = btf.and_then(|btf| btf.function(function));
             let symbol = symbols.get(function);
             let home = match (&typed, symbol) {
@@ -195,10 +119,10 @@ fn symbols(host: &Host) -> HashMap<&'static str, Home> {
         if !kind.eq_ignore_ascii_case("t") {
             continue;
         }
-        if let Some((_, name)) = FUNCTIONS.iter().find(|(_, function)| *function == name) {
+        if let Some(hook) = Hook::ALL.iter().find(|hook| hook.function == name) {
             let module = words.next().map(|word| word.trim_matches(['[', ']']));
             let home = module.map_or(Home::Vmlinux, |module| Home::Module(module.to_owned()));
-            found.entry(*name).or_insert(home);
+            found.entry(hook.function).or_insert(home);
         }
     }
     found
@@ -214,7 +138,7 @@ fn traceable(host: &Host) -> Option<Vec<String>> {
         .lines()
         .filter_map(|line| line.split_whitespace().next());
     let ours: Vec<String> = names
-        .filter(|name| FUNCTIONS.iter().any(|(_, function)| function == name))
+        .filter(|name| Hook::ALL.iter().any(|hook| hook.function == *name))
         .map(str::to_owned)
         .collect();
     // A list without any of them is of another kind than expected.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use attempts::{Attempts, Kernel, Refusal};
-pub use functions::{FunctionCheck, How, Seen};
+pub use functions::{FunctionCheck, How};
 
 use crate::btf::KernelBtf;
 

@@ -56,6 +56,7 @@ ffffffff81800020 t vp_notify
 ffffffff81800030 T vring_interrupt
 ffffffff81800040 t detach_buf_split
 ffffffff81800050 T virtqueue_disable_cb
+ffffffff81800058 T virtqueue_enable_cb
 ffffffff81800060 T vring_del_virtqueue
 ";
 
@@ -194,7 +195,7 @@ fn a_function_that_ftrace_does_not_list_is_out_of_reach() {
     machine.put(
         "sys/kernel/tracing/available_filter_functions",
         b"virtqueue_add_sgs\nvirtqueue_kick_prepare\nvring_interrupt\nvp_notify [virtio_pci]\n\
-          virtqueue_disable_cb\nvring_del_virtqueue\n",
+          virtqueue_disable_cb\nvirtqueue_enable_cb\nvring_del_virtqueue\n",
     );
     let diagnosis = machine.diagnose(&Answers::all(&Ok(())));
     assert_eq!(diagnosis.verdict(), Verdict::NotAtAll);
@@ -206,6 +207,29 @@ fn a_function_that_ftrace_does_not_list_is_out_of_reach() {
         check.unwrap().found,
         "no function of this kernel tells of: used"
     );
+}
+
+/// What the doctor names is what the tracer attaches to.
+#[test]
+fn functions_are_those_of_the_tracers_plan() {
+    for kernel in ["6.1", "6.12", "7.2"] {
+        let machine = Machine::new(kernel);
+        let diagnosis = machine.diagnose(&Answers::all(&Ok(())));
+        let mut named: Vec<_> = diagnosis
+            .functions
+            .iter()
+            .map(|each| each.function)
+            .collect();
+        let btf = KernelBtf::open(&machine.0.path().join("sys/kernel/btf"), String::new()).unwrap();
+        let symbols = crate::trace::Symbols::read(KALLSYMS.as_bytes());
+        let plan = crate::trace::Plan::new(&btf, &symbols, false);
+        let mut planned: Vec<_> = plan.attachments.iter().map(|each| each.function).collect();
+        planned.dedup();
+        named.sort_unstable();
+        planned.sort_unstable();
+        assert!(!planned.is_empty());
+        assert_eq!(named, planned, "{kernel}");
+    }
 }
 
 #[test]

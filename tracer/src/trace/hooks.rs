@@ -3,13 +3,15 @@
 //! Which functions exist, which are inlined into which, and which have type information
 //! differs from kernel to kernel; the book's chapter on tracing has the table.
 
+use serde::Serialize;
 use virtscope_record::Kind;
 
 use super::symbols::Symbols;
 use crate::btf::{Home, KernelBtf};
 
 /// What a hook tells of.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Operation {
     /// Adds, with those that fail.
     Add,
@@ -111,7 +113,7 @@ macro_rules! hook {
     };
 }
 
-/// All functions of the kernels we know.
+/// See [`Hook::ALL`].
 const HOOKS: &[Hook] = &[
     hook!(
         "virtqueue_add_sgs",
@@ -305,13 +307,7 @@ impl Plan {
         let home = |function: &str| btf.function(function);
         let is_there = |function: &str| home(function).is_some() || symbols.contains(function);
         let mut attachments = Vec::new();
-        for hook in HOOKS {
-            let replaced = HOOKS
-                .iter()
-                .any(|other| other.instead_of.contains(&hook.function) && is_there(other.function));
-            if replaced || !is_there(hook.function) {
-                continue;
-            }
+        for hook in Hook::of_kernel_with(is_there) {
             // Type information of modules cannot be attached by.
             let traced = !kprobes_only && home(hook.function) == Some(Home::Vmlinux);
             hook.attach(traced, &mut attachments);
@@ -336,6 +332,22 @@ impl Plan {
 }
 
 impl Hook {
+    /// All functions of the kernels we know, from 6.1 on. Which of them a kernel has
+    /// differs; what one of them does is seen at another where it was inlined.
+    pub const ALL: &[Self] = HOOKS;
+
+    /// Those that are hooked on a kernel which has the functions for which `is_there` holds.
+    pub fn of_kernel_with(is_there: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static Self> {
+        let is_replaced = move |hook: &Self| {
+            let mut others = HOOKS.iter();
+            !is_there(hook.function)
+                || others.any(|other| {
+                    other.instead_of.contains(&hook.function) && is_there(other.function)
+                })
+        };
+        HOOKS.iter().filter(move |hook| !is_replaced(hook))
+    }
+
     fn attach(&self, traced: bool, attachments: &mut Vec<Attachment>) {
         let mut add = |how, program| {
             attachments.push(Attachment {

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use virtscope_analyzer::sanitize;
-use virtscope_tracer::doctor::{Check, Diagnosis, How, Seen, State, Verdict, diagnose_running};
+use virtscope_tracer::doctor::{Check, Diagnosis, How, State, Verdict, diagnose_running};
+use virtscope_tracer::trace::Operation;
 
 use super::{OUTPUT_FAILED, Outcome};
 use crate::cli::DoctorArgs;
@@ -101,20 +102,24 @@ fn write_functions(text: &mut String, diagnosis: &Diagnosis) -> fmt::Result {
     }
     writeln!(
         text,
-        "{:<18}{:<32}{:<14}WHERE",
+        "{:<20}{:<32}{:<14}WHERE",
         "OPERATION", "FUNCTION", "BY"
     )?;
-    for operation in Seen::ALL {
+    for operation in Operation::ALL {
         let mut functions = diagnosis
             .functions
             .iter()
             .filter(|function| function.operation == operation)
             .peekable();
         if functions.peek().is_none() {
-            writeln!(text, "{:<18}none that this kernel has", operation.name())?;
+            writeln!(
+                text,
+                "{:<20}none that this kernel has",
+                operation.kind().name()
+            )?;
         }
         for (n, function) in functions.enumerate() {
-            let name = if n == 0 { operation.name() } else { "" };
+            let name = if n == 0 { operation.kind().name() } else { "" };
             let how = match function.how {
                 How::Fentry => "fentry/fexit",
                 How::Kprobe => "kprobe",
@@ -122,7 +127,7 @@ fn write_functions(text: &mut String, diagnosis: &Diagnosis) -> fmt::Result {
             };
             writeln!(
                 text,
-                "{name:<18}{:<32}{how:<14}{}",
+                "{name:<20}{:<32}{how:<14}{}",
                 function.function,
                 sanitize(&function.home),
             )?;
