@@ -209,6 +209,11 @@ pub extern "C" fn catch_up(state: *mut QueueState, ring: *const Ring) -> i32 {
         state.avail_next = ring.avail;
         state.free = 0xffff;
     }
-    kick_before(state, ring);
+    // Behind it where buffers were detached: with them the driver takes the position back.
+    let decided = ring.back(ring.avail, ring.num_added);
+    let since = ring.distance(state.kicked, decided);
+    if since != 0 && since <= ring.num {
+        kick_before(state, ring);
+    }
     0
 }
