@@ -293,9 +293,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// A disk loses its driver and gets it back; another is plugged in and out.
+    /// A disk loses its driver and gets it back, and so does the network, in whose queue
+    /// buffers wait; another disk is plugged in and out.
     fn come_and_go(&mut self) -> anyhow::Result<()> {
         self.script("rebind virtio1 virtio_blk vda && reads vda")?;
+        self.script("again virtio2 virtio_net")?;
         let disk = json!({
             "driver": "null-co", "node-name": "hot", "size": 1 << 20, "read-zeroes": true,
         });

@@ -84,4 +84,11 @@ rebind() {
     echo "$1" > "/sys/bus/virtio/drivers/$2/bind" || return
     until [ -b "/dev/$3" ]; do usleep 20000; done
 }
+# again DEVICE DRIVER: the same, where nothing shows that it is done but the driver itself.
+again() {
+    echo "$1" > "/sys/bus/virtio/drivers/$2/unbind" || return
+    while [ -e "/sys/bus/virtio/drivers/$2/$1" ]; do usleep 20000; done
+    echo "$1" > "/sys/bus/virtio/drivers/$2/bind" || return
+    until [ -e "/sys/bus/virtio/drivers/$2/$1" ]; do usleep 20000; done
+}
 reads() { dd if="/dev/$1" of=/dev/null bs=4k count=20 iflag=direct 2> /dev/null; }
