@@ -349,19 +349,26 @@ impl Tracer {
     /// Waits for notifications that were decided on: one that does not come within a
     /// second was missed. And so was what stands open on a queue where nothing moves.
     pub fn detach(&mut self) {
-        self.look();
-        std::thread::sleep(UNMOVED);
-        self.look();
-        if self.ebpf.is_some() && self.control.set(control::CLOSING, 1, 0).is_ok() {
-            let until = Instant::now() + NOTIFYING;
-            while self.promises.keys().next().is_some() && Instant::now() < until {
-                std::thread::sleep(LOOK);
-            }
-            let left = self.promises.iter().filter_map(Result::ok);
-            self.unkept = left.map(|(_, queue)| queue_of(queue)).collect();
+        if self.ebpf.is_some() {
+            self.settle();
         }
         self.cost.close();
         self.ebpf = None;
+    }
+
+    fn settle(&mut self) {
+        self.look();
+        std::thread::sleep(UNMOVED);
+        self.look();
+        if self.control.set(control::CLOSING, 1, 0).is_err() {
+            return;
+        }
+        let until = Instant::now() + NOTIFYING;
+        while self.promises.keys().next().is_some() && Instant::now() < until {
+            std::thread::sleep(LOOK);
+        }
+        let left = self.promises.iter().filter_map(Result::ok);
+        self.unkept = left.map(|(_, queue)| queue_of(queue)).collect();
     }
 }
 
@@ -442,7 +449,8 @@ mod tests {
     use super::*;
 
     /// The kernel's verifier accepts the programs for kprobes and the one that looks, which
-    /// share all their functions with those for fentry and fexit. Loaded, they are attached to nothing.
+    /// share all their functions with those for fentry and fexit. Loaded, they are attached
+    /// to nothing.
     #[test]
     fn this_kernels_verifier_accepts_the_programs() {
         if !missing_privileges().0.is_empty() {
