@@ -1,7 +1,7 @@
 //! Commands that have an end: by themselves, at a deadline, or with us.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -12,6 +12,8 @@ use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+use crate::failures::{Failed, Failures};
 
 /// What a step may take unless it says otherwise: several times what the longest
 /// takes on a slow machine, so that only what hangs takes longer.
@@ -51,6 +53,27 @@ impl Deadline {
         let status = self.wait(start(command)?).context(shown.clone())?;
         ensure!(status.success(), "{shown}: {status}");
         Ok(())
+    }
+
+    /// [`run`](Self::run) of a `cargo test`: the error names the tests that failed as well,
+    /// wherever in the output they stand.
+    pub(crate) fn run_tests(self, command: &mut Command) -> anyhow::Result<()> {
+        let shown = announce(command);
+        let (reader, writer) = std::io::pipe()?;
+        command.stdout(writer.try_clone()?).stderr(writer);
+        let child = start(command);
+        // Ours; as long as one is open, the output has no end.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = child?;
+        let reader = std::thread::spawn(move || pass_through(reader));
+        let status = self.wait(child).context(shown.clone());
+        let failures = reader.join().unwrap_or_default();
+        let what = match status {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(status) => format!("{shown}: {status}"),
+            Err(error) => format!("{error:#}"),
+        };
+        Err(Failed { what, failures }.into())
     }
 
     /// What `command` prints on its standard output.
@@ -161,6 +184,23 @@ fn announce(command: &Command) -> String {
     words.join(" ")
 }
 
+/// Shows what a `cargo test` prints as it comes; what has failed in it.
+fn pass_through(output: impl Read) -> Vec<String> {
+    let mut failures = Failures::default();
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    while output
+        .read_until(b'\n', &mut line)
+        .is_ok_and(|read| read > 0)
+    {
+        // Whoever reads us may have gone; the tests go on.
+        let _ = std::io::stdout().write_all(&line);
+        failures.line(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+    failures.end()
+}
+
 /// Starts it as the first of a process group, so that it can be killed with all
 /// it starts. From then on the terminal's keys do not reach it: see
 /// [`pass_on_signals`].
@@ -263,6 +303,35 @@ mod tests {
     #[test]
     fn what_it_has_started_is_killed_with_it() {
         run_out("echo last words; sleep 120 & wait");
+    }
+
+    #[test]
+    fn tests_that_fail_are_in_the_error() {
+        let script = "echo '---- one stdout ----'; echo why >&2; exit 101";
+        let error = Deadline::after(SOON)
+            .run_tests(&mut shell(script))
+            .unwrap_err();
+        let said = error.to_string();
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines[0], format!("sh -c {script}: exit status: 101"));
+        assert_eq!(lines[1..], [": one: why"]);
+        Deadline::after(SOON).run_tests(&mut shell("true")).unwrap();
+    }
+
+    #[test]
+    fn tests_that_hang_are_killed_and_those_before_are_named() {
+        let began = Instant::now();
+        let script = "echo '---- one stdout ----'; echo why; sleep 120 & wait";
+        let deadline = Deadline::after(Duration::from_millis(500));
+        let error = deadline
+            .run_tests(&mut shell(script))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("not over after 500ms: killed\n: one: why"),
+            "{error}"
+        );
+        assert!(began.elapsed() < SOON, "it was left alone");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod bpf;
 mod conformance;
 mod costs;
 mod demo;
+mod failures;
 mod guest;
 mod limit;
 mod ringtest;

@@ -9,6 +9,13 @@ use anyhow::{Context, ensure};
 
 use crate::limit::{Background, Deadline, LIMIT};
 
+/// What the last part of our output begins with.
+const SUMMARY: &str = "──── summary";
+/// What a failure's line in it begins with.
+const FAILURE: &str = "  - ";
+/// How many failures of one step it names.
+const FAILURES: usize = 10;
+
 /// Why a step did not pass.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -132,11 +139,11 @@ impl Steps {
             .child
             .and_then(|child| child.wait(Deadline::after(limit)));
         println!("\n──── {}", beside.name);
-        if let Ok(printed) = std::fs::read(&beside.output) {
-            println!("{}", String::from_utf8_lossy(&printed));
-        }
+        let printed = std::fs::read(&beside.output).unwrap_or_default();
+        let printed = String::from_utf8_lossy(&printed);
+        println!("{printed}");
         let result = waited.and_then(|status| {
-            ensure!(status.success(), "{status}: see above");
+            ensure!(status.success(), "{status}{}", what_failed(&printed));
             Ok(())
         });
         if let Err(error) = &result {
@@ -164,7 +171,7 @@ impl Steps {
     /// Prints what became of each step; whether all is well. What is missing is
     /// not well unless allowed.
     pub(crate) fn conclude(&self, allow_missing: bool) -> bool {
-        println!("\n──── summary");
+        println!("\n{SUMMARY}");
         if self.done.is_empty() {
             println!("no step has that word in its name; the steps are:");
             for name in &self.skipped {
@@ -187,7 +194,7 @@ impl Steps {
                 }
                 Err(Failure::Failed(error)) => {
                     failed += 1;
-                    // The rest stands where the step was.
+                    // The rest follows below the list.
                     let said = format!("{error:#}");
                     let first = said.lines().next().unwrap_or_default();
                     ("FAILED", format!(": {first}"))
@@ -203,6 +210,13 @@ impl Steps {
                 done.name
             );
         }
+        for done in &self.done {
+            if let Err(Failure::Failed(error)) = &done.result {
+                for failure in format!("{error:#}").lines().skip(1).take(FAILURES) {
+                    println!("{FAILURE}{failure}");
+                }
+            }
+        }
         for note in &self.notes {
             println!("note: {note}");
         }
@@ -216,6 +230,22 @@ impl Steps {
         println!("{passed} passed, {failed} failed, {missing} skipped");
         failed == 0
     }
+}
+
+/// The failures in the summary of steps that ran beside us, a line each.
+fn what_failed(printed: &str) -> String {
+    let summary = printed
+        .rsplit_once(SUMMARY)
+        .map_or("", |(_, summary)| summary);
+    summary
+        .lines()
+        .filter(|line| {
+            ["FAILED ", "MISSING ", FAILURE]
+                .iter()
+                .any(|mark| line.starts_with(mark))
+        })
+        .map(|line| format!("\n{}", line.trim()))
+        .collect()
 }
 
 /// Processor time of all commands that are over (`proc_pid_stat(5)`: cutime and cstime).
@@ -279,6 +309,13 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&output).unwrap(), "shown\n");
             assert_eq!(steps.conclude(false), expected);
         }
+    }
+
+    #[test]
+    fn failures_of_what_ran_beside_are_told_again() {
+        let printed = "FAILED elsewhere\n──── summary\npassed  1 s  Miri\nFAILED  2 s  fuzz: a\n\
+                       \u{20} - error: why\n1 passed, 1 failed, 0 skipped\n";
+        assert_eq!(what_failed(printed), "\nFAILED  2 s  fuzz: a\n- error: why");
     }
 
     #[test]

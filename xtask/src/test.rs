@@ -179,8 +179,8 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
     });
     steps.step(TESTS, |deadline| {
         let test = || cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
-        let tests = deadline.run(test().args(["--lib", "--bins"]).args(NOT_LOOM));
-        let documentation = deadline.run(test().arg("--doc"));
+        let tests = deadline.run_tests(test().args(["--lib", "--bins"]).args(NOT_LOOM));
+        let documentation = deadline.run_tests(test().arg("--doc"));
         Ok(tests.and(documentation)?)
     });
     // What a test says when it skips itself is swallowed by the harness.
@@ -211,20 +211,20 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
             test.args(["--test", loom.target])
                 .env("RUSTFLAGS", "--cfg loom")
                 .env("CARGO_TARGET_DIR", root.join("target/loom"));
-            Ok(deadline.run(&mut test)?)
+            Ok(deadline.run_tests(&mut test)?)
         });
     }
     steps.step("AddressSanitizer: unit and integration tests", |deadline| {
         let mut test = with_sanitizer(cargo(&["test", "--no-fail-fast"]), &root, deadline)?;
         // Not loom's: its threads have stacks of its own making, of which the
         // sanitizer reports false damage.
-        Ok(deadline.run(test.arg("--lib").args(NOT_LOOM))?)
+        Ok(deadline.run_tests(test.arg("--lib").args(NOT_LOOM))?)
     });
     steps.step(
         "AddressSanitizer: examples in the documentation",
         |deadline| {
             let mut test = with_sanitizer(cargo(&["test", "--no-fail-fast"]), &root, deadline)?;
-            Ok(deadline.run(test.arg("--doc"))?)
+            Ok(deadline.run_tests(test.arg("--doc"))?)
         },
     );
     match beside {
@@ -281,7 +281,7 @@ fn miri_and_fuzzing(steps: &mut Steps, args: &TestArgs, root: &Path) {
             .args(MIRI.iter().flat_map(|target| ["--test", target]))
             .env("MIRIFLAGS", "-Zmiri-disable-isolation")
             .env("CARGO_TARGET_DIR", root.join("target/miri"));
-        Ok(deadline.run(&mut test)?)
+        Ok(deadline.run_tests(&mut test)?)
     });
     for fuzz in &FUZZ {
         for target in fuzz.targets {
