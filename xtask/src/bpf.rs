@@ -30,7 +30,7 @@ const OBJECTS: [(&str, &str); 3] = [
 
 #[derive(Args, Debug)]
 pub(crate) struct BpfArgs {
-    /// Compare with what is committed, and change nothing.
+    /// Compare with what is committed, have clippy look at the sources, and change nothing.
     #[arg(long)]
     check: bool,
 }
@@ -51,8 +51,12 @@ pub(crate) fn bpf(args: &BpfArgs) -> anyhow::Result<bool> {
     }
 }
 
-/// Rebuilds the objects and fails if one byte differs from what is committed.
+/// Rebuilds the objects and fails if one byte differs from what is committed, or if clippy
+/// finds something in what they are built from.
 pub(crate) fn check(root: &Path, deadline: Deadline) -> Result<(), Failure> {
+    // First: what it finds is mended in the sources, and the objects follow.
+    let mut clippy = cargo("clippy", root, &compiler(deadline)?, deadline)?;
+    deadline.run(clippy.args(["--", "-D", "warnings"]))?;
     let built = build(root, deadline)?;
     for ((_, committed), built) in OBJECTS.iter().zip(&built) {
         let new = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
@@ -81,9 +85,32 @@ fn install(root: &Path, built: &[PathBuf]) -> anyhow::Result<()> {
 /// Builds and strips all objects; returns where they are.
 fn build(root: &Path, deadline: Deadline) -> Result<Vec<PathBuf>, Failure> {
     let sysroot = compiler(deadline)?;
-    let library = core_sources(&sysroot, deadline)?;
+    let mut cargo = cargo("build", root, &sysroot, deadline)?;
     let linker = linker(root, &sysroot, deadline)?;
-    let folder = root.join("target/bpf");
+    deadline.run(cargo.env("PATH", in_front(&linker)?))?;
+    let mut stripped = Vec::new();
+    for (name, _) in OBJECTS {
+        let object = folder(root).join(TARGET).join("release").join(name);
+        let to = folder(root).join(format!("{name}.o"));
+        strip(&sysroot, &object, &to, deadline)?;
+        stripped.push(to);
+    }
+    Ok(stripped)
+}
+
+/// Where cargo leaves what it makes of the programs.
+fn folder(root: &Path) -> PathBuf {
+    root.join("target/bpf")
+}
+
+/// A command of cargo's on the programs, for the kernel's machine.
+fn cargo(
+    subcommand: &str,
+    root: &Path,
+    sysroot: &Path,
+    deadline: Deadline,
+) -> Result<Command, Failure> {
+    let library = core_sources(sysroot, deadline)?;
     let flags = [
         "-Clink-arg=--btf".to_owned(),
         "-Ctarget-cpu=v3".to_owned(),
@@ -94,22 +121,13 @@ fn build(root: &Path, deadline: Deadline) -> Result<Vec<PathBuf>, Failure> {
     ];
     let mut cargo = Command::new("cargo");
     cargo
-        .args(["build", "--release", "--locked", "-Zbuild-std=core"])
+        .args([subcommand, "--release", "--locked", "-Zbuild-std=core"])
         .args(["--target", TARGET, "--target-dir"])
-        .arg(&folder)
+        .arg(folder(root))
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
-        .env("PATH", in_front(&linker)?)
         .current_dir(root.join(PROGRAMS));
-    deadline.run(&mut cargo)?;
-    let mut stripped = Vec::new();
-    for (name, _) in OBJECTS {
-        let object = folder.join(TARGET).join("release").join(name);
-        let to = folder.join(format!("{name}.o"));
-        strip(&sysroot, &object, &to, deadline)?;
-        stripped.push(to);
-    }
-    Ok(stripped)
+    Ok(cargo)
 }
 
 fn remap(from: &Path, to: &str) -> String {

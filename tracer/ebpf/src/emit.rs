@@ -1,8 +1,8 @@
 //! A record's way into the buffer: its number, what all records say, its payload.
 
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns,
-    bpf_probe_read_kernel as read_raw,
+    bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_probe_read_kernel as read_raw,
 };
 use virtscope_record::{
     Body, Common, Context, FRAME_LEN, Flags, Producer, PseudoHeader, Record, Token,
@@ -25,18 +25,20 @@ struct Frame {
 
 #[inline(always)]
 pub(crate) fn now() -> u64 {
+    // SAFETY: the helper is given no memory.
     unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]
 pub(crate) fn cpu() -> u32 {
+    // SAFETY: the helper is given no memory.
     unsafe { bpf_get_smp_processor_id() }
 }
 
 /// Process and thread that run, or are interrupted.
 #[inline(always)]
 pub(crate) fn task() -> (u32, u32) {
-    let both = unsafe { bpf_get_current_pid_tgid() };
+    let both = bpf_get_current_pid_tgid();
     ((both >> 32) as u32, both as u32)
 }
 
@@ -59,6 +61,7 @@ pub(crate) fn context() -> Context {
 
 #[inline(always)]
 fn counters(state: &QueueState) -> Option<&'static mut Counters> {
+    // SAFETY: a map's value, see `maps`; this CPU's own, so that only interrupts share it.
     let counters = unsafe { COUNTERS.get_ptr_mut(state.number)?.as_mut()? };
     counters.queue = (1 << 32) | u64::from(state.id);
     Some(counters)
@@ -69,6 +72,7 @@ fn counters(state: &QueueState) -> Option<&'static mut Counters> {
 pub(crate) fn count(counter: &mut u64, by: u64) -> u64 {
     let mut value = by;
     // The compiler knows no such operation for this machine; the kernel does since 5.12.
+    // SAFETY: it changes the word that `counter` borrows, and the register `value`.
     unsafe {
         core::arch::asm!(
             "{value} = atomic_fetch_add((u64 *)({counter} + 0), {value})",
@@ -108,11 +112,13 @@ fn draft(token: u64, flags: Flags, body: Body) -> Record {
     Record::new(common, body)
 }
 
-/// Says the rest: when, where, who, in the order of the record's bytes.
+/// Says the rest: when, where, who, in the order of the record's bytes. `record` is in a
+/// frame of the caller's.
 #[inline(always)]
 fn complete(record: *mut Record, state: &QueueState, sequence: u64) {
     let (process, thread) = task();
     let at = record.cast::<u8>();
+    // SAFETY: all of it is within a record's 64 bytes, and aligned as the record is.
     unsafe {
         at.cast::<u64>().write(now());
         at.add(16).cast::<u32>().write(sequence as u32);
@@ -127,11 +133,15 @@ fn complete(record: *mut Record, state: &QueueState, sequence: u64) {
     }
 }
 
-/// Marks that payload was wanted and could not be reached.
+/// Marks that payload was wanted and could not be reached. `record` is in a frame of the
+/// caller's, and has been written.
 #[inline(always)]
 fn mark_unreached(record: *mut Record) {
-    let flags = unsafe { record.cast::<u8>().add(38).cast::<u16>() };
-    unsafe { flags.write(flags.read() | Flags::PAYLOAD_UNAVAILABLE.bits()) };
+    // SAFETY: the flags are within a record's 64 bytes.
+    unsafe {
+        let flags = record.cast::<u8>().add(38).cast::<u16>();
+        flags.write(flags.read() | Flags::PAYLOAD_UNAVAILABLE.bits());
+    }
 }
 
 /// Emits a record without payload.
@@ -144,11 +154,12 @@ pub(crate) fn emit(state: &QueueState, token: u64, flags: Flags, body: Body) {
 ///
 /// This and other functions with C's calling convention are verified once, by
 /// themselves, and not again with each of their callers; that is why they check their
-/// pointers.
+/// pointers, which the callers make of references.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn emit_plain(state: *const QueueState, draft: *const Record) -> i32 {
-    let (Some(state), Some(draft)) = (unsafe { state.as_ref() }, unsafe { draft.as_ref() }) else {
+    // SAFETY: null, or a caller's reference.
+    let (Some(state), Some(draft)) = (unsafe { (state.as_ref(), draft.as_ref()) }) else {
         return 0;
     };
     let Some(counters) = counters(state) else {
@@ -160,6 +171,7 @@ pub extern "C" fn emit_plain(state: *const QueueState, draft: *const Record) -> 
         return 0;
     };
     let frame = entry.as_mut_ptr();
+    // SAFETY: reserved for this frame, and nobody else's before it is submitted.
     unsafe {
         (&raw mut (*frame).header).write(PseudoHeader::new(0));
         (&raw mut (*frame).record).write(*draft);
@@ -196,6 +208,7 @@ pub extern "C" fn emit_loaded(
     segments: *const Segments,
     want: u32,
 ) -> i32 {
+    // SAFETY: null, or a caller's reference.
     let (Some(state), Some(draft), Some(segments)) =
         (unsafe { (state.as_ref(), draft.as_ref(), segments.as_ref()) })
     else {
@@ -209,20 +222,28 @@ pub extern "C" fn emit_loaded(
     let stored = match scratch {
         Some(scratch) => {
             gather(scratch, segments, want);
-            let len = unsafe { (*scratch).at };
-            let frame = unsafe { (&raw mut (*scratch).frame).cast::<Frame>() };
-            unsafe {
+            // SAFETY: a map's value that this program has claimed. A frame fits, and is
+            // aligned: three words of 8 bytes are before it.
+            let len = unsafe {
+                let len = (*scratch).at;
+                let frame = (&raw mut (*scratch).frame).cast::<Frame>();
                 (&raw mut (*frame).header).write(PseudoHeader::new(len));
                 (&raw mut (*frame).record).write(*draft);
                 complete(&raw mut (*frame).record, state, sequence);
                 if (*scratch).unreached != 0 {
                     mark_unreached(&raw mut (*frame).record);
                 }
-            }
+                len
+            };
             let len = bounded(FRAME_LEN as u32 + len);
-            let start = unsafe { (&raw mut (*scratch).frame).cast::<u8>() };
-            let bytes = unsafe { core::slice::from_raw_parts(start, len as usize) };
+            // SAFETY: payload follows the frame, with room for more than `bounded` lets
+            // through; a map's memory always holds something.
+            let bytes = unsafe {
+                let start = (&raw const (*scratch).frame).cast::<u8>();
+                core::slice::from_raw_parts(start, len as usize)
+            };
             let stored = RECORDS.output::<[u8]>(bytes, NO_WAKEUP).is_ok();
+            // SAFETY: a map's word, claimed until this.
             unsafe { (&raw mut (*scratch).taken).write_volatile(0) };
             stored
         }
@@ -242,6 +263,7 @@ fn claim() -> Option<*mut Scratch> {
     let mut at = 0;
     while at < DEPTHS {
         let scratch = SCRATCH.get_ptr_mut(first + at)?;
+        // SAFETY: a map's value, see `maps`; of those that try at once, `take` lets one.
         if take(unsafe { &mut (*scratch).taken }) {
             break;
         }
@@ -257,6 +279,7 @@ fn claim() -> Option<*mut Scratch> {
 #[inline(always)]
 fn take(mark: &mut u64) -> bool {
     let mut value = 1_u64;
+    // SAFETY: it changes the word that `mark` borrows, and the register `value`.
     unsafe {
         core::arch::asm!(
             "{value} = atomic_fetch_or((u64 *)({mark} + 0), {value})",
@@ -267,40 +290,38 @@ fn take(mark: &mut u64) -> bool {
     value == 0
 }
 
-/// Copies the first `want` bytes into the scratch memory.
+/// Copies the first `want` bytes into the scratch memory, which this program has claimed.
 ///
 /// How far it is stands in that memory, too: what is read from there is any number to
 /// the verifier, so that it follows each segment once and not in every combination.
 #[inline(always)]
 fn gather(scratch: *mut Scratch, segments: &Segments, want: u32) {
-    let payload = unsafe { (&raw mut (*scratch).payload).cast::<u8>() };
-    let at = unsafe { &raw mut (*scratch).at };
-    let left = unsafe { &raw mut (*scratch).left };
-    unsafe {
+    // SAFETY: places in a map's value; claimed, so that nobody else writes them.
+    let (payload, at, left) = unsafe {
+        let payload = (&raw mut (*scratch).payload).cast::<u8>();
+        let (at, left) = (&raw mut (*scratch).at, &raw mut (*scratch).left);
         at.write_volatile(0);
         left.write_volatile(want);
         (*scratch).unreached = 0;
-    }
+        (payload, at, left)
+    };
     for segment in &segments.0 {
+        // SAFETY: the place from above.
         let rest = unsafe { left.read_volatile() };
         if rest == 0 || segment.len == 0 {
             break;
         }
         let len = chunk(segment.len.min(rest));
-        let offset = unsafe { at.read_volatile() };
-        let failed = unsafe {
-            read_raw(
-                payload.add(chunk(offset) as usize).cast(),
-                len,
-                segment.address as *const _,
-            )
-        };
-        // Nothing is at address 0, either.
-        if failed != 0 {
-            unsafe { (*scratch).unreached = 1 };
-            break;
-        }
+        // SAFETY: the places from above. Offset and length are at most half of the payload's
+        // room each, and the helper fails where there is nothing to read.
         unsafe {
+            let offset = at.read_volatile();
+            let to = payload.add(chunk(offset) as usize);
+            // Nothing is at address 0, either.
+            if read_raw(to.cast(), len, segment.address as *const _) != 0 {
+                (*scratch).unreached = 1;
+                break;
+            }
             at.write_volatile(offset + len);
             left.write_volatile(rest - len);
         }
@@ -312,6 +333,7 @@ fn gather(scratch: *mut Scratch, segments: &Segments, want: u32) {
 fn chunk(mut value: u32) -> u32 {
     const { assert!(SNAPLEN_LIMIT == 16384) };
     // One less than twice the limit: as a mask it bounds, and lets the limit through.
+    // SAFETY: it changes a register, `value`.
     unsafe { core::arch::asm!("{0} &= 32767", inout(reg) value) };
     if value > SNAPLEN_LIMIT {
         SNAPLEN_LIMIT
@@ -322,6 +344,7 @@ fn chunk(mut value: u32) -> u32 {
 
 #[inline(always)]
 fn bounded(mut value: u32) -> u32 {
+    // SAFETY: it changes a register, `value`.
     unsafe { core::arch::asm!("{0} &= 32767", inout(reg) value) };
     value
 }

@@ -4,21 +4,19 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as read_raw;
 use virtscope_tracer_shared::WINDOW;
+use zerocopy::FromBytes;
 
 use crate::maps::config;
 
 /// The value at `address`, or all zero where it cannot be read.
 #[inline(always)]
-pub(crate) fn read<T: Copy>(address: u64) -> T {
-    let mut value = MaybeUninit::<T>::zeroed();
-    unsafe {
-        read_raw(
-            value.as_mut_ptr().cast(),
-            size_of::<T>() as u32,
-            address as *const _,
-        );
-        value.assume_init()
-    }
+pub(crate) fn read<T: FromBytes>(address: u64) -> T {
+    let mut value = T::new_zeroed();
+    let to = (&raw mut value).cast();
+    // SAFETY: the helper writes so many bytes, of which any make a `T`, and only after it has
+    // found out whether there is something at `address`.
+    unsafe { read_raw(to, size_of::<T>() as u32, address as *const _) };
+    value
 }
 
 /// The layouts of a ring, as newer kernels number them.
@@ -59,6 +57,8 @@ struct Window([u8; WINDOW]);
 
 macro_rules! at {
     ($window:expr, $field:ident, $ty:ty) => {
+        // SAFETY: it begins within the window, and the verifier, which knows the offset,
+        // refuses what ends behind it or is not aligned.
         unsafe {
             core::ptr::read_volatile(
                 (&raw const *$window)
@@ -75,6 +75,7 @@ impl Ring {
     pub(crate) fn of(vq: u64) -> Self {
         let mut ring = MaybeUninit::<Self>::zeroed();
         load_ring(vq, ring.as_mut_ptr());
+        // SAFETY: it is made of integers, and 0 is one.
         unsafe { ring.assume_init() }
     }
 
@@ -213,6 +214,12 @@ impl Ring {
         }
     }
 
+    /// Where the driver's own count of adds says that the last kick decision was.
+    #[inline(always)]
+    pub(crate) fn decided(&self) -> u16 {
+        self.back(self.avail, self.num_added)
+    }
+
     /// `position` moved on by `by` entries.
     #[inline(always)]
     pub(crate) fn advance(&self, position: u16, by: u16) -> u16 {
@@ -256,12 +263,13 @@ impl Ring {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn load_ring(vq: u64, ring: *mut Ring) -> i32 {
+    // SAFETY: null, or a place on the stack of `Ring::of`, which it has filled with zeroes.
     let Some(ring) = (unsafe { ring.as_mut() }) else {
         return 0;
     };
     let mut window = MaybeUninit::<Window>::uninit();
+    // SAFETY: the helper writes all of the window, zeroes if it cannot read.
     unsafe {
-        // All of it is written, with zeroes where it cannot be read.
         read_raw(
             window.as_mut_ptr().cast(),
             WINDOW as u32,

@@ -2,7 +2,7 @@
 //!
 //! Each operation has one program as fentry or fexit, in two copies, and one as kprobe
 //! or kretprobe; the loader attaches what the running kernel can. All of them end in
-//! the same functions (`operations.rs`), so the records are the same.
+//! the same functions (`operations`), so the records are the same.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -31,6 +31,8 @@ use missed::Quiet;
 #[inline(always)]
 fn argument(ctx: *mut core::ffi::c_void, n: usize) -> u64 {
     let mut value = 0;
+    // SAFETY: the program's own context; the helper writes `value`, and nothing where the
+    // function has no such argument.
     unsafe { bpf_get_func_arg(ctx, n as u32, &raw mut value) };
     value
 }
@@ -170,7 +172,8 @@ add_entries! {
 /// The stack pointer at a probe, by which its entry and its return find each other.
 #[inline(always)]
 fn stack(regs: *mut core::ffi::c_void) -> u64 {
-    // Linux `struct pt_regs`, x86-64: `sp` is the twentieth word.
+    // SAFETY: a probe's context is Linux `struct pt_regs`, of 21 words on x86-64; `sp` is the
+    // twentieth.
     unsafe { regs.cast::<u64>().add(19).read() }
 }
 
@@ -184,6 +187,7 @@ fn pending(stack: u64, add: &PendingAdd) {
 #[inline(always)]
 fn take_pending(stack: u64) -> Option<PendingAdd> {
     let stack = stack - 8;
+    // SAFETY: a map's value, see `maps`; nobody else has this stack.
     let add = unsafe { *PENDING.get_ptr(stack)? };
     let _ = PENDING.remove(stack);
     Some(add)
@@ -211,6 +215,7 @@ fn keep(ctx: &ProbeContext) {
 #[inline(always)]
 fn kept(ctx: &RetProbeContext) -> Option<u64> {
     let key = (stack(ctx.as_ptr()) | 1) - 8;
+    // SAFETY: a map's value, see `maps`; nobody else has this stack.
     let vq = unsafe { (*PENDING.get_ptr(key)?).vq };
     let _ = PENDING.remove(key);
     Some(vq)

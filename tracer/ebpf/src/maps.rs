@@ -1,4 +1,10 @@
 //! The maps, and the settings that the loader fills in.
+//!
+//! A pointer to a map's value stays good until the program ends, even if the entry is
+//! removed. Programs on other CPUs, and in what interrupts this one, may hold the same: the
+//! driver's lock keeps a queue's operations apart, but not its notifications, interrupts and
+//! looks. So values are made of integers, of which any bits are one, and what several
+//! programs add to at once is changed by `count` and `take` alone.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
@@ -8,24 +14,25 @@ use virtscope_tracer_shared::{
 
 /// Read with `read_volatile`, so that the compiler leaves it to the loader.
 #[unsafe(no_mangle)]
+// SAFETY: it is made of integers, and 0 is one.
 static CONFIG: Config = unsafe { core::mem::zeroed() };
 
-/// A setting. The verifier knows its value, and drops what it switches off.
+/// A setting, or one of several. The verifier knows its value, and drops what it switches
+/// off.
 macro_rules! config {
     ($field:ident) => {
-        $crate::maps::setting(|config| &raw const config.$field)
+        $crate::maps::setting(|config| &config.$field)
+    };
+    ($field:ident[$at:expr]) => {
+        $crate::maps::setting(|config| &config.$field[$at])
     };
 }
 pub(crate) use config;
 
 #[inline(always)]
-pub(crate) fn setting<T: Copy>(field: impl FnOnce(&'static Config) -> *const T) -> T {
-    unsafe { field(&CONFIG).read_volatile() }
-}
-
-#[inline(always)]
-pub(crate) fn config_ptr() -> *const Config {
-    &raw const CONFIG
+pub(crate) fn setting<T: Copy + 'static>(field: impl FnOnce(&'static Config) -> &'static T) -> T {
+    // SAFETY: a reference can be read, and nobody writes once the programs are loaded.
+    unsafe { (&raw const *field(&CONFIG)).read_volatile() }
 }
 
 /// Records on their way to user space; the loader sets its size.

@@ -23,6 +23,7 @@ pub extern "C" fn tell_missed(
     count: u32,
     new: u32,
 ) -> i32 {
+    // SAFETY: null, or a caller's reference.
     let (Some(state), Some(ring)) = (unsafe { (state.as_ref(), ring.as_ref()) }) else {
         return 0;
     };
@@ -69,6 +70,7 @@ pub(crate) fn completions_before(state: &mut QueueState, ring: &Ring) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn pass_all(state: *mut QueueState, ring: *const Ring) -> i32 {
+    // SAFETY: null, or a caller's reference.
     let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
         return 0;
     };
@@ -78,6 +80,7 @@ pub extern "C" fn pass_all(state: *mut QueueState, ring: *const Ring) -> i32 {
         ring,
     };
     let most = u32::from(ring.num);
+    // SAFETY: the callback has the type that the helper calls, and `passed` stays meanwhile.
     unsafe { bpf_loop(most, callback as *mut c_void, (&raw mut passed).cast(), 0) };
     // Beyond one round of the ring nothing can be said of each.
     state.used_next = ring.last_used;
@@ -85,8 +88,12 @@ pub extern "C" fn pass_all(state: *mut QueueState, ring: *const Ring) -> i32 {
 }
 
 extern "C" fn pass(_: u32, context: *mut c_void) -> i64 {
-    let passed = unsafe { &*context.cast::<Passed>() };
-    let (state, ring) = unsafe { (&mut *passed.state, &*passed.ring) };
+    // SAFETY: what `pass_all` has on its stack, with the references that it was given and
+    // does not use before it has called this for the last time.
+    let (state, ring) = unsafe {
+        let passed = &*context.cast::<Passed>();
+        (&mut *passed.state, &*passed.ring)
+    };
     let until = ring.last_used;
     let old = state.used_next;
     if old == until {
@@ -130,8 +137,7 @@ extern "C" fn pass(_: u32, context: *mut c_void) -> i64 {
 /// left no record.
 #[inline(always)]
 pub(crate) fn kick_before(state: &mut QueueState, ring: &Ring) {
-    // Where the driver's own count of adds says that the last decision was.
-    let decided = ring.back(ring.avail, ring.num_added);
+    let decided = ring.decided();
     if decided != state.kicked {
         tell_missed(state, ring, Kind::Kick as u32, 1, decided.into());
         state.kicked = decided;
@@ -190,6 +196,7 @@ fn is_unmoved(state: &mut QueueState, ring: &Ring) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn catch_up(state: *mut QueueState, ring: *const Ring) -> i32 {
+    // SAFETY: null, or a caller's reference.
     let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
         return 0;
     };
@@ -210,8 +217,7 @@ pub extern "C" fn catch_up(state: *mut QueueState, ring: *const Ring) -> i32 {
         state.free = 0xffff;
     }
     // Behind it where buffers were detached: with them the driver takes the position back.
-    let decided = ring.back(ring.avail, ring.num_added);
-    let since = ring.distance(state.kicked, decided);
+    let since = ring.distance(state.kicked, ring.decided());
     if since != 0 && since <= ring.num {
         kick_before(state, ring);
     }

@@ -56,6 +56,7 @@ impl Walk {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn walk_lists(add: *const PendingAdd, slot: *mut Slot, walk: *mut Walk) -> i32 {
+    // SAFETY: null, or a caller's reference.
     let Some(add) = (unsafe { add.as_ref() }) else {
         return 0;
     };
@@ -75,20 +76,17 @@ pub extern "C" fn walk_lists(add: *const PendingAdd, slot: *mut Slot, walk: *mut
         all_lists: add.readable + add.writable,
     };
     let callback = step as extern "C" fn(u32, *mut c_void) -> i64;
-    unsafe {
-        bpf_loop(
-            MAX_ENTRIES,
-            callback as *mut c_void,
-            (&raw mut steps).cast(),
-            0,
-        )
-    };
+    let (callback, context) = (callback as *mut c_void, (&raw mut steps).cast());
+    // SAFETY: the callback has the type that the helper calls, and `steps` stays meanwhile.
+    unsafe { bpf_loop(MAX_ENTRIES, callback, context, 0) };
     0
 }
 
 /// One scatter list entry, or the next list.
 extern "C" fn step(_: u32, context: *mut c_void) -> i64 {
+    // SAFETY: what `walk_lists` has on its stack, and does not use meanwhile.
     let steps = unsafe { &mut *context.cast::<Steps>() };
+    // SAFETY: its caller's reference; `walk_lists` has checked that it is not null.
     let walk = unsafe { &mut *steps.walk };
     if steps.sg == 0 {
         if steps.next >= steps.all_lists {
@@ -137,9 +135,13 @@ extern "C" fn step(_: u32, context: *mut c_void) -> i64 {
     0
 }
 
+/// Keeps a segment in a slot that [`walk_lists`] was lent.
 #[inline(always)]
 fn keep(slot: *mut Slot, direction: usize, at: usize, address: u64, len: u32) {
+    const { assert!(SEGMENTS == 8) };
     let mut at = at as u64;
+    // SAFETY: `walk_lists` has checked that the slot is not null; the mask leaves less than
+    // it has segments, in a way that the verifier sees.
     unsafe {
         core::arch::asm!("{0} &= 7", inout(reg) at);
         let segments = (&raw mut (*slot).segments[direction].0).cast::<Segment>();
@@ -170,6 +172,7 @@ fn base(at: u32, variable: u64) -> u64 {
     let Some(cached) = CONTROL.get_ptr_mut(at) else {
         return 0;
     };
+    // SAFETY: a map's value, see `maps`; whoever writes it writes the same.
     unsafe {
         if *cached == 0 {
             *cached = read(variable);

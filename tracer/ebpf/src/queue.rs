@@ -23,6 +23,7 @@ pub(crate) fn find(vq: u64) -> Option<&'static mut QueueState> {
             QUEUES.get_ptr_mut(vq)?
         }
     };
+    // SAFETY: a map's value, see `maps`.
     let state = unsafe { &mut *state };
     (state.ignored == 0).then_some(state)
 }
@@ -30,6 +31,7 @@ pub(crate) fn find(vq: u64) -> Option<&'static mut QueueState> {
 /// The same, if it has been seen before.
 #[inline(always)]
 pub(crate) fn known(vq: u64) -> Option<&'static mut QueueState> {
+    // SAFETY: a map's value, see `maps`.
     let state = unsafe { &mut *QUEUES.get_ptr_mut(vq)? };
     (state.ignored == 0).then_some(state)
 }
@@ -73,10 +75,9 @@ fn notifies_as_hooked(vq: u64) -> bool {
         return false;
     }
     let notify: u64 = read(vq + u64::from(config!(vring_notify)));
-    let hooked = unsafe { (&raw const (*crate::maps::config_ptr()).notify).cast::<u64>() };
     let mut is_hooked = false;
     for at in 0..virtscope_tracer_shared::MAX_NOTIFY {
-        let address = unsafe { hooked.add(at).read_volatile() };
+        let address = config!(notify[at]);
         is_hooked |= address != 0 && address == notify;
     }
     is_hooked
@@ -86,6 +87,7 @@ fn notifies_as_hooked(vq: u64) -> bool {
 #[inline(always)]
 fn has_room(state: &mut QueueState) -> bool {
     if let Some(known) = NUMBERS.get_ptr_mut(state.id) {
+        // SAFETY: a map's value, see `maps`.
         let known = unsafe { &mut *known };
         known.generation += 1;
         state.number = known.number;
@@ -118,6 +120,7 @@ pub extern "C" fn emit_facts(
     state: *const QueueState,
     in_flight: u32,
 ) -> i32 {
+    // SAFETY: null, or a caller's reference.
     let (Some(ring), Some(state)) = (unsafe { (ring.as_ref(), state.as_ref()) }) else {
         return 0;
     };
@@ -156,6 +159,7 @@ const NAME: u32 = 32;
 #[inline(always)]
 fn take(of: u32, how_many: u64) -> Option<u64> {
     let next = CONTROL.get_ptr_mut(of)?;
+    // SAFETY: a map's value, see `maps`.
     Some(count(unsafe { &mut *next }, how_many))
 }
 
@@ -173,12 +177,11 @@ fn is_wanted(id: u32, vdev: u64) -> bool {
 
 #[inline(always)]
 fn device_is_named(device: u32) -> bool {
-    let devices = unsafe { (&raw const (*crate::maps::config_ptr()).devices).cast::<u32>() };
     for at in 0..virtscope_tracer_shared::MAX_FILTERED_DEVICES {
         if at as u32 >= config!(device_count) {
             return false;
         }
-        if unsafe { devices.add(at).read_volatile() } == device {
+        if config!(devices[at]) == device {
             return true;
         }
     }
@@ -187,12 +190,11 @@ fn device_is_named(device: u32) -> bool {
 
 #[inline(always)]
 fn queue_is_named(id: u32) -> bool {
-    let queues = unsafe { (&raw const (*crate::maps::config_ptr()).queues).cast::<u32>() };
     for at in 0..virtscope_tracer_shared::MAX_FILTERED_QUEUES {
         if at as u32 >= config!(queue_count) {
             return false;
         }
-        let named = unsafe { queues.add(at).read_volatile() };
+        let named = config!(queues[at]);
         let any_device = named >> 16 == 0xffff;
         if named == id || (any_device && named & 0xffff == id & 0xffff) {
             return true;
@@ -203,23 +205,18 @@ fn queue_is_named(id: u32) -> bool {
 
 #[inline(always)]
 fn driver_is_named(vdev: u64) -> bool {
-    let wanted = unsafe { (&raw const (*crate::maps::config_ptr()).driver).cast::<u8>() };
-    if unsafe { wanted.read_volatile() } == 0 {
+    if config!(driver[0]) == 0 {
         return true;
     }
     let driver: u64 = read(vdev + u64::from(config!(vdev_driver)));
     let name: u64 = read(driver + u64::from(config!(driver_name)));
     let mut found = [0u8; MAX_DRIVER_NAME];
-    unsafe {
-        bpf_probe_read_kernel_str(
-            found.as_mut_ptr().cast(),
-            MAX_DRIVER_NAME as u32,
-            name as *const _,
-        )
-    };
-    for at in 0..MAX_DRIVER_NAME {
-        let byte = unsafe { wanted.add(at).read_volatile() };
-        if found[at] != byte {
+    let to = found.as_mut_ptr().cast();
+    // SAFETY: the helper writes no more bytes than `found` has, and only what it could read.
+    unsafe { bpf_probe_read_kernel_str(to, MAX_DRIVER_NAME as u32, name as *const _) };
+    for (at, found) in found.iter().enumerate() {
+        let byte = config!(driver[at]);
+        if *found != byte {
             return false;
         }
         if byte == 0 {
@@ -233,12 +230,14 @@ fn driver_is_named(vdev: u64) -> bool {
 #[inline(always)]
 pub(crate) fn slot(state: &QueueState, head: u16) -> Option<&'static mut Slot> {
     let head = u32::from(head).min(state.size);
+    // SAFETY: a map's value, see `maps`.
     unsafe { SLOTS.get_ptr_mut(state.slots + head)?.as_mut() }
 }
 
 /// The slot that stands for no buffer.
 #[inline(always)]
 pub(crate) fn spare_slot(state: &QueueState) -> Option<&'static mut Slot> {
+    // SAFETY: a map's value, see `maps`.
     unsafe { SLOTS.get_ptr_mut(state.slots + state.size)?.as_mut() }
 }
 
@@ -277,13 +276,14 @@ pub extern "C" fn sync_queue(
     except: u64,
     tell: u32,
 ) -> i32 {
+    // SAFETY: null, or a caller's reference.
     let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
         return 0;
     };
     state.synced = 1;
     state.avail_next = ring.avail;
     state.used_next = ring.last_used;
-    state.kicked = ring.back(ring.avail, ring.num_added);
+    state.kicked = ring.decided();
     state.free = ring.free;
     state.free_head = ring.free_head;
     let mut search = Search {
@@ -312,11 +312,13 @@ pub extern "C" fn sync_queue(
 #[inline(always)]
 fn search_all(search: &mut Search, num: u32) -> i32 {
     let callback = look as extern "C" fn(u32, *mut c_void) -> i64;
+    // SAFETY: the callback has the type that the helper calls, and `search` stays meanwhile.
     unsafe { bpf_loop(num, callback as *mut c_void, (&raw mut *search).cast(), 0) };
     0
 }
 
 extern "C" fn look(head: u32, context: *mut c_void) -> i64 {
+    // SAFETY: what `search_all` was lent, and does not use meanwhile.
     let search = unsafe { &mut *context.cast::<Search>() };
     let at = u64::from(head) * u64::from(search.entry_size);
     let token: u64 = read(search.data + at);
@@ -332,6 +334,7 @@ extern "C" fn look(head: u32, context: *mut c_void) -> i64 {
     } else {
         0
     };
+    // SAFETY: the reference that `sync_queue` was given, and does not use meanwhile.
     let Some(state) = (unsafe { search.state.as_ref() }) else {
         return 1;
     };

@@ -1,0 +1,231 @@
+//! Adds: which buffer it was, and what it is made of.
+
+use virtscope_record::{Add, Body, Flags, Kind, RingIndex};
+use virtscope_tracer_shared::{PendingAdd, QueueState, Step, step};
+
+use super::flags_of;
+use crate::emit::{emit, emit_with, filtered, task};
+use crate::kernel::{Ring, read};
+use crate::maps::config;
+use crate::missed::{completions_before, kick_before, tell_missed};
+use crate::payload::{Walk, wanted};
+use crate::queue::{find, slot, spare_slot, sync};
+
+/// A buffer was added, or refused (Linux `virtqueue_add_sgs` and kin).
+///
+/// In pieces that are verified by themselves: in one, the verifier would follow every
+/// combination of what each may find, and the stack would not hold them.
+#[inline(always)]
+pub(crate) fn added(add: &PendingAdd, error: i32, copy: u8) {
+    let Some(state) = find(add.vq) else {
+        return;
+    };
+    let ring = Ring::of(add.vq);
+    let is_new = state.synced == 0;
+    if is_new {
+        sync(add.vq, state, &ring, if error == 0 { add.token } else { 0 });
+    }
+    if error != 0 {
+        // A refused add moves nothing; the first copy alone records it.
+        if copy == 0 {
+            refused(state, &ring, add, error);
+        }
+        return;
+    }
+    let head = placed(state, &ring, add.token, u32::from(is_new));
+    if head >= 0 {
+        told(state, &ring, add, head as u32);
+    }
+}
+
+/// Finds out which buffer was just added, and what was missed before it. Its id, or -1 if
+/// the other copy of the program has recorded it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn placed(
+    state: *mut QueueState,
+    ring: *const Ring,
+    token: u64,
+    is_new: u32,
+) -> i32 {
+    // SAFETY: null, or a caller's reference.
+    let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
+        return -1;
+    };
+    let is_new = is_new != 0;
+    let head = head_of(state, ring, token, is_new);
+    let taken = if ring.is_packed() {
+        ring.packed_num(head)
+    } else {
+        1
+    };
+    let position = ring.back(ring.avail, taken);
+    if is_new {
+        state.avail_next = position;
+        state.free = 0xffff;
+    } else {
+        completions_before(state, ring);
+    }
+    match step(ring.distance(state.avail_next, ring.avail), taken) {
+        Step::Repeated => return -1,
+        Step::Next => {}
+        Step::Missed(entries) => {
+            let count = if ring.is_packed() && state.one_each == 0 {
+                1
+            } else {
+                u32::from(entries)
+            };
+            tell_missed(state, ring, Kind::Add as u32, count, position.into());
+            state.free = 0xffff;
+        }
+    }
+    kick_before(state, ring);
+    let free_before = state.free;
+    state.avail_next = ring.avail;
+    state.free = ring.free;
+    state.free_head = ring.free_head;
+    let Some(slot) = slot(state, head) else {
+        return -1;
+    };
+    // 0: as many as it has segments.
+    slot.descriptors = if ring.is_packed() {
+        taken
+    } else if free_before != 0xffff {
+        free_before.wrapping_sub(ring.free)
+    } else {
+        0
+    };
+    i32::from(head)
+}
+
+/// Records the add of the buffer `head`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn told(
+    state: *mut QueueState,
+    ring: *const Ring,
+    add: *const PendingAdd,
+    head: u32,
+) -> i32 {
+    // SAFETY: null, or a caller's reference.
+    let (Some(state), Some(ring), Some(add)) =
+        (unsafe { (state.as_mut(), ring.as_ref(), add.as_ref()) })
+    else {
+        return 0;
+    };
+    let head = head as u16;
+    let Some(slot) = slot(state, head) else {
+        return 0;
+    };
+    slot.segments[0].0[0].len = 0;
+    slot.segments[1].0[0].len = 0;
+    let walk = Walk::of(add, slot);
+    let segments = walk.segments[0] + walk.segments[1];
+    if slot.descriptors == 0 {
+        slot.descriptors = segments as u16;
+    }
+    slot.token = add.token;
+    slot.readable_bytes = walk.bytes[0];
+    slot.writable_bytes = walk.bytes[1];
+    slot.readable_segments = walk.segments[0] as u16;
+    slot.writable_segments = walk.segments[1] as u16;
+    state.adds = state.adds.wrapping_add(1);
+    slot.selected = u16::from(is_selected(state.adds));
+    if slot.selected == 0 {
+        filtered(state);
+        return 0;
+    }
+    let mut flags = flags_of(ring);
+    if slot.descriptors == 1 && segments > 1 {
+        flags |= Flags::INDIRECT;
+    }
+    let taken = if ring.is_packed() {
+        slot.descriptors
+    } else {
+        1
+    };
+    let body = Body::Add(Add {
+        free: ring.free,
+        error: 0,
+        readable_bytes: walk.bytes[0],
+        writable_bytes: walk.bytes[1],
+        head,
+        position: RingIndex(ring.back(ring.avail, taken)),
+        readable_segments: walk.segments[0] as u16,
+        writable_segments: walk.segments[1] as u16,
+        descriptors: slot.descriptors,
+    });
+    let want = wanted(
+        state.device_type,
+        state.id as u16,
+        false,
+        walk.bytes[0],
+        &slot.segments[0],
+    );
+    emit_with(state, add.token, flags, body, &slot.segments[0], want);
+    0
+}
+
+/// Whether the filters by request let this one through.
+#[inline(always)]
+fn is_selected(number: u32) -> bool {
+    let sample = config!(sample);
+    if sample > 1 && number.checked_rem(sample) != Some(0) {
+        return false;
+    }
+    let wanted = config!(task);
+    if wanted == 0 {
+        return true;
+    }
+    let (process, thread) = task();
+    process == wanted || thread == wanted
+}
+
+/// The id of the buffer that was just added.
+#[inline(always)]
+fn head_of(state: &QueueState, ring: &Ring, token: u64, is_new: bool) -> u16 {
+    if !ring.is_packed() {
+        let slot = ring.avail.wrapping_sub(1) & ring.num.wrapping_sub(1);
+        return read(ring.driver + 4 + 2 * u64::from(slot));
+    }
+    // The driver's own free list tells, and its own table confirms it; the ring itself
+    // may have been written over by a device that was quick.
+    if !is_new && ring.token(state.free_head) == token {
+        return state.free_head;
+    }
+    let (_, id, _) = ring.packed_desc(ring.back(ring.avail, 1));
+    id
+}
+
+/// An add was refused.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn refused(
+    state: *mut QueueState,
+    ring: *const Ring,
+    add: *const PendingAdd,
+    error: i32,
+) -> i32 {
+    // SAFETY: null, or a caller's reference.
+    let (Some(state), Some(ring), Some(add)) =
+        (unsafe { (state.as_mut(), ring.as_ref(), add.as_ref()) })
+    else {
+        return 0;
+    };
+    let Some(slot) = spare_slot(state) else {
+        return 0;
+    };
+    let walk = Walk::of(add, slot);
+    let body = Body::AddFailed(Add {
+        free: ring.free,
+        error: error.unsigned_abs() as u16,
+        readable_bytes: walk.bytes[0],
+        writable_bytes: walk.bytes[1],
+        readable_segments: walk.segments[0] as u16,
+        writable_segments: walk.segments[1] as u16,
+        position: RingIndex(ring.avail),
+        ..Add::default()
+    });
+    emit(state, add.token, flags_of(ring), body);
+    0
+}

@@ -1,0 +1,121 @@
+//! Interrupts, and the switch by which the driver asks for them.
+
+use virtscope_record::{Body, Callback, CallbackSwitch, Flags, RingIndex};
+
+use super::{Unplaced, flags_of, is_first};
+use crate::emit::emit;
+use crate::kernel::{Ring, read};
+use crate::queue::{find, known};
+
+/// An interrupt speaks of the queue (Linux `vring_interrupt`, at its entry).
+#[inline(always)]
+pub(crate) fn interrupted(vq: u64) {
+    let Some(state) = find(vq) else {
+        return;
+    };
+    let ring = Ring::of(vq);
+    let mut flags = flags_of(&ring);
+    if !ring.is_used(ring.last_used) {
+        flags |= Flags::SPURIOUS;
+    }
+    let (used_event, event_flags) = own_event(&ring);
+    let used_index = if ring.is_packed() { 0 } else { ring.used_idx() };
+    let body = Body::Callback(Callback {
+        free: ring.free,
+        error: 0,
+        used_index: RingIndex(used_index),
+        last_used: RingIndex(ring.last_used),
+        used_event: RingIndex(used_event),
+        event_flags,
+    });
+    emit(state, 0, flags, body);
+}
+
+/// What the driver has written for the device to heed: event index and flags.
+#[inline(always)]
+fn own_event(ring: &Ring) -> (u16, u16) {
+    if ring.is_packed() {
+        let event: u32 = read(ring.driver);
+        (event as u16, (event >> 16) as u16)
+    } else {
+        let event: u16 = read(ring.driver + 4 + 2 * u64::from(ring.num));
+        (event, ring.flags)
+    }
+}
+
+#[inline(always)]
+fn switch(ring: &Ring) -> CallbackSwitch {
+    let (used_event, event_flags) = own_event(ring);
+    CallbackSwitch {
+        free: ring.free,
+        error: 0,
+        last_used: RingIndex(ring.last_used),
+        used_event: RingIndex(used_event),
+        event_flags,
+    }
+}
+
+/// Used buffer notifications were switched off (Linux `virtqueue_disable_cb`).
+#[inline(always)]
+pub(crate) fn disabled(vq: u64, copy: u8) {
+    let Some(state) = find(vq) else {
+        return;
+    };
+    if !is_first(state, Unplaced::Disable, copy) {
+        return;
+    }
+    let ring = Ring::of(vq);
+    emit(
+        state,
+        0,
+        flags_of(&ring),
+        Body::CallbacksDisabled(switch(&ring)),
+    );
+}
+
+/// They are being switched on by a call that may call another (Linux
+/// `virtqueue_enable_cb`).
+#[inline(always)]
+pub(crate) fn enabling(vq: u64) {
+    if let Some(state) = known(vq) {
+        state.enabling = 1;
+    }
+}
+
+/// They were switched on, from within another call or not (Linux
+/// `virtqueue_enable_cb_prepare`).
+#[inline(always)]
+pub(crate) fn prepared(vq: u64, copy: u8) {
+    let Some(state) = find(vq) else {
+        return;
+    };
+    if state.enabling != 0 || !is_first(state, Unplaced::Enable, copy) {
+        return;
+    }
+    let ring = Ring::of(vq);
+    emit(
+        state,
+        0,
+        flags_of(&ring),
+        Body::CallbacksEnabled(switch(&ring)),
+    );
+}
+
+/// They were switched on; `idle` says that nothing was pending (Linux
+/// `virtqueue_enable_cb`, `virtqueue_enable_cb_delayed`).
+#[inline(always)]
+pub(crate) fn enabled(vq: u64, idle: bool, copy: u8) {
+    let Some(state) = find(vq) else {
+        return;
+    };
+    state.enabling = 0;
+    if !is_first(state, Unplaced::Enable, copy) {
+        return;
+    }
+    let ring = Ring::of(vq);
+    let mut flags = flags_of(&ring);
+    if !idle {
+        flags |= Flags::PENDING;
+    }
+    emit(state, 0, flags, Body::CallbacksEnabled(switch(&ring)));
+}

@@ -1,0 +1,151 @@
+//! Kick decisions, and the notifications that they promise.
+
+use virtscope_record::{Body, Flags, Kind, Notification, NotificationReason, Notify, RingIndex};
+use virtscope_tracer_shared::{QueueState, control};
+
+use super::{Unplaced, flags_of, is_first};
+use crate::emit::{context, emit, task};
+use crate::kernel::{Ring, read};
+use crate::maps::{CONTROL, PROMISES};
+use crate::missed::tell_missed;
+use crate::queue::{find, sync};
+
+/// It was decided whether to notify the device (Linux `virtqueue_kick_prepare`, at its
+/// return).
+#[inline(always)]
+pub(crate) fn kicked(vq: u64, needed: bool, copy: u8) {
+    let Some(state) = find(vq) else {
+        return;
+    };
+    let ring = Ring::of(vq);
+    if state.synced == 0 {
+        sync(vq, state, &ring, 0);
+        state.kicked = ring.avail;
+    }
+    if !is_first(state, Unplaced::Kick, copy) {
+        return;
+    }
+    if needed && state.promises != 0 && ring.broken == 0 {
+        promise(state, &ring);
+    }
+    let (old, new) = (state.kicked, ring.avail);
+    state.kicked = new;
+    let mut flags = flags_of(&ring);
+    if needed {
+        flags |= Flags::NOTIFICATION_NEEDED;
+    }
+    let (event, event_flags) = if ring.is_packed() {
+        let event: u32 = read(ring.device);
+        (event as u16, (event >> 16) as u16)
+    } else {
+        let used: u16 = read(ring.device);
+        let event: u16 = read(ring.device + 4 + 8 * u64::from(ring.num));
+        (event, used)
+    };
+    let reason = reason(&ring, old, new, event, event_flags);
+    if reason.verdict().is_some_and(|verdict| verdict != needed) {
+        flags |= Flags::RACED;
+    }
+    let body = Body::Kick(Notification {
+        free: ring.free,
+        error: 0,
+        old: RingIndex(old),
+        new: RingIndex(new),
+        event: RingIndex(event),
+        event_flags,
+        reason,
+    });
+    emit(state, 0, flags, body);
+}
+
+/// Why, as the device's fields say now (Linux `virtqueue_kick_prepare_split`,
+/// `_packed`).
+#[inline(always)]
+fn reason(ring: &Ring, old: u16, new: u16, event: u16, event_flags: u16) -> NotificationReason {
+    if old == new {
+        return NotificationReason::NothingAdded;
+    }
+    let by_flag = if ring.is_packed() {
+        // RING_EVENT_FLAGS_DESC is 2, _DISABLE 1, _ENABLE 0.
+        event_flags & 3 != 2
+    } else {
+        ring.event_idx == 0
+    };
+    if by_flag {
+        return if event_flags & 1 != 0 {
+            NotificationReason::FlagSet
+        } else {
+            NotificationReason::FlagClear
+        };
+    }
+    let (event, old, new) = if ring.is_packed() {
+        let mut at = event & 0x7fff;
+        if (event ^ new) & 0x8000 != 0 {
+            at = at.wrapping_sub(ring.num);
+        }
+        let to = new & 0x7fff;
+        (at, to.wrapping_sub(ring.distance(old, new)), to)
+    } else {
+        (event, old, new)
+    };
+    if RingIndex(event).is_crossed_by(RingIndex(old), RingIndex(new)) {
+        NotificationReason::EventCrossed
+    } else {
+        NotificationReason::EventNotCrossed
+    }
+}
+
+/// The thread that runs, as one that promises to notify this queue's device. What
+/// interrupts it promises for itself.
+#[inline(always)]
+fn promiser(state: &QueueState) -> u64 {
+    let (_, thread) = task();
+    u64::from(thread) << 32
+        | u64::from(state.generation) << 16
+        | u64::from(state.number & 0x3fff) << 2
+        | u64::from(context() as u8 & 3)
+}
+
+/// The thread that runs will notify the device: next of all on this queue. If it has
+/// promised that before and comes back to decide anew, its notification was missed.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn promise(state: *const QueueState, ring: *const Ring) -> i32 {
+    // SAFETY: null, or a caller's reference.
+    let (Some(state), Some(ring)) = (unsafe { (state.as_ref(), ring.as_ref()) }) else {
+        return 0;
+    };
+    // What is promised while tracing ends is not waited for.
+    if CONTROL
+        .get(control::CLOSING)
+        .is_none_or(|closing| *closing != 0)
+    {
+        return 0;
+    }
+    let promiser = promiser(state);
+    if PROMISES.get_ptr(promiser).is_some() {
+        tell_missed(state, ring, Kind::Notify as u32, 1, ring.avail.into());
+    }
+    let _ = PROMISES.insert(promiser, u64::from(state.id), 0);
+    0
+}
+
+/// The device is notified (Linux `vp_notify`, `vm_notify`, at their entry). The second
+/// copy records it only if that was promised and the first one has not kept it.
+#[inline(always)]
+pub(crate) fn notified(vq: u64, copy: u8) {
+    let Some(state) = find(vq) else {
+        return;
+    };
+    let was_promised = PROMISES.remove(promiser(state)).is_ok();
+    state.promises = 1;
+    if copy != 0 && !was_promised {
+        return;
+    }
+    let ring = Ring::of(vq);
+    let body = Body::Notify(Notify {
+        free: ring.free,
+        error: 0,
+    });
+    emit(state, 0, flags_of(&ring), body);
+}

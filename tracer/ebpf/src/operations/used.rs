@@ -1,0 +1,104 @@
+//! Buffers that come back: used by the device, or as they were.
+
+use virtscope_record::{Body, Detach, RingIndex, Used};
+
+use super::flags_of;
+use crate::emit::{emit, emit_with, filtered};
+use crate::kernel::Ring;
+use crate::missed::completions_before;
+use crate::payload::wanted;
+use crate::queue::{find, slot, sync};
+
+/// A used buffer is about to be given back, or an unused one at shutdown (Linux
+/// `detach_buf_split` and kin, at their entry).
+#[inline(always)]
+pub(crate) fn detached(vq: u64, head: u16) {
+    let Some(state) = find(vq) else {
+        return;
+    };
+    let ring = Ring::of(vq);
+    if state.synced == 0 {
+        sync(vq, state, &ring, 0);
+    }
+    let position = ring.last_used;
+    let taken = if ring.is_packed() {
+        ring.packed_num(head).max(1)
+    } else {
+        1
+    };
+    let next = ring.advance(position, taken);
+    // The other copy of this program was here.
+    if state.used_next == next {
+        return;
+    }
+    completions_before(state, &ring);
+    let token = ring.token(head);
+    let in_batch = ring.is_in_order() && ring.batch_id < u32::from(ring.num);
+    let Some(slot) = slot(state, head) else {
+        return;
+    };
+    if !in_batch && !ring.is_in_order() && !ring.is_used(position) {
+        // Nothing was used: the driver takes back what the device never got to.
+        if slot.token != 0 {
+            slot.token = 0;
+            let detach = Detach {
+                free: ring.free,
+                error: 0,
+                head,
+            };
+            state.avail_next = ring.back(state.avail_next, if ring.is_packed() { 0 } else { 1 });
+            emit(state, token, flags_of(&ring), Body::Detach(detach));
+        }
+        return;
+    }
+    let used_length = if in_batch {
+        ring.total_in_len(head)
+    } else if ring.is_in_order() {
+        ring.batch_len
+    } else if ring.is_packed() {
+        ring.packed_desc(position).0
+    } else {
+        ring.split_used(position).1
+    };
+    if slot.token != token {
+        // Its add was missed: what stands here is of a buffer before it.
+        slot.writable_bytes = 0;
+        slot.segments[1].0[0].len = 0;
+        slot.descriptors = 0;
+        slot.selected = 1;
+    }
+    let descriptors = if ring.is_packed() {
+        taken
+    } else {
+        slot.descriptors
+    };
+    state.used_next = next;
+    state.free = ring.free.wrapping_add(descriptors);
+    state.free_head = head;
+    let was_selected = slot.selected;
+    slot.token = 0;
+    if was_selected == 0 {
+        filtered(state);
+        return;
+    }
+    let used_index = if ring.is_packed() { 0 } else { ring.used_idx() };
+    let body = Body::Used(Used {
+        free: state.free,
+        error: 0,
+        used_length,
+        writable_bytes: slot.writable_bytes,
+        head,
+        position: RingIndex(position),
+        used_index: RingIndex(used_index),
+        descriptors,
+    });
+    let written = used_length.min(slot.writable_bytes);
+    let want = wanted(
+        state.device_type,
+        state.id as u16,
+        true,
+        written,
+        &slot.segments[1],
+    );
+    emit_with(state, token, flags_of(&ring), body, &slot.segments[1], want);
+}
