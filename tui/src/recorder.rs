@@ -188,6 +188,8 @@ pub struct Recorder {
 #[derive(Debug)]
 pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
+    /// Whether somebody has taken it: nobody pays for what nobody looks at.
+    is_looked_at: AtomicBool,
     stop: AtomicBool,
     written: AtomicU64,
     failed: Mutex<Option<String>>,
@@ -208,8 +210,9 @@ pub struct Recorded {
 }
 
 impl Shared {
-    /// The latest snapshot.
+    /// The latest snapshot; a newer one is made when this was looked at.
     pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.is_looked_at.store(true, Ordering::Relaxed);
         self.snapshot.load_full()
     }
 
@@ -276,6 +279,7 @@ impl Recorder {
         });
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(analyzer.snapshot(None)),
+            is_looked_at: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             written: AtomicU64::new(0),
             failed: Mutex::new(None),
@@ -502,27 +506,32 @@ impl Drainer {
     /// Writes each stream's counters, and in the end the recorder's own.
     fn statistics(&mut self, is_final: bool) {
         let mut counters = self.source.counters();
+        let written = &self.sink.own;
+        let own = |queue: QueueId, still_to_come: usize| Counters {
+            queue,
+            producer: Producer::Recorder.id(),
+            emitted: written.get(&queue).copied().unwrap_or_default() + still_to_come as u64,
+            lost: 0,
+            filtered: 0,
+            missed: 0,
+        };
         if is_final {
             // The recorder's own last record counts itself.
             let mut queues: Vec<_> = counters.iter().map(|each| each.queue).collect();
             queues.extend(self.own.iter().map(|(queue, _)| *queue));
             queues.sort_unstable();
             queues.dedup();
-            let written = &self.sink.own;
             let own = |queue| {
-                let made = written.get(&queue).copied().unwrap_or_default();
                 let still_to_come = counters.iter().filter(|each| each.queue == queue);
-                Counters {
-                    queue,
-                    producer: Producer::Recorder.id(),
-                    emitted: made + still_to_come.count() as u64 + 1,
-                    lost: 0,
-                    filtered: 0,
-                    missed: 0,
-                }
+                own(queue, still_to_come.count() + 1)
             };
             let own: Vec<_> = queues.into_iter().map(own).collect();
             counters.extend(own);
+        } else if counters.is_empty() {
+            // Nothing has happened anywhere yet, and a capture of queues that hang would
+            // stand still for whoever reads it.
+            let first = self.sink.declared.iter().min();
+            counters.extend(first.map(|queue| own(*queue, 0)));
         }
         for counter in counters {
             let record = self.own_record(
@@ -700,8 +709,12 @@ impl Sink {
         if let Some(filter) = wanted.unwrap_or_else(PoisonError::into_inner).take() {
             self.analyzer.show_only(filter);
         }
-        let snapshot = self.analyzer.snapshot(now);
-        self.shared.snapshot.store(Arc::new(snapshot));
+        // The last one is for whoever comes later.
+        let is_last = now.is_none();
+        if self.shared.is_looked_at.swap(false, Ordering::Relaxed) || is_last {
+            let snapshot = self.analyzer.snapshot(now);
+            self.shared.snapshot.store(Arc::new(snapshot));
+        }
     }
 
     fn end(mut self, snaplen: u32) -> Recorded {
@@ -729,3 +742,6 @@ impl Sink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

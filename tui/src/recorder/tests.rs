@@ -1,0 +1,83 @@
+use super::*;
+use rstest::rstest;
+use virtscope_captures::{CaptureReader, Item};
+use virtscope_record::{FeatureBits, Layout, QueueFacts};
+
+/// A source of one queue on which nothing happens.
+struct Silent;
+
+impl Source for Silent {
+    fn snaplen(&self) -> u32 {
+        0
+    }
+
+    fn drain(&mut self, _: &mut dyn FnMut(&Record, &[u8])) {}
+
+    fn counters(&self) -> Vec<Counters> {
+        Vec::new()
+    }
+}
+
+fn silent() -> QueueNotice {
+    QueueNotice {
+        queue: QueueId::new(3, 1),
+        facts: QueueFacts {
+            size: 4,
+            in_flight: 0,
+            device_type: 4,
+            layout: Layout::Split,
+            features: FeatureBits(0),
+        },
+        text: "silent".to_owned(),
+        in_flight: Vec::new(),
+    }
+}
+
+/// Whoever reads a capture of queues that do nothing learns that time goes on.
+#[rstest]
+#[timeout(Duration::from_secs(60))]
+fn the_clock_goes_on_where_nothing_happens() {
+    let (input, output) = std::io::pipe().unwrap();
+    let output: Output = Box::new(output);
+    let recorder = Recorder::start(Silent, &[silent()], Some(output), Limits::default()).unwrap();
+    let mut reader = CaptureReader::new(input).unwrap();
+    let mut times = Vec::new();
+    while times.len() < 3 {
+        if let Item::Record(packet) = reader.next_item().unwrap() {
+            times.push(packet.record.time());
+        }
+    }
+    // Its facts, and two heartbeats.
+    assert!(times[0] < times[1] && times[1] < times[2], "{times:?}");
+    let reading = std::thread::spawn(
+        move || {
+            while !matches!(reader.next_item().unwrap(), Item::End(_)) {}
+        },
+    );
+    let recorded = recorder.finish();
+    reading.join().unwrap();
+    assert!(recorded.failure.is_none());
+    let totals = recorded.report.records;
+    assert_eq!((totals.lost, totals.filtered, totals.missed), (0, 0, 0));
+    assert_eq!(totals.emitted, totals.stored);
+    assert_eq!(recorded.report.queues.len(), 1);
+}
+
+/// A picture is made for whoever looks, and the last one in any case.
+#[rstest]
+#[timeout(Duration::from_secs(60))]
+fn what_nobody_looks_at_is_not_made() {
+    let recorder = Recorder::start(Silent, &[silent()], None, Limits::default()).unwrap();
+    let shared = Arc::clone(recorder.shared());
+    std::thread::sleep(3 * SNAPSHOT_INTERVAL);
+    assert!(shared.snapshot().queues.is_empty(), "of the beginning");
+    while shared.snapshot().queues.is_empty() {
+        std::thread::sleep(INTERVAL);
+    }
+    recorder.finish();
+
+    let recorder = Recorder::start(Silent, &[silent()], None, Limits::default()).unwrap();
+    let shared = Arc::clone(recorder.shared());
+    recorder.finish();
+    assert_eq!(shared.snapshot().queues.len(), 1);
+}
