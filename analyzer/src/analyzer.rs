@@ -185,9 +185,11 @@ impl Analyzer {
         let Some(queue) = self.queues.get_mut(at) else {
             return;
         };
-        match record.body() {
+        // Lent, not moved: it was written field by field, and to copy it whole right after
+        // takes longer than to make it.
+        match &record.body() {
             Ok(body) => {
-                queue.push(record, &body, payload, &mut self.next_number);
+                queue.push(record, body, payload, &mut self.next_number);
                 if queue.continuity.set_back {
                     self.present = time;
                     self.now = None;

@@ -60,7 +60,7 @@ pub use merge::{Merge, MergeConfig, StreamKey};
 pub use output::{CreateError, NewFile, create_file};
 pub use reader::{
     CaptureReader, Damage, End, Follow, Interface, InterfaceStatistics, Item, LooksLike, Packet,
-    PacketProblem, ReadAhead, ReadError, SectionStart,
+    PacketProblem, ReadError, SectionStart,
 };
 pub use writer::{CaptureWriter, MAX_SNAPLEN, WriteError};
 

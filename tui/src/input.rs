@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use virtscope_captures::{CaptureReader, Follow, Item, ReadAhead, ReadError};
+use virtscope_captures::{CaptureReader, Follow, ReadError};
 
 use crate::meter::Meter;
 
@@ -62,50 +62,6 @@ pub(crate) fn open_metered(
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<CaptureReader<Input>> {
     CaptureReader::new(meter.over(input_until(path, None, stop)?)).with_context(|| name(path))
-}
-
-/// The same whole, as [`Whole`], counted by `meter`.
-pub(crate) fn open_whole(
-    path: &Path,
-    meter: &Meter,
-    stop: &Arc<AtomicBool>,
-) -> anyhow::Result<Whole> {
-    let reader = open_metered(path, meter, stop)?;
-    Ok(if meter.is_of_file() {
-        let ahead = ReadAhead::spawn(reader).context("no thread for reading the capture")?;
-        Whole::Ahead(Box::new(ahead))
-    } else {
-        Whole::Here(Box::new(reader))
-    })
-}
-
-/// A capture that is read from its beginning to its end. A file is read ahead by a
-/// thread of its own; of a pipe nothing is held back.
-pub(crate) enum Whole {
-    Ahead(Box<ReadAhead>),
-    Here(Box<CaptureReader<Input>>),
-}
-
-impl Whole {
-    #[inline]
-    pub(crate) fn next_item(&mut self) -> Result<Item<'_>, ReadError> {
-        match self {
-            Self::Ahead(reader) => reader.next_item(),
-            Self::Here(reader) => reader.next_item(),
-        }
-    }
-
-    pub(crate) fn counted(&self) -> Counted {
-        match self {
-            Self::Ahead(reader) => Counted {
-                packets: reader.packets(),
-                corrupt: reader.corrupt_packets(),
-                foreign: reader.foreign_packets(),
-                snaplen: reader.info().map(|info| info.snaplen),
-            },
-            Self::Here(reader) => Counted::by(reader),
-        }
-    }
 }
 
 /// What a reader counted.

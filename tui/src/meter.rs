@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Shows on standard error, if that is a terminal, how much of some captures was read.
-/// It goes by what is read of them, in whichever thread that is.
+/// It goes by what is read of them, in whichever threads that is.
 #[derive(Debug)]
 pub(crate) struct Meter {
     state: Arc<Mutex<State>>,
@@ -64,11 +64,6 @@ impl Meter {
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
         lock(&meter.state).enabled &= is_file;
         meter
-    }
-
-    /// Whether the captures are files, all of which is there.
-    pub(crate) fn is_of_file(&self) -> bool {
-        lock(&self.state).total.is_some()
     }
 
     /// The same input, whose bytes are counted.
@@ -182,7 +177,7 @@ mod tests {
         }
         assert_eq!(lock(&meter.state).read, 6);
         for unknown in [Path::new("-"), dir.path(), &dir.path().join("gone")] {
-            assert!(!Meter::of(&[&one, unknown]).is_of_file());
+            assert_eq!(lock(&Meter::of(&[&one, unknown]).state).total, None);
         }
     }
 }

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 use virtscope_analysis_bench::{
-    analyse, analyse_ahead, analyse_without_findings, pcap_file_blocks, pcap_file_raw, read,
-    write_capture,
+    analyse, analyse_without_findings, pcap_file_blocks, pcap_file_raw, read, write_capture,
 };
 use virtscope_bench::harness::{Contender, Samples, interleave};
 
@@ -68,7 +67,6 @@ fn main() -> anyhow::Result<()> {
             black_box(run(black_box(&bytes)));
         })
     };
-    let shared = Arc::clone(&bytes);
     let mut contenders = vec![
         on(PEER, pcap_file_blocks),
         on("pcap-file, raw blocks", pcap_file_raw),
@@ -78,9 +76,6 @@ fn main() -> anyhow::Result<()> {
             "virtscope, whole analysis but findings",
             analyse_without_findings,
         ),
-        Contender::new("virtscope, whole analysis, two threads", move || {
-            black_box(analyse_ahead(black_box(&shared)));
-        }),
     ];
     contenders.retain(|who| who.name == PEER || who.name.contains(&args.only));
     if args.once {

@@ -6,7 +6,5 @@
 mod readers;
 mod source;
 
-pub use readers::{
-    analyse, analyse_ahead, analyse_without_findings, pcap_file_blocks, pcap_file_raw, read,
-};
+pub use readers::{analyse, analyse_without_findings, pcap_file_blocks, pcap_file_raw, read};
 pub use source::write_capture;

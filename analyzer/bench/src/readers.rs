@@ -2,11 +2,10 @@
 //! records they came across, so that nobody can leave some out.
 
 use std::io::Cursor;
-use std::sync::Arc;
 
 use pcap_file::pcapng::{Block, PcapNgParser, PcapNgReader};
 use virtscope_analyzer::{Analyzer, CaptureEnd, Options};
-use virtscope_captures::{CaptureReader, Item, ReadAhead};
+use virtscope_captures::{CaptureReader, Item};
 
 /// What a report needs and no more: no life is kept, no ring is drawn.
 fn options() -> Options {
@@ -56,7 +55,7 @@ pub fn read(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Ours: the whole analysis and its report, on one thread.
+/// Ours: the whole analysis and its report.
 pub fn analyse(bytes: &[u8]) -> u64 {
     analyse_with(options(), bytes)
 }
@@ -73,20 +72,6 @@ pub fn analyse_without_findings(bytes: &[u8]) -> u64 {
 fn analyse_with(options: Options, bytes: &[u8]) -> u64 {
     let mut reader = CaptureReader::new(Cursor::new(bytes)).expect("a capture");
     let mut analyzer = Analyzer::new(options);
-    loop {
-        match reader.next_item().expect("a sound capture") {
-            Item::Record(packet) => analyzer.push(&packet.record, packet.payload),
-            Item::End(_) => return stored(analyzer),
-            _ => {}
-        }
-    }
-}
-
-/// The same with a thread that reads ahead.
-pub fn analyse_ahead(bytes: &Arc<[u8]>) -> u64 {
-    let reader = CaptureReader::new(Cursor::new(Arc::clone(bytes))).expect("a capture");
-    let mut reader = ReadAhead::spawn(reader).expect("a thread");
-    let mut analyzer = Analyzer::new(options());
     loop {
         match reader.next_item().expect("a sound capture") {
             Item::Record(packet) => analyzer.push(&packet.record, packet.payload),

@@ -166,7 +166,7 @@ const FEW: usize = 64;
 
 /// Requests gathered for histograms: so many that what a histogram brings into the caches
 /// is used more than once.
-const MANY: usize = 256;
+const MANY: usize = 2048;
 
 /// The quantiles of [`Percentiles`], ascending.
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 
-const INITIAL: usize = 256 * 1024;
+const INITIAL: usize = 32 * 1024;
 
 /// A window over the input that holds at least the block being read.
 #[derive(Debug)]

@@ -4,7 +4,6 @@
 //! skipped, a capture that is cut off yields everything before the cut and then
 //! says so. Memory is bounded by the largest block and the number of interfaces.
 
-mod ahead;
 mod block;
 mod buffer;
 mod follow;
@@ -24,7 +23,6 @@ use block::ByteOrder;
 use buffer::Buffer;
 use step::{Counts, Known, Step, found};
 
-pub use ahead::ReadAhead;
 pub use follow::Follow;
 pub use item::{
     Damage, End, Interface, InterfaceStatistics, Item, Packet, PacketProblem, ReadError,

@@ -1,18 +1,21 @@
 //! `virtscope diff`.
 
 use std::io::{self, Write};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{Context, bail};
 use virtscope_analyzer::{DiffOptions, Filter, Options, Run, RunReport};
+use virtscope_captures::CaptureReader;
 
 use super::edit::check_inputs;
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::DiffArgs;
-use crate::input::{Counted, is_stopped, name, open_metered};
+use crate::input::{Counted, Input, is_stopped, name, open_metered};
 use crate::json;
 use crate::meter::Meter;
 
@@ -24,8 +27,7 @@ pub(crate) fn diff(args: &DiffArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Ou
     check_inputs(&[&args.before, &args.after])?;
     let filter = args.filter.filter.as_ref();
     let meter = Meter::of(&[&args.before, &args.after]);
-    let before = read(&args.before, filter, stop, &meter)?;
-    let after = read(&args.after, filter, stop, &meter)?;
+    let (before, after) = read_both([&args.before, &args.after], filter, stop, &meter)?;
     drop(meter);
     let options = DiffOptions {
         error_rate: args.error_rate / 100.0,
@@ -73,13 +75,49 @@ impl Read {
     }
 }
 
-fn read(
-    path: &Path,
+/// Reads both at once, each in a thread: neither needs anything of the other.
+fn read_both(
+    paths: [&Path; 2],
     filter: Option<&Arc<Filter>>,
     stop: &Arc<AtomicBool>,
     meter: &Meter,
-) -> anyhow::Result<Read> {
-    let mut reader = open_metered(path, meter, stop)?;
+) -> anyhow::Result<(Read, Read)> {
+    // Opened one after the other: what is no capture is said before anything is read.
+    let [before, after] = paths;
+    let before = (before, open_metered(before, meter, stop)?);
+    let after = (after, open_metered(after, meter, stop)?);
+    let has_failed = AtomicBool::new(false);
+    let read = |(path, reader)| {
+        let read = read(path, reader, filter, || {
+            stop.load(Ordering::Relaxed) || has_failed.load(Ordering::Relaxed)
+        });
+        // Nobody needs the other any more.
+        has_failed.fetch_or(read.is_err(), Ordering::Relaxed);
+        read
+    };
+    let (before, after) = thread::scope(|scope| {
+        let after = thread::Builder::new()
+            .name("after".into())
+            .spawn_scoped(scope, || read(after))
+            .context("no thread for reading the second capture")?;
+        let before = read(before);
+        // A panic goes on where it is waited for.
+        let after = after.join().unwrap_or_else(|panic| resume_unwind(panic));
+        anyhow::Ok((before, after))
+    })?;
+    match (before?, after?) {
+        (Some(before), Some(after)) => Ok((before, after)),
+        _ => bail!("interrupted: nothing was compared"),
+    }
+}
+
+/// Nothing, once `is_over` says so.
+fn read(
+    path: &Path,
+    mut reader: CaptureReader<Input>,
+    filter: Option<&Arc<Filter>>,
+    is_over: impl Fn() -> bool,
+) -> anyhow::Result<Option<Read>> {
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
         // Only a filter looks into a request.
@@ -91,8 +129,8 @@ fn read(
     });
     let mut run = Run::new();
     loop {
-        if stop.load(Ordering::Relaxed) {
-            bail!("interrupted: nothing was compared");
+        if is_over() {
+            return Ok(None);
         }
         let item = match reader.next_item() {
             Ok(item) => item,
@@ -110,11 +148,11 @@ fn read(
     let report = analysis
         .analyzer
         .report(&analysis.capture_end(Counted::by(&reader)));
-    Ok(Read {
+    Ok(Some(Read {
         name: name(path),
         run,
         lost: report.records.lost,
         notes: report.notes.into_iter().map(|note| note.text).collect(),
         trouble: analysis.trouble(),
-    })
+    }))
 }

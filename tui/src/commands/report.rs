@@ -11,7 +11,7 @@ use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::ReportArgs;
 use crate::fit::terminal_columns;
-use crate::input::{is_stopped, name, open_whole};
+use crate::input::{Counted, is_stopped, name, open_metered};
 use crate::json;
 use crate::meter::Meter;
 
@@ -36,7 +36,7 @@ fn page(report: &Report) -> String {
 /// A signal ends the reading, not the report: it is then of what was read.
 pub(crate) fn report(args: &ReportArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
     let meter = Meter::of(&[&args.capture]);
-    let mut reader = open_whole(&args.capture, &meter, stop)?;
+    let mut reader = open_metered(&args.capture, &meter, stop)?;
     // Single lives are not shown, so none is kept.
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
@@ -65,7 +65,7 @@ pub(crate) fn report(args: &ReportArgs, stop: &Arc<AtomicBool>) -> anyhow::Resul
     drop(meter);
     let report = analysis
         .analyzer
-        .report(&analysis.capture_end(reader.counted()));
+        .report(&analysis.capture_end(Counted::by(&reader)));
     let text = if args.json {
         json::to_text(&report).context("the report as JSON")?
     } else {
