@@ -69,8 +69,8 @@ const NOT_LOOM: [&str; 4] = ["--test", "[!l]*", "--test", "l[!o]*"];
 
 const MIRI_STEP: &str = "Miri: memory, byte ring and virtqueue";
 const FUZZ_STEP: &str = "fuzz:";
-/// What runs beside the other steps, and each step of it, may take more: it has less of
-/// the machine.
+/// What runs beside the other steps, each step of it, and the longest of the others may
+/// take more: they have less of the machine.
 const LIMIT_BESIDE: Duration = Duration::from_secs(60 * 60);
 /// Where that prints meanwhile.
 const BESIDE: &str = "target/beside.log";
@@ -177,7 +177,7 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
         let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
         Ok(deadline.run(doc.env("RUSTDOCFLAGS", "-D warnings"))?)
     });
-    steps.step(TESTS, |deadline| {
+    steps.step_within(LIMIT_BESIDE, TESTS, |deadline| {
         let test = || cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
         let tests = deadline.run_tests(test().args(["--lib", "--bins"]).args(NOT_LOOM));
         let documentation = deadline.run_tests(test().arg("--doc"));

@@ -29,7 +29,7 @@ pub(crate) enum Device {
     /// A network without an outside: 10.0.2.2 answers pings, and 10.0.2.100 sends
     /// back what port 7 gets.
     Net,
-    /// A console, `/dev/hvc0`.
+    /// A console, `/dev/hvc0`, whose other end is a socket.
     Console,
     /// A source of entropy, `/dev/hwrng`.
     Rng,
@@ -39,6 +39,9 @@ pub(crate) enum Device {
     Scsi,
     /// A keyboard.
     Input,
+    /// A folder that virtiofsd serves, `fs`: another process, which shares the guest's
+    /// memory (vhost-user).
+    Fs,
 }
 
 /// What to boot.
@@ -103,6 +106,21 @@ impl Files<'_> {
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.join("log")
     }
+    /// The other end of the console.
+    pub(crate) fn hvc0(&self) -> PathBuf {
+        self.folder.join("hvc0")
+    }
+
+    /// Where virtiofsd listens.
+    pub(crate) fn fs(&self) -> PathBuf {
+        self.folder.join("fs")
+    }
+
+    /// The folder that it serves.
+    pub(crate) fn served(&self) -> PathBuf {
+        self.folder.join("served")
+    }
+
     /// The disk of a device.
     pub(crate) fn disk(&self, device: Device) -> PathBuf {
         self.folder.join(match device {
@@ -180,18 +198,30 @@ impl Machine {
                 self.plug(qemu, "virtio-net-pci,netdev=eth0");
             }
             Device::Console => {
-                qemu.args(["-chardev", "null,id=hvc0"]);
+                let path = value(&files.hvc0());
+                let socket = format!("socket,id=hvc0,server=on,wait=off,path={path}");
+                qemu.args(["-chardev", &socket]);
                 self.plug(qemu, "virtio-serial-pci");
                 qemu.args(["-device", "virtconsole,chardev=hvc0"]);
             }
             Device::Rng => self.plug(qemu, "virtio-rng-pci"),
-            Device::Balloon => self.plug(qemu, "virtio-balloon-pci"),
+            Device::Balloon => self.plug(qemu, "virtio-balloon-pci,id=balloon"),
             Device::Scsi => {
                 qemu.args(["-drive", &disk("scsi")]);
                 self.plug(qemu, "virtio-scsi-pci");
                 qemu.args(["-device", "scsi-hd,drive=scsi"]);
             }
             Device::Input => self.plug(qemu, "virtio-keyboard-pci"),
+            Device::Fs => {
+                let socket = format!("socket,id=fs,path={}", value(&files.fs()));
+                qemu.args(["-chardev", &socket]);
+                let memory = format!(
+                    "memory-backend-memfd,id=memory,size={}M,share=on",
+                    self.memory
+                );
+                qemu.args(["-object", &memory, "-numa", "node,memdev=memory"]);
+                self.plug(qemu, "vhost-user-fs-pci,chardev=fs,tag=fs");
+            }
         }
     }
 
@@ -199,12 +229,19 @@ impl Machine {
         let on_off = |on: bool| if on { "on" } else { "off" };
         let kind = device.split(',').next().unwrap_or_default();
         let mut options = format!("{device},packed={}", on_off(self.packed));
-        // A keyboard is no older than virtio 1.0, and has no choice.
-        if kind != "virtio-keyboard-pci" {
+        // These are no older than virtio 1.0, and have no choice.
+        if !["virtio-keyboard-pci", "vhost-user-fs-pci"].contains(&kind) {
             options.push_str(",disable-legacy=on");
         }
-        // These two take their notifications on the vCPU in any case.
-        if !["virtio-keyboard-pci", "virtio-rng-pci"].contains(&kind) {
+        // These take their notifications on the vCPU in any case; the last one where its
+        // other process is.
+        let no_choice = [
+            "virtio-keyboard-pci",
+            "virtio-rng-pci",
+            "virtio-balloon-pci",
+            "vhost-user-fs-pci",
+        ];
+        if !no_choice.contains(&kind) {
             options.push_str(",ioeventfd=");
             options.push_str(on_off(self.ioeventfd));
         }
@@ -244,7 +281,9 @@ mod tests {
         let virtio: Vec<_> = command
             .get_args()
             .filter_map(|argument| argument.to_str())
-            .filter(|argument| argument.starts_with("virtio-"))
+            .filter(|argument| {
+                argument.starts_with("virtio-") || argument.starts_with("vhost-user-")
+            })
             .collect();
         assert_eq!(virtio.len(), machine.devices.len());
         for device in virtio {

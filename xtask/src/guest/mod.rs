@@ -10,6 +10,7 @@ mod program;
 mod qmp;
 mod running;
 mod userland;
+mod virtiofsd;
 
 use std::fs;
 use std::path::PathBuf;

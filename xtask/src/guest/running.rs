@@ -15,6 +15,7 @@ use super::agent::Agent;
 use super::initramfs;
 use super::machine::{Device, Files, Machine};
 use super::qmp::Qmp;
+use super::virtiofsd;
 use crate::limit::{Background, Deadline};
 use crate::steps::Failure;
 
@@ -43,6 +44,8 @@ pub(crate) struct Done {
 #[derive(Debug)]
 pub(crate) struct Guest {
     qemu: Background,
+    /// Serves a device of its own.
+    _server: Option<Background>,
     agent: Agent,
     qmp: Qmp,
     folder: TempDir,
@@ -97,6 +100,10 @@ impl Place {
                 disk.set_len(DISK).context("making a disk")?;
             }
         }
+        let server = match machine.devices.contains(&Device::Fs) {
+            true => Some(virtiofsd::start(&files, deadline)?),
+            false => None,
+        };
         let (qemu, mut agent, qmp) = start(machine, &files)?;
         if let Err(error) = agent.ready(Instant::now() + BOOT) {
             let console = console(&folder);
@@ -104,6 +111,7 @@ impl Place {
         }
         Ok(Guest {
             qemu,
+            _server: server,
             agent,
             qmp,
             folder,
@@ -202,6 +210,12 @@ impl Guest {
     /// What its kernel has printed.
     pub(crate) fn console(&self) -> String {
         console(&self.folder)
+    }
+
+    /// The other end of its console.
+    pub(crate) fn hvc0(&self) -> anyhow::Result<UnixStream> {
+        let path = self.folder.path().join("hvc0");
+        UnixStream::connect(&path).with_context(|| path.display().to_string())
     }
 
     /// How much QEMU has written into its log by now. What the guest did before

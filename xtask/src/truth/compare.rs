@@ -23,9 +23,11 @@ pub(crate) enum Use {
 impl Use {
     /// How the queue `index` of a device of this driver is used.
     pub(crate) fn of(driver: &str, index: u16) -> Self {
-        match (driver, index % 2) {
-            ("virtio_net", 0) => Self::Receive,
-            ("virtio_net", _) => Self::Transmit,
+        match (driver, index) {
+            // Events that the device may have to tell.
+            ("virtio_scsi", 1) | ("virtio_input", 0) => Self::Receive,
+            ("virtio_net" | "virtio_console", index) if index % 2 == 0 => Self::Receive,
+            ("virtio_net" | "virtio_console" | "virtio_input", _) => Self::Transmit,
             _ => Self::Requests,
         }
     }

@@ -5,6 +5,7 @@
 mod capture;
 mod check;
 mod compare;
+mod devices;
 mod disk;
 mod held;
 mod host;
@@ -27,6 +28,9 @@ use crate::limit::{Deadline, LIMIT};
 use crate::steps::Failure;
 use runs::Session;
 
+/// The kernel that is given every device.
+const EVERY_DEVICE: Kernel = Kernel::V6_12;
+
 #[derive(Args, Debug)]
 pub(crate) struct TruthArgs {
     /// The kernels [default: all].
@@ -36,6 +40,11 @@ pub(crate) struct TruthArgs {
     /// Only packed rings, or only split ones.
     #[arg(long, value_name = "BOOL")]
     packed: Option<bool>,
+
+    /// Only the guests that have a folder, a disk and a network (false), or only the one
+    /// that has every other device (true).
+    #[arg(long, value_name = "BOOL")]
+    devices: Option<bool>,
 
     /// A `virtscope` for the guest, instead of one that is built now.
     #[arg(long, value_name = "FILE")]
@@ -50,6 +59,7 @@ pub(crate) struct TruthArgs {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     packed: Option<bool>,
+    devices: Option<bool>,
     keep: Option<PathBuf>,
 }
 
@@ -59,6 +69,7 @@ pub(crate) fn run(args: &TruthArgs) -> anyhow::Result<bool> {
     let deadline = Deadline::after(LIMIT);
     let asked = Asked {
         packed: args.packed,
+        devices: args.devices,
         keep: args.keep.clone(),
     };
     let kernels = match args.kernel.as_slice() {
@@ -101,6 +112,7 @@ pub(crate) fn truth(
     let results = std::thread::scope(|scope| {
         let threads: Vec<_> = layouts
             .into_iter()
+            .filter(|_| asked.devices != Some(true))
             .filter(|packed| asked.packed.is_none_or(|only| only == *packed))
             .map(|packed| scope.spawn(move || boot(place, kernel, packed, asked, deadline)))
             .collect();
@@ -115,6 +127,14 @@ pub(crate) fn truth(
     for result in results {
         match result {
             Ok(note) => moved = moved.or(note),
+            Err(Failure::Failed(error)) => wrong.push(format!("{error:#}")),
+            Err(missing) => return Err(missing),
+        }
+    }
+    let layout = asked.packed.unwrap_or(false);
+    if kernel == EVERY_DEVICE && asked.devices != Some(false) {
+        match devices::check(place, kernel, layout, asked, deadline) {
+            Ok(()) => {}
             Err(Failure::Failed(error)) => wrong.push(format!("{error:#}")),
             Err(missing) => return Err(missing),
         }

@@ -16,7 +16,7 @@ use crate::guest::{Guest, Kernel};
 pub(super) const RUN: Duration = Duration::from_secs(600);
 
 /// What the scripts share.
-const COMMON: &str = include_str!("work/common.sh");
+pub(super) const COMMON: &str = include_str!("work/common.sh");
 /// The load, in the order in which it is run.
 const LOAD: [&str; 4] = [
     include_str!("work/9p.sh"),
@@ -198,6 +198,7 @@ impl Session<'_> {
             events: &events,
             devices: &devices,
             window: start..end,
+            elsewhere: None,
         };
         let mut wrong = Vec::new();
         for tracer in &tracers {
@@ -347,7 +348,7 @@ impl Session<'_> {
 }
 
 /// Copies captures, and whatever else there is about them, into a folder.
-fn keep(share: &Path, log: &Path, into: &Path) -> anyhow::Result<()> {
+pub(super) fn keep(share: &Path, log: &Path, into: &Path) -> anyhow::Result<()> {
     let copy = |from: &Path, name: &std::ffi::OsStr| {
         let to = into.join(name);
         fs::copy(from, &to).with_context(|| format!("writing {}", to.display()))
