@@ -66,7 +66,7 @@ pub(crate) fn stat_live(args: &StatArgs) -> anyhow::Result<Outcome> {
         count_cost: false,
     };
     let session = Session::begin(&args.target, &wanted)?;
-    let ended = session.ended();
+    let (ended, skipped) = (session.ended(), session.skipped());
     drop_privileges(false).context("cannot give up privileges")?;
     let stop = signals::stop_flag()?;
     let (input, output) = io::pipe().context("no pipe for the records")?;
@@ -101,6 +101,13 @@ pub(crate) fn stat_live(args: &StatArgs) -> anyhow::Result<Outcome> {
         std::panic::resume_unwind(panic);
     }
     counted?;
+    if skipped() > 0 {
+        complain(&format!(
+            "the kernel skipped a program {} times; of what it would have told, only what a \
+             ring's positions show is counted as missed",
+            skipped()
+        ));
+    }
     Ok(Outcome::Clean)
 }
 

@@ -46,12 +46,21 @@ impl Overhead {
 
     /// For the screen's title.
     pub(super) fn live(&self) -> String {
-        format!(
+        let mut text = format!(
             "{}, {:.0} records/s, buffer {}",
             self.programs(),
             self.per_second,
             percent(self.cost.waiting, self.cost.buffer),
-        )
+        );
+        if self.skipped() > 0 {
+            text.push_str(&format!(", {} programs skipped", self.skipped()));
+        }
+        text
+    }
+
+    /// Times the kernel skipped one of the programs.
+    pub(super) fn skipped(&self) -> u64 {
+        self.cost.skipped()
     }
 
     /// For the last line.
@@ -64,7 +73,7 @@ impl Overhead {
             self.records,
             format_bytes(self.cost.buffer),
             percent(self.cost.most_waiting, self.cost.buffer),
-            self.cost.skipped(),
+            self.skipped(),
         );
         if self.unreadable > 0 {
             text.push_str(&format!(
@@ -119,12 +128,12 @@ mod tests {
             buffer: 16 << 20,
         };
         overhead.learn(cost.clone(), 0);
-        assert!(overhead.live().starts_with("no program ran, 0 records/s"));
+        assert_eq!(overhead.live(), "no program ran, 0 records/s, buffer 3.1 %");
         cost.programs.push(program);
         overhead.learn(cost, 900);
         let (live, all) = (overhead.live(), overhead.all());
         assert!(live.starts_with("1000 runs, 500 ns each, "), "{live}");
-        assert!(live.ends_with("buffer 3.1 %"), "{live}");
+        assert!(live.ends_with("buffer 3.1 %, 3 programs skipped"), "{live}");
         assert!(
             all.contains("at most 6.2 % full; programs skipped by the kernel: 3"),
             "{all}"

@@ -74,6 +74,12 @@ impl Session {
         move || told.process_ended()
     }
 
+    /// How often the kernel has skipped a program, for whoever waits elsewhere.
+    pub(in crate::commands) fn skipped(&self) -> impl Fn() -> u64 + use<> {
+        let told = self.told.clone();
+        move || told.get().skipped()
+    }
+
     /// Begins to take the records.
     pub(in crate::commands) fn record(
         self,
