@@ -4,6 +4,9 @@
 //! It never blocks a producer. What a full byte ring refused is counted by the
 //! ring; what the capture can't take ends the capture, not the analysis.
 
+mod sink;
+mod source;
+
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,18 +15,20 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use virtscope_analyzer::{Analyzer, CaptureEnd, Filter, Options, Report, Snapshot};
+use virtscope_analyzer::{Analyzer, Filter, Options, Report, Snapshot};
 use virtscope_captures::{
-    CaptureInfo, CaptureWriter, ClockOffset, Merge, MergeConfig, Selection, StreamKey, Totals,
-    WriteError,
+    CaptureInfo, CaptureWriter, ClockOffset, Merge, MergeConfig, StreamKey, Totals, WriteError,
 };
-use virtscope_driver::instrument::live::{Hub, monotonic_now};
+use virtscope_driver::instrument::live::monotonic_now;
 use virtscope_record::{
-    Body, Common, Context, Flags, Generation, InFlight, Kind, Producer, ProducerId, QueueFacts,
-    QueueId, Record, Sequence, Statistics, Timestamp, Token,
+    Body, Common, Context, Flags, Generation, Producer, ProducerId, QueueFacts, QueueId, Record,
+    Sequence, Statistics, Timestamp, Token,
 };
 
 use crate::rotate::{Files, Rotate};
+use sink::{Entry, Sink};
+
+pub use source::{Begun, Counters, QueueNotice, Source};
 
 /// How long the drainer rests between two looks.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -38,105 +43,6 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
 /// nothing happens.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Where records come from.
-pub trait Source: Send {
-    /// Bytes of payload a record carries at most.
-    fn snaplen(&self) -> u32;
-
-    /// What is left out of the stream on purpose.
-    fn selection(&self) -> Selection {
-        Selection::WHOLE
-    }
-
-    /// Hands every record made up to now to `take`, each producer's in the order of
-    /// their numbers.
-    fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8]));
-
-    /// What is said of the queues from the start.
-    fn describe(&mut self, _: &[QueueNotice]) {}
-
-    /// Producers that were at work before somebody looked, and the number with which
-    /// their records begin: none has been handed out yet.
-    fn begun(&mut self) -> Vec<Begun> {
-        Vec::new()
-    }
-
-    /// Queues that have become known by other means than their own records.
-    fn notices(&mut self) -> Vec<QueueNotice> {
-        Vec::new()
-    }
-
-    /// Has records made of what only looking shows; once for each heartbeat.
-    fn look(&mut self) {}
-
-    /// The counters of every producer of every queue.
-    fn counters(&self) -> Vec<Counters>;
-
-    /// Makes no more records; those made before are still drained.
-    fn stop(&mut self) {}
-}
-
-/// A producer whose records begin with another number than 0.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Begun {
-    /// Whose queue.
-    pub queue: QueueId,
-    /// Who.
-    pub producer: ProducerId,
-    /// The number of its first record.
-    pub number: u64,
-}
-
-/// One producer's counters of one queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Counters {
-    /// Whose queue.
-    pub queue: QueueId,
-    /// Whose they are.
-    pub producer: ProducerId,
-    /// Records made, lost and filtered ones included.
-    pub emitted: u64,
-    /// Records that could not be handed on.
-    pub lost: u64,
-    /// Records that a filter left out.
-    pub filtered: u64,
-    /// Operations that left no record.
-    pub missed: u64,
-}
-
-impl Source for Arc<Hub> {
-    fn snaplen(&self) -> u32 {
-        Hub::snaplen(self)
-    }
-
-    fn describe(&mut self, notices: &[QueueNotice]) {
-        for QueueNotice {
-            queue, facts, text, ..
-        } in notices
-        {
-            Hub::describe(self, *queue, *facts, text);
-        }
-    }
-
-    fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8])) {
-        Hub::drain(self, take);
-    }
-
-    fn counters(&self) -> Vec<Counters> {
-        Hub::counters(self)
-            .into_iter()
-            .map(|stream| Counters {
-                queue: stream.queue,
-                producer: stream.producer,
-                emitted: stream.emitted,
-                lost: stream.lost,
-                filtered: 0,
-                missed: 0,
-            })
-            .collect()
-    }
-}
-
 /// When a recording ends by itself.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Limits {
@@ -146,19 +52,6 @@ pub struct Limits {
     pub requests: Option<u64>,
     /// How the capture is spread over files; its first one is the output.
     pub rotate: Option<Rotate>,
-}
-
-/// What is said of a queue before its first record.
-#[derive(Clone, Debug)]
-pub struct QueueNotice {
-    /// Which queue.
-    pub queue: QueueId,
-    /// What it is.
-    pub facts: QueueFacts,
-    /// Its name, then `key=value` lines: the payload of the facts' record.
-    pub text: String,
-    /// What is in flight already, where that is known.
-    pub in_flight: Vec<(Token, InFlight)>,
 }
 
 /// Where the capture goes, if there is one.
@@ -334,12 +227,6 @@ impl Recorder {
     }
 }
 
-/// A record on its way, with its payload.
-struct Entry {
-    record: Record,
-    payload: Box<[u8]>,
-}
-
 struct Drainer {
     source: Box<dyn Source>,
     merge: Merge<Entry>,
@@ -356,23 +243,6 @@ struct Drainer {
 /// event of a queue and the facts that the other one tells of it race, and a process
 /// tells of its queues four times a second.
 const HELD: usize = 1 << 16;
-
-/// Where records end up, in order.
-struct Sink {
-    declared: HashSet<QueueId>,
-    /// By queue that was not declared yet: its records.
-    held: HashMap<QueueId, Vec<Entry>>,
-    /// By queue: the next sequence number of our own records. They get it here, because
-    /// some come by the merge and some past it.
-    own: HashMap<QueueId, u64>,
-    analyzer: Analyzer,
-    writer: Option<CaptureWriter<Output>>,
-    /// If the capture goes on in other files.
-    files: Option<Files>,
-    failure: Option<WriteError>,
-    shared: Arc<Shared>,
-    limits: Limits,
-}
 
 impl Drainer {
     fn run(mut self) -> Recorded {
@@ -592,154 +462,6 @@ fn unknown(queue: QueueId) -> QueueNotice {
         facts: QueueFacts::default(),
         text: format!("virtio{}/{}", queue.device, queue.index),
         in_flight: Vec::new(),
-    }
-}
-
-impl Sink {
-    /// Takes a record; of a queue that nobody knows yet, it is held until somebody tells.
-    fn take(&mut self, entry: Entry) {
-        let queue = entry.record.queue();
-        if entry.record.kind() == Ok(Kind::QueueFacts) {
-            self.put(&entry);
-            self.declared.insert(queue);
-            for held in self.held.remove(&queue).unwrap_or_default() {
-                self.put(&held);
-            }
-        } else if self.declared.contains(&queue) {
-            self.put(&entry);
-        } else {
-            self.held.entry(queue).or_default().push(entry);
-        }
-    }
-
-    /// A queue that has `enough` records held, and still no facts.
-    fn undeclared(&self, enough: usize) -> Option<QueueId> {
-        let mut held = self.held.iter();
-        held.find_map(|(queue, held)| (held.len() >= enough).then_some(*queue))
-    }
-
-    fn put(&mut self, entry: &Entry) {
-        let record = self.numbered(&entry.record);
-        self.analyzer.push(&record, &entry.payload);
-        if let Some(writer) = &mut self.writer {
-            match writer.write(&record, &entry.payload) {
-                Ok(()) => self.go_on(&record, &entry.payload),
-                Err(error) => self.fail(error),
-            }
-        }
-        self.check_limits();
-    }
-
-    /// Goes on in another file, if this record has filled the one there is.
-    fn go_on(&mut self, record: &Record, payload: &[u8]) {
-        let (Some(files), Some(writer)) = (&mut self.files, &self.writer) else {
-            return;
-        };
-        if files.note(record, payload, writer)
-            && let Some(writer) = self.writer.take()
-        {
-            match files.next(writer) {
-                Ok(writer) => self.writer = Some(writer),
-                Err(error) => self.fail(error),
-            }
-        }
-    }
-
-    /// Bytes that the outputs have taken.
-    fn written(&self) -> Option<u64> {
-        let before = self.files.as_ref().map_or(0, Files::before);
-        Some(before + self.writer.as_ref()?.written())
-    }
-
-    /// The record, if it is our own with the number that it has now.
-    fn numbered(&mut self, record: &Record) -> Record {
-        if record.producer() != Producer::Recorder {
-            return *record;
-        }
-        let Ok(body) = record.body() else {
-            return *record;
-        };
-        let next = self.own.entry(record.queue()).or_default();
-        let sequence = Sequence(*next as u32);
-        *next += 1;
-        let common = Common {
-            sequence,
-            ..record.common()
-        };
-        Record::new(common, body)
-    }
-
-    fn check_limits(&self) {
-        let is_full = self.limits.bytes.zip(self.written());
-        let is_full = is_full.is_some_and(|(limit, written)| written >= limit);
-        let enough = self.limits.requests.is_some_and(|limit| {
-            let requests = self.analyzer.request_totals();
-            requests.completed + requests.incomplete >= limit
-        });
-        if is_full || enough {
-            self.shared.limit_reached.store(true, Ordering::Release);
-        }
-    }
-
-    /// The capture ends here; what was written of it stands.
-    fn fail(&mut self, error: WriteError) {
-        self.writer = None;
-        let error = error.after(self.files.as_ref().map_or(0, Files::before));
-        let mut failed = self
-            .shared
-            .failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *failed = Some(error.to_string());
-        self.failure = Some(error);
-        self.shared.capture_failed.store(true, Ordering::Release);
-    }
-
-    fn publish(&mut self, now: Option<Timestamp>) {
-        if let Some(writer) = &mut self.writer {
-            match writer.flush() {
-                Ok(()) => {
-                    let written = self.written().unwrap_or_default();
-                    self.shared.written.store(written, Ordering::Relaxed);
-                }
-                Err(error) => self.fail(error),
-            }
-        }
-        let wanted = self.shared.wanted.lock();
-        if let Some(filter) = wanted.unwrap_or_else(PoisonError::into_inner).take() {
-            self.analyzer.show_only(filter);
-        }
-        // The last one is for whoever comes later.
-        let is_last = now.is_none();
-        if self.shared.is_looked_at.swap(false, Ordering::Relaxed) || is_last {
-            let snapshot = self.analyzer.snapshot(now);
-            self.shared.snapshot.store(Arc::new(snapshot));
-        }
-    }
-
-    fn end(mut self, snaplen: u32) -> Recorded {
-        self.analyzer.finish();
-        self.publish(None);
-        if self.analyzer.filter().is_some() {
-            self.analyzer.show_only(None);
-        }
-        let capture = match self.writer.take().map(CaptureWriter::finish) {
-            Some(Ok(totals)) => Some(totals),
-            Some(Err(error)) => {
-                self.fail(error);
-                None
-            }
-            None => None,
-        };
-        let end = CaptureEnd {
-            snaplen: Some(snaplen),
-            ..CaptureEnd::default()
-        };
-        Recorded {
-            report: self.analyzer.report(&end),
-            capture,
-            failure: self.failure,
-        }
     }
 }
 

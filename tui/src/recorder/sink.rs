@@ -1,0 +1,183 @@
+//! Where records end up: the analyzer and the capture.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use virtscope_analyzer::{Analyzer, CaptureEnd};
+use virtscope_captures::{CaptureWriter, WriteError};
+use virtscope_record::{Common, Kind, Producer, QueueId, Record, Sequence, Timestamp};
+
+use super::{Limits, Output, Recorded, Shared};
+use crate::rotate::Files;
+
+/// A record on its way, with its payload.
+pub(super) struct Entry {
+    pub(super) record: Record,
+    pub(super) payload: Box<[u8]>,
+}
+
+/// Where records end up, in order.
+pub(super) struct Sink {
+    pub(super) declared: HashSet<QueueId>,
+    /// By queue that was not declared yet: its records.
+    pub(super) held: HashMap<QueueId, Vec<Entry>>,
+    /// By queue: the next sequence number of our own records. They get it here, because
+    /// some come by the merge and some past it.
+    pub(super) own: HashMap<QueueId, u64>,
+    pub(super) analyzer: Analyzer,
+    pub(super) writer: Option<CaptureWriter<Output>>,
+    /// If the capture goes on in other files.
+    pub(super) files: Option<Files>,
+    pub(super) failure: Option<WriteError>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) limits: Limits,
+}
+
+impl Sink {
+    /// Takes a record; of a queue that nobody knows yet, it is held until somebody tells.
+    pub(super) fn take(&mut self, entry: Entry) {
+        let queue = entry.record.queue();
+        if entry.record.kind() == Ok(Kind::QueueFacts) {
+            self.put(&entry);
+            self.declared.insert(queue);
+            for held in self.held.remove(&queue).unwrap_or_default() {
+                self.put(&held);
+            }
+        } else if self.declared.contains(&queue) {
+            self.put(&entry);
+        } else {
+            self.held.entry(queue).or_default().push(entry);
+        }
+    }
+
+    /// A queue that has `enough` records held, and still no facts.
+    pub(super) fn undeclared(&self, enough: usize) -> Option<QueueId> {
+        let mut held = self.held.iter();
+        held.find_map(|(queue, held)| (held.len() >= enough).then_some(*queue))
+    }
+
+    fn put(&mut self, entry: &Entry) {
+        let record = self.numbered(&entry.record);
+        self.analyzer.push(&record, &entry.payload);
+        if let Some(writer) = &mut self.writer {
+            match writer.write(&record, &entry.payload) {
+                Ok(()) => self.go_on(&record, &entry.payload),
+                Err(error) => self.fail(error),
+            }
+        }
+        self.check_limits();
+    }
+
+    /// Goes on in another file, if this record has filled the one there is.
+    fn go_on(&mut self, record: &Record, payload: &[u8]) {
+        let (Some(files), Some(writer)) = (&mut self.files, &self.writer) else {
+            return;
+        };
+        if files.note(record, payload, writer)
+            && let Some(writer) = self.writer.take()
+        {
+            match files.next(writer) {
+                Ok(writer) => self.writer = Some(writer),
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
+    /// Bytes that the outputs have taken.
+    fn written(&self) -> Option<u64> {
+        let before = self.files.as_ref().map_or(0, Files::before);
+        Some(before + self.writer.as_ref()?.written())
+    }
+
+    /// The record, if it is our own with the number that it has now.
+    fn numbered(&mut self, record: &Record) -> Record {
+        if record.producer() != Producer::Recorder {
+            return *record;
+        }
+        let Ok(body) = record.body() else {
+            return *record;
+        };
+        let next = self.own.entry(record.queue()).or_default();
+        let sequence = Sequence(*next as u32);
+        *next += 1;
+        let common = Common {
+            sequence,
+            ..record.common()
+        };
+        Record::new(common, body)
+    }
+
+    fn check_limits(&self) {
+        let is_full = self.limits.bytes.zip(self.written());
+        let is_full = is_full.is_some_and(|(limit, written)| written >= limit);
+        let enough = self.limits.requests.is_some_and(|limit| {
+            let requests = self.analyzer.request_totals();
+            requests.completed + requests.incomplete >= limit
+        });
+        if is_full || enough {
+            self.shared.limit_reached.store(true, Ordering::Release);
+        }
+    }
+
+    /// The capture ends here; what was written of it stands.
+    fn fail(&mut self, error: WriteError) {
+        self.writer = None;
+        let error = error.after(self.files.as_ref().map_or(0, Files::before));
+        let mut failed = self
+            .shared
+            .failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *failed = Some(error.to_string());
+        self.failure = Some(error);
+        self.shared.capture_failed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn publish(&mut self, now: Option<Timestamp>) {
+        if let Some(writer) = &mut self.writer {
+            match writer.flush() {
+                Ok(()) => {
+                    let written = self.written().unwrap_or_default();
+                    self.shared.written.store(written, Ordering::Relaxed);
+                }
+                Err(error) => self.fail(error),
+            }
+        }
+        let wanted = self.shared.wanted.lock();
+        if let Some(filter) = wanted.unwrap_or_else(PoisonError::into_inner).take() {
+            self.analyzer.show_only(filter);
+        }
+        // The last one is for whoever comes later.
+        let is_last = now.is_none();
+        if self.shared.is_looked_at.swap(false, Ordering::Relaxed) || is_last {
+            let snapshot = self.analyzer.snapshot(now);
+            self.shared.snapshot.store(Arc::new(snapshot));
+        }
+    }
+
+    pub(super) fn end(mut self, snaplen: u32) -> Recorded {
+        self.analyzer.finish();
+        self.publish(None);
+        if self.analyzer.filter().is_some() {
+            self.analyzer.show_only(None);
+        }
+        let capture = match self.writer.take().map(CaptureWriter::finish) {
+            Some(Ok(totals)) => Some(totals),
+            Some(Err(error)) => {
+                self.fail(error);
+                None
+            }
+            None => None,
+        };
+        let end = CaptureEnd {
+            snaplen: Some(snaplen),
+            ..CaptureEnd::default()
+        };
+        Recorded {
+            report: self.analyzer.report(&end),
+            capture,
+            failure: self.failure,
+        }
+    }
+}

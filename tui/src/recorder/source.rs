@@ -1,0 +1,119 @@
+//! Where records come from.
+
+use std::sync::Arc;
+
+use virtscope_captures::Selection;
+use virtscope_driver::instrument::live::Hub;
+use virtscope_record::{InFlight, ProducerId, QueueFacts, QueueId, Record, Token};
+
+/// Where records come from.
+pub trait Source: Send {
+    /// Bytes of payload a record carries at most.
+    fn snaplen(&self) -> u32;
+
+    /// What is left out of the stream on purpose.
+    fn selection(&self) -> Selection {
+        Selection::WHOLE
+    }
+
+    /// Hands every record made up to now to `take`, each producer's in the order of
+    /// their numbers.
+    fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8]));
+
+    /// What is said of the queues from the start.
+    fn describe(&mut self, _: &[QueueNotice]) {}
+
+    /// Producers that were at work before somebody looked, and the number with which
+    /// their records begin: none has been handed out yet.
+    fn begun(&mut self) -> Vec<Begun> {
+        Vec::new()
+    }
+
+    /// Queues that have become known by other means than their own records.
+    fn notices(&mut self) -> Vec<QueueNotice> {
+        Vec::new()
+    }
+
+    /// Has records made of what only looking shows; once for each heartbeat.
+    fn look(&mut self) {}
+
+    /// The counters of every producer of every queue.
+    fn counters(&self) -> Vec<Counters>;
+
+    /// Makes no more records; those made before are still drained.
+    fn stop(&mut self) {}
+}
+
+/// A producer whose records begin with another number than 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Begun {
+    /// Whose queue.
+    pub queue: QueueId,
+    /// Who.
+    pub producer: ProducerId,
+    /// The number of its first record.
+    pub number: u64,
+}
+
+/// One producer's counters of one queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counters {
+    /// Whose queue.
+    pub queue: QueueId,
+    /// Whose they are.
+    pub producer: ProducerId,
+    /// Records made, lost and filtered ones included.
+    pub emitted: u64,
+    /// Records that could not be handed on.
+    pub lost: u64,
+    /// Records that a filter left out.
+    pub filtered: u64,
+    /// Operations that left no record.
+    pub missed: u64,
+}
+
+impl Source for Arc<Hub> {
+    fn snaplen(&self) -> u32 {
+        Hub::snaplen(self)
+    }
+
+    fn describe(&mut self, notices: &[QueueNotice]) {
+        for QueueNotice {
+            queue, facts, text, ..
+        } in notices
+        {
+            Hub::describe(self, *queue, *facts, text);
+        }
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8])) {
+        Hub::drain(self, take);
+    }
+
+    fn counters(&self) -> Vec<Counters> {
+        Hub::counters(self)
+            .into_iter()
+            .map(|stream| Counters {
+                queue: stream.queue,
+                producer: stream.producer,
+                emitted: stream.emitted,
+                lost: stream.lost,
+                filtered: 0,
+                missed: 0,
+            })
+            .collect()
+    }
+}
+
+/// What is said of a queue before its first record.
+#[derive(Clone, Debug)]
+pub struct QueueNotice {
+    /// Which queue.
+    pub queue: QueueId,
+    /// What it is.
+    pub facts: QueueFacts,
+    /// Its name, then `key=value` lines: the payload of the facts' record.
+    pub text: String,
+    /// What is in flight already, where that is known.
+    pub in_flight: Vec<(Token, InFlight)>,
+}
