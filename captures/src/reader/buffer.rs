@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 
+/// Little enough that what was read is still in the nearest caches when it is looked at.
 const INITIAL: usize = 32 * 1024;
 
 /// A window over the input that holds at least the block being read.
