@@ -78,7 +78,14 @@ impl Conversation {
                     self.forget();
                     return;
                 };
+                // Where it is not sure which file stands there, it is not known which was
+                // moved: it has no node, and whoever had the name is nowhere any more.
+                let node = self.tree.at(from);
+                let doubtful = node.filter(|node| self.tree.is_doubtful(*node));
                 self.tree.note_moved(from, now);
+                if let Some(doubtful) = doubtful {
+                    self.tree.forget(doubtful, now);
+                }
                 match (self.tree.at(from), to) {
                     (Some(node), Some(to)) => self.tree.place(node, to, body.newname.0, now),
                     (Some(node), None) => self.tree.forget(node, now),
@@ -97,12 +104,12 @@ impl Conversation {
                 }
             }
             (Effect::Rewrite { node: Some(node) }, Some(Body::Twstat(body))) => match from {
-                Some(from) => {
+                Some(from) if !self.tree.is_doubtful(node) => {
                     self.tree.note_moved(from, now);
                     self.tree
                         .place(node, from.parent, body.stat.stat.name.0, now);
                 }
-                None => {
+                _ => {
                     self.tree.note_moved_from_unknown(node, now);
                     self.tree.forget(node, now);
                 }
@@ -117,7 +124,11 @@ impl Conversation {
             }
             (Effect::Unlink { dir: Some(_) }, _) => {
                 if let Some(node) = from.and_then(|edge| self.tree.at(edge)) {
-                    self.tree.remove(node);
+                    if self.tree.is_doubtful(node) {
+                        self.tree.forget(node, now);
+                    } else {
+                        self.tree.remove(node);
+                    }
                 }
             }
             _ => {}

@@ -482,6 +482,19 @@ impl Tree {
         }
     }
 
+    /// Whether this file may have been moved away from where it stood, under a name of its
+    /// directory that is not known to be one: then another may stand there now.
+    pub(super) fn is_doubtful(&self, id: NodeId) -> bool {
+        let root = self.root_number(id);
+        self.get(id).is_some_and(|node| match &node.place {
+            Place::Below { edge, .. } => {
+                let roots = [root, Some(node.below)];
+                self.moved.is_doubtful(edge.name, roots, node.placed)
+            }
+            Place::Root { .. } | Place::Unknown => false,
+        })
+    }
+
     /// The path of a node, as it stands.
     pub(super) fn path(&mut self, id: NodeId) -> Arc<Path> {
         let version = self.version;
