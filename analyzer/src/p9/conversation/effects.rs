@@ -375,10 +375,26 @@ impl Conversation {
     ) -> Option<NodeId> {
         let edge = self.tree.edge(dir, name);
         let doubtful = !is_plain(name) || self.races.is_doubtful(edge, began, &self.tree);
-        if doubtful {
+        if doubtful || self.is_moving(dir, began) {
             return None;
         }
         self.tree.child(dir, name, Some(qid), self.now)
+    }
+
+    /// Whether a directory or one above it may have been moved meanwhile: what is new in it
+    /// may never have been where it stood.
+    fn is_moving(&self, dir: NodeId, began: u64) -> bool {
+        if self.races.is_quiet() {
+            return false;
+        }
+        let mut at = dir;
+        while let Some(edge) = self.tree.edge_of(at) {
+            if self.races.is_doubtful(edge, began, &self.tree) {
+                return true;
+            }
+            at = edge.parent;
+        }
+        false
     }
 
     /// Something new has this name now. What a fid stood for under it must have gone
