@@ -78,13 +78,13 @@ impl Conversation {
                     self.forget();
                     return;
                 };
+                self.tree.note_moved(from, now);
                 // Where it is not sure which file stands there, it is not known which was
                 // moved: it has no node, and whoever had the name is nowhere any more.
-                let node = self.tree.at(from);
-                let doubtful = node.filter(|node| self.tree.is_doubtful(*node));
-                self.tree.note_moved(from, now);
-                if let Some(doubtful) = doubtful {
-                    self.tree.forget(doubtful, now);
+                if let Some(node) = self.tree.at(from)
+                    && self.tree.is_doubtful(node)
+                {
+                    self.tree.forget(node, now);
                 }
                 match (self.tree.at(from), to) {
                     (Some(node), Some(to)) => self.tree.place(node, to, body.newname.0, now),
@@ -96,7 +96,7 @@ impl Conversation {
                             if self.tree.may_be_same(from, edge) {
                                 self.tree.forget(replaced, now);
                             } else {
-                                self.tree.remove(replaced);
+                                self.tree.clear_away(replaced, now);
                             }
                         }
                     }
@@ -104,12 +104,12 @@ impl Conversation {
                 }
             }
             (Effect::Rewrite { node: Some(node) }, Some(Body::Twstat(body))) => match from {
-                Some(from) if !self.tree.is_doubtful(node) => {
+                Some(from) => {
                     self.tree.note_moved(from, now);
                     self.tree
                         .place(node, from.parent, body.stat.stat.name.0, now);
                 }
-                _ => {
+                None => {
                     self.tree.note_moved_from_unknown(node, now);
                     self.tree.forget(node, now);
                 }
@@ -124,11 +124,7 @@ impl Conversation {
             }
             (Effect::Unlink { dir: Some(_) }, _) => {
                 if let Some(node) = from.and_then(|edge| self.tree.at(edge)) {
-                    if self.tree.is_doubtful(node) {
-                        self.tree.forget(node, now);
-                    } else {
-                        self.tree.remove(node);
-                    }
+                    self.tree.clear_away(node, now);
                 }
             }
             _ => {}

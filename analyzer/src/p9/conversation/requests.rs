@@ -204,9 +204,12 @@ impl Conversation {
     fn names(&self, effect: &Effect, body: &Body<'_>) -> Option<Names> {
         let edge = |dir: Option<NodeId>, name: &[u8]| Some(self.tree.edge(dir?, name));
         let of_node = |node: Option<NodeId>| self.tree.edge_of(node?);
+        // What was moved under another name of its directory is moved from nobody knows where.
+        let from_node =
+            |node: Option<NodeId>| of_node(node.filter(|it| !self.tree.is_doubtful(*it)));
         let (known, any) = match (*effect, body) {
             (Effect::Rename { node, dir }, Body::Trename(body)) => {
-                let from = of_node(node);
+                let from = from_node(node);
                 ([from, edge(dir, body.name.0)], from.is_none())
             }
             (Effect::RenameAt { from, to }, Body::Trenameat(body)) => (
@@ -214,7 +217,7 @@ impl Conversation {
                 from.is_none(),
             ),
             (Effect::Rewrite { node }, Body::Twstat(body)) => {
-                let from = of_node(node);
+                let from = from_node(node);
                 let to = from.map(|edge| self.tree.edge(edge.parent, body.stat.stat.name.0));
                 ([from, to], from.is_none())
             }

@@ -371,6 +371,16 @@ impl Tree {
         self.version += 1;
     }
 
+    /// What stood here is gone: this file, unless it may have been moved away before. Then
+    /// it is not known where that stands.
+    pub(super) fn clear_away(&mut self, id: NodeId, now: u64) {
+        if self.is_doubtful(id) {
+            self.forget(id, now);
+        } else {
+            self.remove(id);
+        }
+    }
+
     /// This file is now called `name` in `parent`; what was called so is gone.
     pub(super) fn place(&mut self, id: NodeId, parent: NodeId, name: &[u8], now: u64) {
         let edge = self.edge(parent, name);
@@ -381,7 +391,7 @@ impl Tree {
             match (self.qid(id), self.qid(replaced)) {
                 // Two names of one file: rename(2) leaves both as they are.
                 (Some(is), Some(was)) if is.path == was.path => return,
-                (Some(_), Some(_)) => self.remove(replaced),
+                (Some(_), Some(_)) => self.clear_away(replaced, now),
                 // It may be the same.
                 _ => self.forget(replaced, now),
             }
