@@ -31,6 +31,7 @@ impl Conversation {
 
     /// It is not known whether these names mean what they meant.
     fn doubt(&mut self, effect: Effect, names: &Names) {
+        self.races.blur(names, &self.tree);
         for edge in names.known.into_iter().flatten() {
             if let Some(node) = self.tree.at(edge) {
                 self.tree.forget(node, self.now);

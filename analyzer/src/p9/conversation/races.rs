@@ -142,6 +142,14 @@ impl Races {
                 .any(|(_, names)| names.may_concern(edge, tree))
     }
 
+    /// It is not known what a change of `names` has made of them: nor is it what those do
+    /// that are about the same.
+    pub(super) fn blur(&mut self, names: &Names, tree: &Tree) {
+        for (_, other) in self.in_flight.iter_mut().chain(&mut self.done) {
+            other.any |= other.may_meet(names, tree);
+        }
+    }
+
     /// Whether a change that was in flight from `began` to `ended` was so beside another
     /// that may be about the same names.
     pub(super) fn is_contested(
