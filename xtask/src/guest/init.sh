@@ -28,12 +28,16 @@ if grep -q share /sys/bus/virtio/drivers/9pnet_virtio/*/mount_tag 2> /dev/null; 
 fi
 cd /root || exit
 stty -F /dev/ttyS1 raw -echo
-exec 3<> /dev/ttyS1
-# A script comes as a line with its mark and its length, then its bytes. The end
-# of its output is told by the mark, which no output can contain by chance.
-printf '\036ready\n' >&3
-while read -r mark length <&3; do
-    head -c "$length" <&3 > /run/script
-    sh /run/script < /dev/null >&3 2>&1
-    printf '\036%s %d\n' "$mark" "$?" >&3
-done
+# Not this process itself: what a script leaves running becomes a child of it, and where a
+# child ends while the shell reads a line, it begins anew and forgets what it had read.
+(
+    exec 3<> /dev/ttyS1
+    # A script comes as a line with its mark and its length, then its bytes. The end
+    # of its output is told by the mark, which no output can contain by chance.
+    printf '\036ready\n' >&3
+    while read -r mark length <&3; do
+        head -c "$length" <&3 > /run/script
+        sh /run/script < /dev/null >&3 2>&1
+        printf '\036%s %d\n' "$mark" "$?" >&3
+    done
+)
