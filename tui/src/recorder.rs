@@ -24,11 +24,12 @@ use virtscope_record::{
     Body, Common, Context, Flags, Generation, Producer, ProducerId, QueueFacts, QueueId, Record,
     Sequence, Statistics, Timestamp, Token,
 };
+use virtscope_tracer::trace::StreamCounters;
 
 use crate::rotate::{Files, Rotate};
 use sink::{Entry, Sink};
 
-pub use source::{Begun, Counters, QueueNotice, Source};
+pub use source::{Begun, QueueNotice, Source};
 
 /// How long the drainer rests between two looks.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -377,7 +378,7 @@ impl Drainer {
     fn statistics(&mut self, is_final: bool) {
         let mut counters = self.source.counters();
         let written = &self.sink.own;
-        let own = |queue: QueueId, still_to_come: usize| Counters {
+        let own = |queue: QueueId, still_to_come: usize| StreamCounters {
             queue,
             producer: Producer::Recorder.id(),
             emitted: written.get(&queue).copied().unwrap_or_default() + still_to_come as u64,

@@ -122,6 +122,7 @@ fn count<R: Read>(
 ) -> anyhow::Result<Option<String>> {
     let mut analysis = Analysis::new(Options {
         recent_lives: 0,
+        draw_rings: false,
         collect_ended: true,
         ..Options::default()
     });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use virtscope_captures::Selection;
 use virtscope_driver::instrument::live::Hub;
 use virtscope_record::{InFlight, ProducerId, QueueFacts, QueueId, Record, Token};
+use virtscope_tracer::trace::StreamCounters;
 
 /// Where records come from.
 pub trait Source: Send {
@@ -38,7 +39,7 @@ pub trait Source: Send {
     fn look(&mut self) {}
 
     /// The counters of every producer of every queue.
-    fn counters(&self) -> Vec<Counters>;
+    fn counters(&self) -> Vec<StreamCounters>;
 
     /// Makes no more records; those made before are still drained.
     fn stop(&mut self) {}
@@ -53,23 +54,6 @@ pub struct Begun {
     pub producer: ProducerId,
     /// The number of its first record.
     pub number: u64,
-}
-
-/// One producer's counters of one queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Counters {
-    /// Whose queue.
-    pub queue: QueueId,
-    /// Whose they are.
-    pub producer: ProducerId,
-    /// Records made, lost and filtered ones included.
-    pub emitted: u64,
-    /// Records that could not be handed on.
-    pub lost: u64,
-    /// Records that a filter left out.
-    pub filtered: u64,
-    /// Operations that left no record.
-    pub missed: u64,
 }
 
 impl Source for Arc<Hub> {
@@ -90,10 +74,10 @@ impl Source for Arc<Hub> {
         Hub::drain(self, take);
     }
 
-    fn counters(&self) -> Vec<Counters> {
+    fn counters(&self) -> Vec<StreamCounters> {
         Hub::counters(self)
             .into_iter()
-            .map(|stream| Counters {
+            .map(|stream| StreamCounters {
                 queue: stream.queue,
                 producer: stream.producer,
                 emitted: stream.emitted,

@@ -2,6 +2,7 @@ use super::*;
 use rstest::rstest;
 use virtscope_captures::{CaptureReader, Item};
 use virtscope_record::{FeatureBits, Layout, QueueFacts};
+use virtscope_tracer::trace::StreamCounters;
 
 /// A source of one queue on which nothing happens.
 struct Silent;
@@ -13,7 +14,7 @@ impl Source for Silent {
 
     fn drain(&mut self, _: &mut dyn FnMut(&Record, &[u8])) {}
 
-    fn counters(&self) -> Vec<Counters> {
+    fn counters(&self) -> Vec<StreamCounters> {
         Vec::new()
     }
 }

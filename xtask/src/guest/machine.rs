@@ -95,17 +95,21 @@ impl Files<'_> {
     pub(crate) fn agent(&self) -> PathBuf {
         self.folder.join("agent")
     }
+
     pub(crate) fn qmp(&self) -> PathBuf {
         self.folder.join("qmp")
     }
+
     /// What the guest's kernel prints.
     pub(crate) fn console(&self) -> PathBuf {
         self.folder.join("console")
     }
+
     /// QEMU's own log, with what was traced.
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.join("log")
     }
+
     /// The other end of the console.
     pub(crate) fn hvc0(&self) -> PathBuf {
         self.folder.join("hvc0")

@@ -10,7 +10,7 @@ use virtscope_tracer::trace::{StreamCounters, Tracer};
 use virtscope_tracer::usdt::UsdtTracer;
 
 use super::overhead::Overhead;
-use crate::recorder::{Begun, Counters, QueueNotice, Source};
+use crate::recorder::{Begun, QueueNotice, Source};
 
 /// How often the cost is asked for.
 const COST_INTERVAL: Duration = Duration::from_millis(500);
@@ -127,8 +127,8 @@ impl Source for Traced {
         self.tracer.look();
     }
 
-    fn counters(&self) -> Vec<Counters> {
-        self.tracer.counters().into_iter().map(counters).collect()
+    fn counters(&self) -> Vec<StreamCounters> {
+        self.tracer.counters()
     }
 
     fn stop(&mut self) {
@@ -205,24 +205,13 @@ impl Source for TracedProcess {
         .collect()
     }
 
-    fn counters(&self) -> Vec<Counters> {
-        self.tracer.counters().into_iter().map(counters).collect()
+    fn counters(&self) -> Vec<StreamCounters> {
+        self.tracer.counters()
     }
 
     fn stop(&mut self) {
         self.ask_cost();
         self.tracer.detach();
-    }
-}
-
-fn counters(stream: StreamCounters) -> Counters {
-    Counters {
-        queue: stream.queue,
-        producer: stream.producer,
-        emitted: stream.emitted,
-        lost: stream.lost,
-        filtered: stream.filtered,
-        missed: stream.missed,
     }
 }
 
