@@ -38,6 +38,18 @@ fn on_capture(analyzer: &Analyzer, end: &CaptureEnd, notes: &mut Vec<Note>) {
             ),
         );
     }
+    if end.programs_skipped > 0 {
+        note(
+            notes,
+            NoteCode::ProgramsSkipped,
+            format!(
+                "The kernel skipped a program of the tracer {}, because another was running on \
+                 that CPU. Of what it would have told, only what the rings' positions show is \
+                 counted as missed.",
+                count(end.programs_skipped, "time", "times")
+            ),
+        );
+    }
     if !analyzer.losses().tail_known() {
         note(
             notes,

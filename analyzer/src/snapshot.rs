@@ -215,6 +215,8 @@ pub enum NoteCode {
     RecordsLost,
     /// Operations were missed: they happened and no record says so.
     OperationsMissed,
+    /// The kernel skipped a program of the tracer: what it would have told may be missing.
+    ProgramsSkipped,
     /// Records were left out by a filter.
     RecordsFiltered,
     /// The capture ends in the middle of something.

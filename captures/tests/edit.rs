@@ -459,3 +459,43 @@ fn a_capture_that_ends_too_early_is_told_and_its_tail_is_not_known() {
     assert!(cut.trouble().unwrap().contains("cut off"));
     assert!(!read(&out).unwrap().statistics[0].tail_known);
 }
+
+/// A small recording that was started so many seconds later, and whose tracer's programs
+/// were skipped so many times.
+fn skipped(seconds: i64, times: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let offset = CLOCK.offset_ns() + seconds * 1_000_000_000;
+    let info = CaptureInfo::new(64, ClockOffset::new(offset, 40));
+    let mut writer = CaptureWriter::new(&mut bytes, info).unwrap();
+    for (record, payload) in run(&[(0, false, false), (1, false, false)]) {
+        writer.write(&record, &payload).unwrap();
+    }
+    writer.tell_programs_skipped(times);
+    writer.finish().unwrap();
+    bytes
+}
+
+fn programs_skipped(bytes: &[u8]) -> Vec<u64> {
+    let statistics = read(bytes).unwrap().statistics.into_iter();
+    statistics.map(|each| each.programs_skipped).collect()
+}
+
+#[test]
+fn skipped_programs_are_counted_once_a_recording() {
+    assert_eq!(programs_skipped(&skipped(0, 0)), [0, 0]);
+    let first = skipped(0, 3);
+    assert_eq!(programs_skipped(&first), [3, 3], "on each interface");
+
+    let mut out = Vec::new();
+    let (mut first_again, origin) = (source(&first), Origin::default());
+    rewrite(&mut first_again, &mut out, origin, &mut |_, _| {}, &|| {
+        false
+    })
+    .unwrap();
+    assert_eq!(programs_skipped(&out), [3, 3]);
+
+    // A later file of the same recording, and another recording.
+    let files = [first, skipped(0, 5), skipped(7, 2)];
+    let (together, _) = merged(&files);
+    assert_eq!(programs_skipped(&together), [7; 4]);
+}

@@ -18,6 +18,8 @@ pub(crate) struct Analysis {
     end: Option<End>,
     /// Losses that packets told of, of a capture that is a part of another.
     dropped: BTreeMap<QueueId, u64>,
+    /// Times that the kernel skipped a program of the tracer, as its statistics say.
+    programs_skipped: u64,
     /// What the capture was made of.
     origin: Vec<String>,
 }
@@ -43,6 +45,7 @@ impl Analysis {
             first_corrupt: None,
             end: None,
             dropped: BTreeMap::new(),
+            programs_skipped: 0,
             origin: Vec::new(),
         }
     }
@@ -85,7 +88,13 @@ impl Analysis {
                 }
                 return Progress::End;
             }
-            Item::Statistics(statistics) if !self.options.selection.is_whole() => {
+            Item::Statistics(statistics) => {
+                let skipped = statistics.programs_skipped;
+                self.programs_skipped = self.programs_skipped.max(skipped);
+                // Of a whole capture its records tell.
+                if self.options.selection.is_whole() {
+                    return Progress::Other;
+                }
                 if let (Some(queue), Some(totals)) = (statistics.queue, statistics.totals) {
                     self.analyzer.tell_lost(queue, totals.lost);
                 }
@@ -93,7 +102,7 @@ impl Analysis {
                     self.analyzer.tell_tail_unknown();
                 }
             }
-            Item::Section(_) | Item::Interface(_) | Item::Statistics(_) => {}
+            Item::Section(_) | Item::Interface(_) => {}
         }
         Progress::Other
     }
@@ -109,6 +118,7 @@ impl Analysis {
             },
             corrupt_packets: counted.corrupt,
             foreign_packets: counted.foreign,
+            programs_skipped: self.programs_skipped,
             selection: self.options.selection,
             origin: self.origin.clone(),
         }

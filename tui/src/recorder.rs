@@ -194,6 +194,7 @@ impl Recorder {
                 writer,
                 files,
                 failure: None,
+                programs_skipped: 0,
                 shared: Arc::clone(&shared),
                 limits,
             },
@@ -263,6 +264,8 @@ impl Drainer {
             if last_heartbeat.elapsed() >= HEARTBEAT {
                 last_heartbeat = Instant::now();
                 self.source.look();
+                self.sink
+                    .tell_programs_skipped(self.source.programs_skipped());
                 self.statistics(false);
             }
             if last_snapshot.elapsed() >= SNAPSHOT_INTERVAL {
@@ -280,6 +283,8 @@ impl Drainer {
 
     fn finish(mut self) -> Recorded {
         self.source.stop();
+        self.sink
+            .tell_programs_skipped(self.source.programs_skipped());
         self.stopped = Some(monotonic_now());
         self.drain();
         // Those that began with this look.

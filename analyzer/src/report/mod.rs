@@ -28,7 +28,7 @@ use crate::waits::SpaceWaits;
 
 /// The version of the report's form: `major.minor`. A minor version adds fields;
 /// a major one changes or removes some.
-pub const REPORT_SCHEMA_VERSION: &str = "1.3";
+pub const REPORT_SCHEMA_VERSION: &str = "1.4";
 
 /// Stretches of time of a queue's history, at most.
 const STRETCHES: usize = 120;
@@ -48,6 +48,8 @@ pub struct CaptureEnd {
     pub corrupt_packets: u64,
     /// Packets of other link types, skipped.
     pub foreign_packets: u64,
+    /// Times that the kernel skipped a program of the tracer.
+    pub programs_skipped: u64,
     /// What was left out on purpose.
     pub selection: Selection,
     /// What the capture was made of, in sentences.
@@ -150,6 +152,9 @@ pub struct CaptureReport {
     pub corrupt_packets: u64,
     /// Packets of other link types, skipped.
     pub foreign_packets: u64,
+    /// Times that the kernel skipped a program of the tracer, because another was running
+    /// on that CPU.
+    pub programs_skipped: u64,
     /// What was left out of it on purpose.
     pub selection: SelectionReport,
     /// What it was made of, in sentences; empty if a recorder wrote it. Escaped for
@@ -309,6 +314,7 @@ impl Report {
                 tail_known: analyzer.losses().tail_known(),
                 corrupt_packets: end.corrupt_packets,
                 foreign_packets: end.foreign_packets,
+                programs_skipped: end.programs_skipped,
                 selection: SelectionReport {
                     filtered: end.selection.filtered,
                     sampled: end.selection.sampled,

@@ -68,6 +68,7 @@ fn a_run_with_losses() {
         truncated_at: Some(123_456),
         corrupt_packets: 2,
         foreign_packets: 1,
+        programs_skipped: 3,
         ..quiet_end()
     };
     let (analyzer, _) = stream.analyze();
@@ -215,7 +216,7 @@ fn reports_obey_the_published_schema() {
 #[test]
 fn the_top_of_the_json_is_stable() {
     let json = serde_json::to_value(report(&mut busy(), &quiet_end())).unwrap();
-    assert_eq!(json["schema_version"], "1.3");
+    assert_eq!(json["schema_version"], "1.4");
     for field in ["emitted", "stored", "lost", "filtered", "missed"] {
         assert!(json["records"][field].is_u64(), "{field}");
     }

@@ -217,6 +217,7 @@ impl<R: Read> Combine<R> {
             }
         }
         self.settle(&mut writer, whole);
+        writer.tell_programs_skipped(self.programs_skipped());
         let totals = writer.finish()?;
         Ok(Combined {
             done: Done { totals, origin },
@@ -224,6 +225,16 @@ impl<R: Read> Combine<R> {
             duplicates,
             troubles: self.troubles(),
         })
+    }
+
+    /// Each file of a recording tells of all that was before in it.
+    fn programs_skipped(&self) -> u64 {
+        let mut skipped: BTreeMap<u64, u64> = BTreeMap::new();
+        for input in &self.inputs {
+            let most = skipped.entry(input.recording).or_default();
+            *most = (*most).max(input.source.programs_skipped());
+        }
+        skipped.into_values().fold(0, u64::saturating_add)
     }
 
     fn troubles(&self) -> Vec<(usize, String)> {

@@ -64,6 +64,7 @@ pub fn rewrite<R: Read, W: Write>(
     if !source.tail_known() {
         writer.tell_tail_unknown();
     }
+    writer.tell_programs_skipped(source.programs_skipped());
     let totals = writer.finish()?;
     Ok(Rewritten {
         done: Done { totals, origin },

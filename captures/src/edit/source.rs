@@ -27,6 +27,7 @@ pub struct Source<R> {
     corrupt: u64,
     end: Option<End>,
     tail_unknown: bool,
+    programs_skipped: u64,
 }
 
 impl<R: Read> Source<R> {
@@ -45,6 +46,7 @@ impl<R: Read> Source<R> {
             corrupt: 0,
             end: None,
             tail_unknown: false,
+            programs_skipped: 0,
         }
     }
 
@@ -76,6 +78,8 @@ impl<R: Read> Source<R> {
                 }
                 Item::Statistics(statistics) => {
                     self.tail_unknown |= !statistics.tail_known;
+                    let skipped = statistics.programs_skipped;
+                    self.programs_skipped = self.programs_skipped.max(skipped);
                     if let (Some(queue), Some(totals)) = (statistics.queue, statistics.totals) {
                         self.ledger.tell_lost(queue, totals.lost);
                     }
@@ -151,6 +155,12 @@ impl<R: Read> Source<R> {
     pub fn tail_known(&self) -> bool {
         let complete = self.end.is_some_and(End::is_complete);
         complete && !self.tail_unknown && self.ledger.tail_known()
+    }
+
+    /// Times that the kernel skipped a program of the tracer, as its statistics say that
+    /// were read so far.
+    pub fn programs_skipped(&self) -> u64 {
+        self.programs_skipped
     }
 
     /// Why it was not read as it was meant to be, if so.

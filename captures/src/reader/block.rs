@@ -191,6 +191,7 @@ pub(super) fn statistics(
         queue,
         totals: None,
         tail_known: false,
+        programs_skipped: 0,
         start_unix_ns: None,
         end_unix_ns: None,
     };
@@ -211,6 +212,9 @@ pub(super) fn statistics(
                     match key {
                         "missed" => missed = value.parse().unwrap_or(0),
                         "tail" => found.tail_known = value == "known",
+                        "programs_skipped" => {
+                            found.programs_skipped = value.parse().unwrap_or(0);
+                        }
                         _ => {}
                     }
                 }

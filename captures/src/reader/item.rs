@@ -104,6 +104,9 @@ pub struct InterfaceStatistics {
     pub totals: Option<Totals>,
     /// Whether the writer knew the tail of every producer.
     pub tail_known: bool,
+    /// Times that the kernel had skipped a program of the tracer by then, in the whole
+    /// recording: the same on each of its interfaces.
+    pub programs_skipped: u64,
     /// When the first record was made, in nanoseconds since 1970-01-01 UTC.
     pub start_unix_ns: Option<u64>,
     /// When the last record was made.

@@ -55,6 +55,7 @@ pub struct CaptureWriter<W: Write> {
     ledger: Ledger,
     interfaces: BTreeMap<QueueId, Interface>,
     frame: Vec<u8>,
+    programs_skipped: u64,
     written: u64,
     ended: bool,
 }
@@ -115,6 +116,7 @@ impl<W: Write> CaptureWriter<W> {
             ledger: Ledger::new(info.selection),
             interfaces: BTreeMap::new(),
             frame: Vec::new(),
+            programs_skipped: 0,
             written: 0,
             ended: false,
         };
@@ -214,6 +216,12 @@ impl<W: Write> CaptureWriter<W> {
         self.ledger.tell_tail_unknown();
     }
 
+    /// Up to now the kernel has skipped a program of the tracer so many times, in the whole
+    /// recording.
+    pub const fn tell_programs_skipped(&mut self, times: u64) {
+        self.programs_skipped = times;
+    }
+
     fn open(
         &mut self,
         facts: &Record,
@@ -298,10 +306,13 @@ impl<W: Write> CaptureWriter<W> {
         for (queue, interface) in &self.interfaces {
             let totals = self.ledger.queue_totals(*queue);
             let unix = |time| Duration::from_nanos(self.clock.to_unix_ns(time));
-            let comment = format!(
+            let mut comment = format!(
                 "virtscope statistics\nmissed={}\ntail={tail}",
                 totals.missed
             );
+            if self.programs_skipped > 0 {
+                comment.push_str(&format!("\nprograms_skipped={}", self.programs_skipped));
+            }
             self.blocks.push(InterfaceStatisticsBlock {
                 interface_id: interface.id,
                 timestamp: unix(interface.last),

@@ -30,6 +30,8 @@ pub(super) struct Sink {
     /// If the capture goes on in other files.
     pub(super) files: Option<Files>,
     pub(super) failure: Option<WriteError>,
+    /// Times that the kernel has skipped a program of the source.
+    pub(super) programs_skipped: u64,
     pub(super) shared: Arc<Shared>,
     pub(super) limits: Limits,
 }
@@ -78,9 +80,20 @@ impl Sink {
             && let Some(writer) = self.writer.take()
         {
             match files.next(writer) {
-                Ok(writer) => self.writer = Some(writer),
+                Ok(mut writer) => {
+                    writer.tell_programs_skipped(self.programs_skipped);
+                    self.writer = Some(writer);
+                }
                 Err(error) => self.fail(error),
             }
+        }
+    }
+
+    /// The kernel has skipped a program so many times by now.
+    pub(super) fn tell_programs_skipped(&mut self, times: u64) {
+        self.programs_skipped = times;
+        if let Some(writer) = &mut self.writer {
+            writer.tell_programs_skipped(times);
         }
     }
 
@@ -172,6 +185,7 @@ impl Sink {
         };
         let end = CaptureEnd {
             snaplen: Some(snaplen),
+            programs_skipped: self.programs_skipped,
             ..CaptureEnd::default()
         };
         Recorded {

@@ -41,6 +41,11 @@ pub trait Source: Send {
     /// The counters of every producer of every queue.
     fn counters(&self) -> Vec<StreamCounters>;
 
+    /// Times that the kernel has skipped a program which makes records.
+    fn programs_skipped(&self) -> u64 {
+        0
+    }
+
     /// Makes no more records; those made before are still drained.
     fn stop(&mut self) {}
 }

@@ -82,3 +82,51 @@ fn what_nobody_looks_at_is_not_made() {
     recorder.finish();
     assert_eq!(shared.snapshot().queues.len(), 1);
 }
+
+/// A source whose programs the kernel skips: once more whenever it is asked.
+struct Skipped(std::cell::Cell<u64>);
+
+impl Source for Skipped {
+    fn snaplen(&self) -> u32 {
+        0
+    }
+
+    fn drain(&mut self, _: &mut dyn FnMut(&Record, &[u8])) {}
+
+    fn counters(&self) -> Vec<StreamCounters> {
+        Vec::new()
+    }
+
+    fn programs_skipped(&self) -> u64 {
+        self.0.replace(self.0.get() + 1)
+    }
+}
+
+/// What the kernel counted in the end stands in the report and in the capture.
+#[rstest]
+#[timeout(Duration::from_secs(60))]
+fn skipped_programs_are_told() {
+    let (mut input, output) = std::io::pipe().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut input, &mut bytes).unwrap();
+        bytes
+    });
+    let output: Output = Box::new(output);
+    let source = Skipped(3.into());
+    let recorder = Recorder::start(source, &[silent()], Some(output), Limits::default()).unwrap();
+    let recorded = recorder.finish();
+    let told = recorded.report.capture.programs_skipped;
+    assert!(told >= 3, "{told}");
+
+    let bytes = reading.join().unwrap();
+    let mut reader = CaptureReader::new(&bytes[..]).unwrap();
+    let stored = loop {
+        match reader.next_item().unwrap() {
+            Item::Statistics(statistics) => break statistics.programs_skipped,
+            Item::End(_) => panic!("no statistics"),
+            _ => {}
+        }
+    };
+    assert_eq!(stored, told);
+}

@@ -131,6 +131,10 @@ impl Source for Traced {
         self.tracer.counters()
     }
 
+    fn programs_skipped(&self) -> u64 {
+        self.told.get().skipped()
+    }
+
     fn stop(&mut self) {
         self.ask_cost();
         self.tracer.detach();
@@ -207,6 +211,10 @@ impl Source for TracedProcess {
 
     fn counters(&self) -> Vec<StreamCounters> {
         self.tracer.counters()
+    }
+
+    fn programs_skipped(&self) -> u64 {
+        self.told.get().skipped()
     }
 
     fn stop(&mut self) {
