@@ -95,8 +95,8 @@ pub struct Shared {
 
 /// What came out.
 pub struct Recorded {
-    /// The report on all records.
-    pub report: Report,
+    /// The report on all records, if they were analysed.
+    pub report: Option<Report>,
     /// The capture's own totals, if one was written whole.
     pub capture: Option<Totals>,
     /// Why the capture ends early, if it does.
@@ -142,7 +142,9 @@ impl Shared {
 
 impl Recorder {
     /// Starts to drain `source`, whose queues are those of `notices` and any that its
-    /// own records tell of. The capture, if any, goes to `output`.
+    /// own records tell of. The capture, if any, goes to `output`. Records are analysed
+    /// as `analysis` says, but for the selection, which is the source's; without it there
+    /// are neither snapshots nor a report, and [`Limits::requests`] is never reached.
     ///
     /// # Errors
     /// The capture's first bytes can't be written, or there is no thread.
@@ -151,6 +153,7 @@ impl Recorder {
         notices: &[QueueNotice],
         output: Option<Output>,
         limits: Limits,
+        analysis: Option<Options>,
     ) -> Result<Self, RecordError> {
         source.describe(notices);
         let clock = ClockOffset::measure();
@@ -167,12 +170,18 @@ impl Recorder {
         let writer = output
             .map(|output| CaptureWriter::new(output, info))
             .transpose()?;
-        let analyzer = Analyzer::new(Options {
-            selection: info.selection,
-            ..Options::default()
+        let analyzer = analysis.map(|options| {
+            Analyzer::new(Options {
+                selection: info.selection,
+                ..options
+            })
         });
+        let nothing = match &analyzer {
+            Some(analyzer) => analyzer.snapshot(None),
+            None => Snapshot::default(),
+        };
         let shared = Arc::new(Shared {
-            snapshot: ArcSwap::from_pointee(analyzer.snapshot(None)),
+            snapshot: ArcSwap::from_pointee(nothing),
             is_looked_at: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             written: AtomicU64::new(0),

@@ -33,7 +33,7 @@ fn a_clean_run_raises_no_finding(
     })
     .unwrap();
     assert_sound(&summary);
-    let report = &summary.recorded.report;
+    let report = summary.recorded.report.as_ref().unwrap();
     assert!(report.requests.completed > 0);
     assert_eq!(report.findings, []);
     assert_eq!(report.not_enough_evidence, []);

@@ -63,7 +63,7 @@ fn record(scenario: &Scenario, path: &Path, ring_bytes: usize) -> (Report, Repor
         snaplen: reader.info().map(|info| info.snaplen),
         ..CaptureEnd::default()
     });
-    (summary.recorded.report, report)
+    (summary.recorded.report.unwrap(), report)
 }
 
 /// What is wrong with a scenario's outcome, if anything is.

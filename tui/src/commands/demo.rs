@@ -222,7 +222,8 @@ fn conclude(summary: &Summary, to_stdout: bool) -> anyhow::Result<Outcome> {
         // Whoever closed the pipe has seen enough.
         return Ok(Outcome::Clean);
     }
-    let text = summary.recorded.report.to_string();
+    let report = summary.recorded.report.as_ref();
+    let text = report.map(ToString::to_string).unwrap_or_default();
     if to_stdout {
         io::stderr().write_all(text.as_bytes())?;
     } else {

@@ -1,11 +1,12 @@
 //! `virtscope report`.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use virtscope_analyzer::{FindingCode, Options, Report};
+use virtscope_analyzer::{Filter, FindingCode, Options, Report};
 
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
@@ -35,17 +36,51 @@ fn page(report: &Report) -> String {
 ///
 /// A signal ends the reading, not the report: it is then of what was read.
 pub(crate) fn report(args: &ReportArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
-    let meter = Meter::of(&[&args.capture]);
-    let mut reader = open_metered(&args.capture, &meter, stop)?;
-    // Single lives are not shown, so none is kept.
-    let mut analysis = Analysis::new(Options {
+    let read = read(&args.capture, args.filter.filter.clone(), stop)?;
+    let report = &read.report;
+    let text = if args.json {
+        json::to_text(report).context("the report as JSON")?
+    } else {
+        page(report)
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context(OUTPUT_FAILED)?;
+    if let Some(trouble) = read.trouble {
+        complain(&format!("{}: {trouble}", name(&args.capture)));
+        return Ok(Outcome::Failed);
+    }
+    Ok(outcome(report, &args.fail_on))
+}
+
+/// What is kept for a report: single lives are not shown, so none is.
+pub(super) fn options(filter: Option<Arc<Filter>>) -> Options {
+    Options {
         recent_lives: 0,
         // Only a filter looks into a request.
-        keep_bytes: args.filter.filter.as_ref().map_or(0, |_| FILTERED_BYTES),
+        keep_bytes: filter.as_ref().map_or(0, |_| FILTERED_BYTES),
         draw_rings: false,
-        filter: args.filter.filter.clone(),
+        filter,
         ..Options::default()
-    });
+    }
+}
+
+/// The report of a capture.
+pub(super) struct Read {
+    pub(super) report: Report,
+    /// Why it is not of all there might be.
+    trouble: Option<String>,
+}
+
+/// Reads the whole capture, or until `stop` says so.
+pub(super) fn read(
+    path: &Path,
+    filter: Option<Arc<Filter>>,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Read> {
+    let meter = Meter::of(&[path]);
+    let mut reader = open_metered(path, &meter, stop)?;
+    let mut analysis = Analysis::new(options(filter));
     let mut interrupted = false;
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -56,7 +91,7 @@ pub(crate) fn report(args: &ReportArgs, stop: &Arc<AtomicBool>) -> anyhow::Resul
         let item = match reader.next_item() {
             Ok(item) => item,
             Err(error) if is_stopped(&error) => continue,
-            Err(error) => return Err(error).with_context(|| name(&args.capture)),
+            Err(error) => return Err(error).with_context(|| name(path)),
         };
         if analysis.observe(&item) == Progress::End {
             break;
@@ -66,24 +101,12 @@ pub(crate) fn report(args: &ReportArgs, stop: &Arc<AtomicBool>) -> anyhow::Resul
     let report = analysis
         .analyzer
         .report(&analysis.capture_end(Counted::by(&reader)));
-    let text = if args.json {
-        json::to_text(&report).context("the report as JSON")?
-    } else {
-        page(&report)
-    };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context(OUTPUT_FAILED)?;
     let trouble = if interrupted {
         Some("interrupted: the report is of what was read until then".to_owned())
     } else {
         analysis.trouble()
     };
-    if let Some(trouble) = trouble {
-        complain(&format!("{}: {trouble}", name(&args.capture)));
-        return Ok(Outcome::Failed);
-    }
-    Ok(outcome(&report, &args.fail_on))
+    Ok(Read { report, trouble })
 }
 
 /// Whether the findings, or those of `fail_on` if there are any named, make a

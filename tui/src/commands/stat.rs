@@ -71,7 +71,7 @@ pub(crate) fn stat_live(args: &StatArgs) -> anyhow::Result<Outcome> {
     let stop = signals::stop_flag()?;
     let (input, output) = io::pipe().context("no pipe for the records")?;
     let output: Output = Box::new(output);
-    let recorder = session.record(Some(output), Limits::default())?;
+    let recorder = session.record(Some(output), Limits::default(), None)?;
     let shared = Arc::clone(recorder.shared());
     let stopped = OnceLock::new();
     let (stopping, counted) = std::thread::scope(|scope| {

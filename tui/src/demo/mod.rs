@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use virtscope_analyzer::Options;
 use virtscope_device::p9::Access;
 use virtscope_driver::instrument::live::{Hub, Probe};
 use virtscope_driver::p9::client::{Client, ClientError};
@@ -101,7 +102,13 @@ pub fn run(
     let root = up("root", &options.directory, Access::ReadOnly)?;
     let writable = up("scratch", scratch.path(), Access::ReadWrite)?;
     let notices = [root.notice.clone(), writable.notice.clone()];
-    let recorder = Recorder::start(Arc::clone(&hub), &notices, output, Limits::default())?;
+    let recorder = Recorder::start(
+        Arc::clone(&hub),
+        &notices,
+        output,
+        Limits::default(),
+        Some(Options::default()),
+    )?;
     let stop = AtomicBool::new(false);
     // However it ends, what was recorded until then is kept.
     let worked = work(options, &root, &writable, witness, &stop, || {

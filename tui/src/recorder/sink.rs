@@ -25,7 +25,8 @@ pub(super) struct Sink {
     /// By queue: the next sequence number of our own records. They get it here, because
     /// some come by the merge and some past it.
     pub(super) own: HashMap<QueueId, u64>,
-    pub(super) analyzer: Analyzer,
+    /// If somebody wants to know what it all means.
+    pub(super) analyzer: Option<Analyzer>,
     pub(super) writer: Option<CaptureWriter<Output>>,
     /// If the capture goes on in other files.
     pub(super) files: Option<Files>,
@@ -61,7 +62,9 @@ impl Sink {
 
     fn put(&mut self, entry: &Entry) {
         let record = self.numbered(&entry.record);
-        self.analyzer.push(&record, &entry.payload);
+        if let Some(analyzer) = &mut self.analyzer {
+            analyzer.push(&record, &entry.payload);
+        }
         if let Some(writer) = &mut self.writer {
             match writer.write(&record, &entry.payload) {
                 Ok(()) => self.go_on(&record, &entry.payload),
@@ -125,8 +128,8 @@ impl Sink {
         let is_full = self.limits.bytes.zip(self.written());
         let is_full = is_full.is_some_and(|(limit, written)| written >= limit);
         let enough = self.limits.requests.is_some_and(|limit| {
-            let requests = self.analyzer.request_totals();
-            requests.completed + requests.incomplete >= limit
+            let requests = self.analyzer.as_ref().map(Analyzer::request_totals);
+            requests.is_some_and(|requests| requests.completed + requests.incomplete >= limit)
         });
         if is_full || enough {
             self.shared.limit_reached.store(true, Ordering::Release);
@@ -157,23 +160,30 @@ impl Sink {
                 Err(error) => self.fail(error),
             }
         }
+        let Some(analyzer) = &mut self.analyzer else {
+            return;
+        };
         let wanted = self.shared.wanted.lock();
         if let Some(filter) = wanted.unwrap_or_else(PoisonError::into_inner).take() {
-            self.analyzer.show_only(filter);
+            analyzer.show_only(filter);
         }
         // The last one is for whoever comes later.
         let is_last = now.is_none();
         if self.shared.is_looked_at.swap(false, Ordering::Relaxed) || is_last {
-            let snapshot = self.analyzer.snapshot(now);
+            let snapshot = analyzer.snapshot(now);
             self.shared.snapshot.store(Arc::new(snapshot));
         }
     }
 
     pub(super) fn end(mut self, snaplen: u32) -> Recorded {
-        self.analyzer.finish();
+        if let Some(analyzer) = &mut self.analyzer {
+            analyzer.finish();
+        }
         self.publish(None);
-        if self.analyzer.filter().is_some() {
-            self.analyzer.show_only(None);
+        if let Some(analyzer) = &mut self.analyzer
+            && analyzer.filter().is_some()
+        {
+            analyzer.show_only(None);
         }
         let capture = match self.writer.take().map(CaptureWriter::finish) {
             Some(Ok(totals)) => Some(totals),
@@ -189,7 +199,7 @@ impl Sink {
             ..CaptureEnd::default()
         };
         Recorded {
-            report: self.analyzer.report(&end),
+            report: self.analyzer.map(|analyzer| analyzer.report(&end)),
             capture,
             failure: self.failure,
         }

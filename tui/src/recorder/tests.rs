@@ -19,6 +19,10 @@ impl Source for Silent {
     }
 }
 
+fn all() -> Option<Options> {
+    Some(Options::default())
+}
+
 fn silent() -> QueueNotice {
     QueueNotice {
         queue: QueueId::new(3, 1),
@@ -40,7 +44,8 @@ fn silent() -> QueueNotice {
 fn the_clock_goes_on_where_nothing_happens() {
     let (input, output) = std::io::pipe().unwrap();
     let output: Output = Box::new(output);
-    let recorder = Recorder::start(Silent, &[silent()], Some(output), Limits::default()).unwrap();
+    let recorder =
+        Recorder::start(Silent, &[silent()], Some(output), Limits::default(), all()).unwrap();
     let mut reader = CaptureReader::new(input).unwrap();
     let mut times = Vec::new();
     while times.len() < 3 {
@@ -58,17 +63,18 @@ fn the_clock_goes_on_where_nothing_happens() {
     let recorded = recorder.finish();
     reading.join().unwrap();
     assert!(recorded.failure.is_none());
-    let totals = recorded.report.records;
+    let report = recorded.report.unwrap();
+    let totals = report.records;
     assert_eq!((totals.lost, totals.filtered, totals.missed), (0, 0, 0));
     assert_eq!(totals.emitted, totals.stored);
-    assert_eq!(recorded.report.queues.len(), 1);
+    assert_eq!(report.queues.len(), 1);
 }
 
 /// A picture is made for whoever looks, and the last one in any case.
 #[rstest]
 #[timeout(Duration::from_secs(60))]
 fn what_nobody_looks_at_is_not_made() {
-    let recorder = Recorder::start(Silent, &[silent()], None, Limits::default()).unwrap();
+    let recorder = Recorder::start(Silent, &[silent()], None, Limits::default(), all()).unwrap();
     let shared = Arc::clone(recorder.shared());
     std::thread::sleep(3 * SNAPSHOT_INTERVAL);
     assert!(shared.snapshot().queues.is_empty(), "of the beginning");
@@ -77,7 +83,7 @@ fn what_nobody_looks_at_is_not_made() {
     }
     recorder.finish();
 
-    let recorder = Recorder::start(Silent, &[silent()], None, Limits::default()).unwrap();
+    let recorder = Recorder::start(Silent, &[silent()], None, Limits::default(), all()).unwrap();
     let shared = Arc::clone(recorder.shared());
     recorder.finish();
     assert_eq!(shared.snapshot().queues.len(), 1);
@@ -114,9 +120,10 @@ fn skipped_programs_are_told() {
     });
     let output: Output = Box::new(output);
     let source = Skipped(3.into());
-    let recorder = Recorder::start(source, &[silent()], Some(output), Limits::default()).unwrap();
+    let recorder =
+        Recorder::start(source, &[silent()], Some(output), Limits::default(), all()).unwrap();
     let recorded = recorder.finish();
-    let told = recorded.report.capture.programs_skipped;
+    let told = recorded.report.unwrap().capture.programs_skipped;
     assert!(told >= 3, "{told}");
 
     let bytes = reading.join().unwrap();
@@ -129,4 +136,35 @@ fn skipped_programs_are_told() {
         }
     };
     assert_eq!(stored, told);
+}
+
+/// Who only wants a capture pays for nothing else.
+#[rstest]
+#[timeout(Duration::from_secs(60))]
+fn a_capture_needs_no_analysis() {
+    let (mut input, output) = std::io::pipe().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut input, &mut bytes).unwrap();
+        bytes
+    });
+    let output: Output = Box::new(output);
+    let recorder =
+        Recorder::start(Silent, &[silent()], Some(output), Limits::default(), None).unwrap();
+    assert!(recorder.shared().snapshot().queues.is_empty());
+    let recorded = recorder.finish();
+    assert!(recorded.report.is_none() && recorded.failure.is_none());
+
+    let bytes = reading.join().unwrap();
+    let mut reader = CaptureReader::new(&bytes[..]).unwrap();
+    let mut records = 0;
+    loop {
+        match reader.next_item().unwrap() {
+            Item::Record(_) => records += 1,
+            Item::End(_) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(recorded.capture.unwrap().stored, records);
+    assert!(records > 0);
 }

@@ -5,17 +5,18 @@ mod session;
 mod source;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use virtscope_analyzer::{Filter, Snapshot, format_bytes};
+use virtscope_analyzer::{Filter, Options, Snapshot, format_bytes};
 use virtscope_tracer::trace::drop_privileges;
 
 use super::demo::open_output;
-use super::{OUTPUT_FAILED, Outcome, complain};
+use super::{OUTPUT_FAILED, Outcome, complain, report};
 use crate::cli::TraceArgs;
 use crate::input::{is_standard, name};
 use crate::recorder::{Limits, Recorded, Shared};
@@ -60,7 +61,13 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Outcome> {
         requests: args.count,
         rotate,
     };
-    let recorder = session.record(output, limits)?;
+    let afterwards = analysed_afterwards(args, watched);
+    let analysis = match (watched, afterwards) {
+        (true, _) => Some(Options::default()),
+        (false, None) => Some(report::options(None)),
+        (false, Some(_)) => None,
+    };
+    let recorder = session.record(output, limits, analysis)?;
     let mut run = Run {
         shared: Arc::clone(recorder.shared()),
         until: args
@@ -78,12 +85,21 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Outcome> {
     }
     run.end_command();
     let recorded = recorder.finish();
-    let outcome = conclude(&recorded, &run.told.get(), to_stdout)?;
+    let outcome = conclude(&recorded, afterwards, &run.told.get(), to_stdout)?;
     screen.context("the terminal failed")?;
     if run.told.get().process_ended {
         complain(&format!("{title}: the process has ended"));
     }
     Ok(outcome)
+}
+
+/// The capture that is analysed when tracing has ended: as long as it lasts, the machine
+/// that is traced has better things to do. Not where somebody looks or counts meanwhile, and
+/// not where the whole capture will not be there to be read.
+fn analysed_afterwards(args: &TraceArgs, watched: bool) -> Option<&Path> {
+    let path = args.write.as_deref()?;
+    let is_file = !is_standard(path) && std::fs::metadata(path).is_ok_and(|file| file.is_file());
+    (is_file && !watched && args.count.is_none() && args.rotate.is_none()).then_some(path)
 }
 
 /// How the capture is spread over files, if it is.
@@ -206,12 +222,25 @@ impl Feed for LiveFeed<'_> {
 }
 
 /// Prints the report and what tracing cost, and what went wrong.
-fn conclude(recorded: &Recorded, overhead: &Overhead, to_stdout: bool) -> anyhow::Result<Outcome> {
+fn conclude(
+    recorded: &Recorded,
+    afterwards: Option<&Path>,
+    overhead: &Overhead,
+    to_stdout: bool,
+) -> anyhow::Result<Outcome> {
     let failure = recorded.failure.as_ref();
     if failure.is_some_and(virtscope_captures::WriteError::is_reader_gone) {
         return Ok(Outcome::Clean);
     }
-    let mut text = recorded.report.to_string();
+    let mut text = match (&recorded.report, afterwards) {
+        (Some(report), _) => report.to_string(),
+        // Whoever does not want to wait for it sends another signal, which ends it all.
+        (None, Some(path)) => report::read(path, None, &Arc::default())
+            .context("the capture is written, and cannot be read for a report")?
+            .report
+            .to_string(),
+        (None, None) => String::new(),
+    };
     text.push_str(&format!("\nTracing: {}\n", overhead.all()));
     if to_stdout {
         io::stderr().write_all(text.as_bytes())?;

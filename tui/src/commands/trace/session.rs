@@ -1,5 +1,6 @@
 //! Tracing as the command line asks for it: of this kernel, or of a process.
 
+use virtscope_analyzer::Options;
 use virtscope_captures::Selection;
 use virtscope_tracer::trace::{PayloadMode, TraceOptions, Tracer};
 use virtscope_tracer::usdt::{Target, UsdtOptions, UsdtTracer};
@@ -80,15 +81,16 @@ impl Session {
         move || told.get().skipped()
     }
 
-    /// Begins to take the records.
+    /// Begins to take the records; `analysis` as for [`Recorder::start`].
     pub(in crate::commands) fn record(
         self,
         output: Option<Output>,
         limits: Limits,
+        analysis: Option<Options>,
     ) -> Result<Recorder, RecordError> {
         match self.source {
-            Attached::Kernel(source) => Recorder::start(*source, &[], output, limits),
-            Attached::Process(source) => Recorder::start(*source, &[], output, limits),
+            Attached::Kernel(source) => Recorder::start(*source, &[], output, limits, analysis),
+            Attached::Process(source) => Recorder::start(*source, &[], output, limits, analysis),
         }
     }
 }

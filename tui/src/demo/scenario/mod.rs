@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use virtscope_analyzer::FindingCode;
+use virtscope_analyzer::{FindingCode, Options};
 use virtscope_driver::instrument::live::Hub;
 use virtscope_driver::p9::client::ClientError;
 
@@ -116,7 +116,13 @@ pub fn play(
     let device = machine.bring_up("scenario", scratch.path(), setup.access(), &setup.mount)?;
     let mut notices = vec![device.notice.clone()];
     notices.extend(pair::notices(scenario.finding));
-    let recorder = Recorder::start(Arc::clone(&hub), &notices, output, Limits::default())?;
+    let recorder = Recorder::start(
+        Arc::clone(&hub),
+        &notices,
+        output,
+        Limits::default(),
+        Some(Options::default()),
+    )?;
     let stop = AtomicBool::new(false);
     let played = std::thread::scope(|scope| {
         let _stop = StopOnDrop(&stop);
