@@ -237,6 +237,24 @@ impl<T> Slots<T> {
         Some(buffer)
     }
 
+    /// `VIRTIO_F_IN_ORDER`: the same, if `id` is that of the buffer which is in flight for
+    /// longest. If not, or if something in the entry is not to be believed, nothing is
+    /// taken.
+    #[inline(always)]
+    pub(super) fn take_oldest(&mut self, id: u32, written: u32) -> Option<InFlight<T>> {
+        let slot = self.slots.get_mut(id as usize)?;
+        // All that were added before it came back, unless some were detached.
+        if slot.number != self.used
+            || self.used >= self.shown_below
+            || written > slot.shape.writable_bytes()
+        {
+            return None;
+        }
+        let buffer = slot.take()?;
+        self.used += 1;
+        Some(buffer)
+    }
+
     /// Whether `id` is that of the buffer which is in flight for longest, if it is one in
     /// flight at all and none was detached: all that were added before it came back.
     #[inline(always)]

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use virtscope_record::RingIndex;
 
 use super::super::records::{self, UsedEntry};
-use super::super::slots::{Batch, Ids};
+use super::super::slots::{Batch, Ids, InFlight};
 use super::super::split_layout::used_entry;
 use super::super::{QueueError, UsedBuffer, Violation};
 use super::SplitQueue;
@@ -30,25 +30,38 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             }
         }
         let entry = self.used_entry();
-        if self.shared.features.in_order {
-            let entry = if self.batch.left == 0 && self.slots.is_oldest(entry.id) {
-                entry
-            } else {
-                self.entry_of_batch(entry)?
-            };
-            self.take(entry, Ids::GoRound).map(Some)
-        } else {
-            self.take(entry, Ids::Chain).map(Some)
+        if !self.shared.features.in_order {
+            return self.take(entry, Ids::Chain).map(Some);
         }
+        if self.batch.left == 0 {
+            let position = self.last_used();
+            // Mostly it is the oldest, which is found to be so on the way.
+            if let Some(buffer) = self.slots.take_oldest(entry.id, entry.length) {
+                return Ok(Some(self.hand_out(entry, position, buffer)));
+            }
+        }
+        let entry = self.entry_of_batch(entry)?;
+        self.take(entry, Ids::GoRound).map(Some)
     }
 
     /// Takes the buffer that `entry` names, if everything in it can be believed.
     #[inline(always)]
     fn take(&mut self, entry: UsedEntry, ids: Ids) -> Result<UsedBuffer<T>, QueueError> {
         let position = self.last_used();
-        let Some(buffer) = self.slots.take_used(entry.id, entry.length, ids) else {
-            return Err(self.unbelievable(entry));
-        };
+        match self.slots.take_used(entry.id, entry.length, ids) {
+            Some(buffer) => Ok(self.hand_out(entry, position, buffer)),
+            None => Err(self.unbelievable(entry)),
+        }
+    }
+
+    /// What is left to do for a buffer of which everything in `entry` was believed.
+    #[inline(always)]
+    fn hand_out(
+        &mut self,
+        entry: UsedEntry,
+        position: RingIndex,
+        buffer: InFlight<T>,
+    ) -> UsedBuffer<T> {
         // It was in flight, so it is below the size.
         let head = entry.id as u16;
         if I::ENABLED {
@@ -60,7 +73,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         self.tables.give_back(buffer.table);
         self.share_state();
         self.move_used_event();
-        Ok(buffer.into_used(entry.length))
+        buffer.into_used(entry.length)
     }
 
     /// Looks at the device's used index.
