@@ -134,7 +134,8 @@ fn row(canvas: &mut Canvas<'_>, at: &Columns, life: &Life, now: Option<Timestamp
     canvas.text(0, 0, &fit_right(&life.number.to_string(), 9), theme.dim);
     let error = life.error.map(|error| error.to_string());
     let is_wide = at.reply < at.latency;
-    let room = usize::from(at.reply - at.request);
+    // A place stays free before what comes next.
+    let room = usize::from((at.reply - at.request).saturating_sub(1));
     let narrow_error = error.as_deref().filter(|_| !is_wide);
     let room = room.saturating_sub(narrow_error.map_or(0, |text| usize::from(columns(text)) + 1));
     let x = canvas.text(at.request, 0, &fit(&summary(life), room), theme.text);
