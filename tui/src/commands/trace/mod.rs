@@ -235,10 +235,15 @@ fn conclude(
     let mut text = match (&recorded.report, afterwards) {
         (Some(report), _) => report.to_string(),
         // Whoever does not want to wait for it sends another signal, which ends it all.
-        (None, Some(path)) => report::read(path, None, &Arc::default())
-            .context("the capture is written, and cannot be read for a report")?
-            .report
-            .to_string(),
+        (None, Some(path)) => match report::read(path, None, &Arc::default()) {
+            Ok(read) => read.report.to_string(),
+            // There may be nothing in it, and why is said below.
+            Err(_) if failure.is_some() => String::new(),
+            Err(error) => {
+                let about = "the capture is written, and cannot be read for a report";
+                return Err(error.context(about));
+            }
+        },
         (None, None) => String::new(),
     };
     text.push_str(&format!("\nTracing: {}\n", overhead.all()));
