@@ -483,10 +483,12 @@ impl Tree {
         }
     }
 
-    /// A file was moved of which it is not known where it stood.
+    /// A file was moved of which it is not known where it stood: if it has a name, that is
+    /// no longer believed, and it may have stood under any other, below the same root, too.
     pub(super) fn note_moved_from_unknown(&mut self, id: NodeId, now: u64) {
-        if self.root_count > 1 {
-            let root = self.root_number(id);
+        let had_a_name = self.edge_of(id).is_some();
+        if had_a_name || self.root_count > 1 {
+            let root = self.root_number(id).filter(|_| !had_a_name);
             self.moved.note(None, root, now);
             self.version += 1;
         }

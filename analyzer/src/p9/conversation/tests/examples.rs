@@ -81,6 +81,42 @@ fn a_walk_beside_a_rename_is_not_guessed() {
     assert_eq!(path(&mut session, 1), "/a/b");
 }
 
+/// A file that may have been moved to any other name, and then is moved from there: what
+/// stands under any name may be that file.
+#[test]
+fn what_is_moved_from_a_doubtful_name_may_have_had_any_other() {
+    let mut session = Session::new();
+    done(&mut session, Ask::Version);
+    done(&mut session, Ask::Attach { fid: 1, tree: "" });
+    let name = "d".to_owned();
+    done(&mut session, Ask::Mkdir { fid: 1, name });
+    done(&mut session, walk(1, 4, &["d"]));
+    done(&mut session, walk(1, 0, &[]));
+    let name = "c".to_owned();
+    done(&mut session, Ask::Create { fid: 0, name });
+    // Listening begins here: fids 0, 1 and 4 are not known.
+    session.heard = super::super::Conversation::new(&session.budget);
+    done(&mut session, Ask::Attach { fid: 3, tree: "" });
+    let (dir, name) = (3, "c".to_owned());
+    done(&mut session, Ask::Rename { fid: 0, dir, name });
+    assert_eq!(path(&mut session, 0), "/c");
+    let away = Ask::RenameAt {
+        from: 1,
+        old: "c".to_owned(),
+        to: 1,
+        new: "a".to_owned(),
+    };
+    done(&mut session, away);
+    assert_eq!(path(&mut session, 0), "?");
+    // It is the same file.
+    done(&mut session, walk(3, 5, &["a"]));
+    assert_eq!(path(&mut session, 5), "/a");
+    let (dir, name) = (4, "b".to_owned());
+    done(&mut session, Ask::Rename { fid: 0, dir, name });
+    assert_eq!(path(&mut session, 0), "?/b");
+    assert_eq!(path(&mut session, 5), "?");
+}
+
 #[test]
 fn a_partial_walk_leaves_its_fid_alone() {
     let mut session = mounted();
