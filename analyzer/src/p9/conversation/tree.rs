@@ -389,10 +389,10 @@ impl Tree {
         }
         if let Some(replaced) = self.at(edge) {
             match (self.qid(id), self.qid(replaced)) {
+                (Some(is), Some(was)) if is.path != was.path => self.clear_away(replaced, now),
                 // Two names of one file: rename(2) leaves both as they are.
-                (Some(is), Some(was)) if is.path == was.path => return,
-                (Some(_), Some(_)) => self.clear_away(replaced, now),
-                // It may be the same.
+                (Some(_), Some(_)) if !self.is_doubtful(replaced) => return,
+                // It may be the same, and may have had this name before.
                 _ => self.forget(replaced, now),
             }
         }

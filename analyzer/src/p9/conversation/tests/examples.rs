@@ -117,6 +117,34 @@ fn what_is_moved_from_a_doubtful_name_may_have_had_any_other() {
     assert_eq!(path(&mut session, 5), "?");
 }
 
+/// By way of one tree a file is moved away and back to a name that another tree knows it by:
+/// that name was not its second one meanwhile.
+#[test]
+fn a_file_comes_back_to_a_name_of_which_only_another_tree_knew() {
+    let mut session = Session::new();
+    done(&mut session, Ask::Version);
+    let other = "other";
+    for (fid, tree) in [(0, ""), (1, ""), (2, other), (3, other)] {
+        done(&mut session, Ask::Attach { fid, tree });
+    }
+    let name = "b".to_owned();
+    done(&mut session, Ask::Create { fid: 3, name });
+    assert_eq!(path(&mut session, 3), "other:/b");
+    done(&mut session, walk(1, 1, &["b"]));
+    assert_eq!(path(&mut session, 1), "/b");
+    let away = Ask::RenameAt {
+        from: 0,
+        old: "b".to_owned(),
+        to: 2,
+        new: "c".to_owned(),
+    };
+    done(&mut session, away);
+    assert_eq!(path(&mut session, 1), "other:/c");
+    let (dir, name) = (2, "b".to_owned());
+    done(&mut session, Ask::Rename { fid: 1, dir, name });
+    assert_eq!(path(&mut session, 1), "other:/b");
+}
+
 #[test]
 fn a_partial_walk_leaves_its_fid_alone() {
     let mut session = mounted();
