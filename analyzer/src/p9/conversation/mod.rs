@@ -369,7 +369,7 @@ impl Conversation {
             .all_mut()
             .filter_map(|request| request.effect.fid())
             .collect();
-        self.races.clear();
+        self.races.forget(self.now);
         self.fids.clear(&mut self.tree);
         self.tree.clear();
         for fid in coming {

@@ -115,6 +115,7 @@ impl Conversation {
                     self.tree.forget(node, now);
                 }
             },
+            (Effect::Rewrite { node: None }, _) => self.forget(),
             (
                 Effect::Remove {
                     node: Some(node), ..

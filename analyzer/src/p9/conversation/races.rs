@@ -166,6 +166,19 @@ impl Races {
                 .any(|(_, other)| other.may_meet(names, tree))
     }
 
+    /// All nodes go. What is still in flight will change names of which it is not known any
+    /// more which they are; and whatever is in flight now was so beside what is done.
+    pub(super) fn forget(&mut self, now: u64) {
+        for (_, names) in &mut self.in_flight {
+            *names = Names {
+                known: [None; 2],
+                any: true,
+            };
+        }
+        self.done.clear();
+        self.crowded = now;
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -145,6 +145,32 @@ fn a_file_comes_back_to_a_name_of_which_only_another_tree_knew() {
     assert_eq!(path(&mut session, 1), "other:/b");
 }
 
+/// What is known is given up while a rename is in flight: that will still move something.
+#[test]
+fn a_rename_that_is_in_flight_is_not_forgotten() {
+    let mut session = mounted();
+    let name = "c".to_owned();
+    done(&mut session, Ask::Mkdir { fid: 0, name });
+    let rename = Ask::RenameAt {
+        from: 0,
+        old: "c".to_owned(),
+        to: 0,
+        new: "d".to_owned(),
+    };
+    let rename = session.ask(rename, true);
+    let missed = session.ask(Ask::Getattr { fid: 0 }, false);
+    session.serve(missed, false, false);
+    session.deliver(missed, true);
+    done(&mut session, walk(0, 3, &["c"]));
+    assert_eq!(path(&mut session, 3), "?");
+    let name = "x".to_owned();
+    let create = session.ask(Ask::Create { fid: 3, name }, true);
+    session.serve(rename, false, false);
+    session.serve(create, false, false);
+    session.deliver(create, true);
+    assert_eq!(path(&mut session, 3), "?");
+}
+
 #[test]
 fn a_partial_walk_leaves_its_fid_alone() {
     let mut session = mounted();
