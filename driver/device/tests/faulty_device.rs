@@ -119,29 +119,35 @@ fn a_device_that_is_told_so_needs_a_reset() {
 #[timeout(PATIENCE)]
 fn a_lost_kick_leaves_a_request_lying() {
     let (dir, _) = directory();
-    let config = faulty("lose-kick", FeatureBits::EVENT_IDX);
-    let mounted = Mounted::new(dir.path(), config);
-    let log = mounted.device.fault_log();
-    let waited = std::thread::scope(|scope| {
-        let channel = mounted.driver.create("root").unwrap();
-        let waiting = scope.spawn(|| Client::mount(channel, 8192, "test").map(drop));
-        let begun = Instant::now();
-        while log.total() == 0 && begun.elapsed() < PATIENCE / 2 {
-            std::thread::sleep(Duration::from_millis(1));
+    for _ in 0..50 {
+        let config = faulty("lose-kick", FeatureBits::EVENT_IDX);
+        let mounted = Mounted::new(dir.path(), config);
+        let log = mounted.device.fault_log();
+        let waited = std::thread::scope(|scope| {
+            let channel = mounted.driver.create("root").unwrap();
+            let waiting = scope.spawn(|| Client::mount(channel, 8192, "test").map(drop));
+            let begun = Instant::now();
+            while log.total() == 0 && begun.elapsed() < PATIENCE / 2 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // Long enough for a device that had heard of it.
+            std::thread::sleep(Duration::from_millis(20));
+            let done = waiting.is_finished();
+            mounted.bus.unregister_device(mounted.id).unwrap();
+            (done, waiting.join().unwrap())
+        });
+        assert!(
+            log.entries()
+                .iter()
+                .all(|entry| entry.kind == FaultKind::LoseKick)
+        );
+        if waited != (true, Ok(())) {
+            let closed = Err(ClientError::Channel(ChannelError::Closed));
+            assert_eq!(waited, (false, closed));
+            return;
         }
-        // Long enough for a device that had heard of it.
-        std::thread::sleep(Duration::from_millis(20));
-        let done = waiting.is_finished();
-        mounted.bus.unregister_device(mounted.id).unwrap();
-        (done, waiting.join().unwrap())
-    });
-    assert_eq!(
-        waited,
-        (false, Err(ClientError::Channel(ChannelError::Closed)))
-    );
-    assert!(
-        log.entries()
-            .iter()
-            .all(|entry| entry.kind == FaultKind::LoseKick)
-    );
+        // On a busy machine the device's thread may look at the ring for the first time only
+        // now: it was not asleep yet, and needed no kick.
+    }
+    panic!("the device is never asleep");
 }
