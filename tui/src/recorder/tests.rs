@@ -89,6 +89,17 @@ fn what_nobody_looks_at_is_not_made() {
     assert_eq!(shared.snapshot().queues.len(), 1);
 }
 
+/// An output, and a thread that ends with all that went into it.
+fn output_and_reader() -> (Output, JoinHandle<Vec<u8>>) {
+    let (mut input, output) = std::io::pipe().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut input, &mut bytes).unwrap();
+        bytes
+    });
+    (Box::new(output), reading)
+}
+
 /// A source whose programs the kernel skips: once more whenever it is asked.
 struct Skipped(std::cell::Cell<u64>);
 
@@ -112,13 +123,7 @@ impl Source for Skipped {
 #[rstest]
 #[timeout(Duration::from_secs(60))]
 fn skipped_programs_are_told() {
-    let (mut input, output) = std::io::pipe().unwrap();
-    let reading = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut input, &mut bytes).unwrap();
-        bytes
-    });
-    let output: Output = Box::new(output);
+    let (output, reading) = output_and_reader();
     let source = Skipped(3.into());
     let recorder =
         Recorder::start(source, &[silent()], Some(output), Limits::default(), all()).unwrap();
@@ -142,13 +147,7 @@ fn skipped_programs_are_told() {
 #[rstest]
 #[timeout(Duration::from_secs(60))]
 fn a_capture_needs_no_analysis() {
-    let (mut input, output) = std::io::pipe().unwrap();
-    let reading = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut input, &mut bytes).unwrap();
-        bytes
-    });
-    let output: Output = Box::new(output);
+    let (output, reading) = output_and_reader();
     let recorder =
         Recorder::start(Silent, &[silent()], Some(output), Limits::default(), None).unwrap();
     assert!(recorder.shared().snapshot().queues.is_empty());
