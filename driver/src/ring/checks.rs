@@ -51,61 +51,69 @@ pub(super) struct Placement {
     pub(super) table: Option<Table>,
 }
 
-/// Finds room for a buffer in which nothing is wrong among `free` entries of the
-/// ring: for nearly every buffer, in few steps. If it does not,
-/// [`place_or_say_why`] does, or says what is wrong.
-///
-/// A list goes into an indirect table where there is one, else straight into the
-/// ring, as Linux does (`virtqueue_use_indirect`).
+impl Placement {
+    /// Straight in the ring, each segment in an entry.
+    #[inline(always)]
+    pub(super) const fn direct(sums: Sums, segments: usize) -> Self {
+        Self {
+            sums,
+            descriptors: segments as u16,
+            table: None,
+        }
+    }
+
+    /// In a table, which takes one entry.
+    #[inline(always)]
+    pub(super) const fn indirect(sums: Sums, table: Table) -> Self {
+        Self {
+            sums,
+            descriptors: 1,
+            table: Some(table),
+        }
+    }
+}
+
+/// The sums of a buffer in which nothing is wrong and which has room straight among
+/// `free` entries of the ring: for nearly every buffer, in few steps. For any other
+/// there is [`place_or_say_why`].
 #[inline(always)]
-pub(super) fn place(
+pub(super) fn sums_with_room(
     memory: &impl QueueMemory,
     readable: &[Segment],
     writable: &[Segment],
     free: u16,
-    tables: &mut Tables,
-) -> Option<Placement> {
+) -> Option<Sums> {
     let segments = readable.len() + writable.len();
     // No segment at all wraps round.
     if segments.wrapping_sub(1) >= usize::from(free) {
         return None;
     }
-    let sums = sums(memory, readable, writable)?;
-    if tables.fit(segments) {
-        let table = tables.take_for(segments)?;
-        return Some(Placement {
-            sums,
-            descriptors: 1,
-            table: Some(table),
-        });
-    }
-    Some(Placement {
-        sums,
-        descriptors: segments as u16,
-        table: None,
-    })
+    sums(memory, readable, writable)
 }
 
 /// The sums of at most 32768 segments, if nothing is wrong with any.
 #[inline(always)]
 fn sums(memory: &impl QueueMemory, readable: &[Segment], writable: &[Segment]) -> Option<Sums> {
-    let mut wrong = false;
-    let mut sum = |segments: &[Segment]| {
+    let sum = |segments: &[Segment]| {
         let mut sum = 0;
         for segment in segments {
-            wrong |= segment.len == 0 || !memory.is_buffer(*segment);
+            if segment.len == 0 || !memory.is_buffer(*segment) {
+                return None;
+            }
             sum += u64::from(segment.len);
         }
-        sum
+        Some(sum)
     };
-    let (readable, writable) = (sum(readable), sum(writable));
-    (!wrong && readable + writable <= u64::from(u32::MAX)).then_some(Sums {
+    let (readable, writable) = (sum(readable)?, sum(writable)?);
+    (readable + writable <= u64::from(u32::MAX)).then_some(Sums {
         readable: readable as u32,
         writable: writable as u32,
     })
 }
 
-/// The whole of it, one step after the other, for a ring of `size`.
+/// Places a buffer, one step after the other, in a ring of `size`: a list into an
+/// indirect table where there is one, else straight into the ring, as Linux does
+/// (`virtqueue_use_indirect`).
 ///
 /// # Errors
 /// What is wrong with the buffer, or that there is no room.
@@ -137,11 +145,7 @@ pub(super) fn place_or_say_why(
         });
     }
     if let Some(table) = tables.take_for(segments) {
-        return Ok(Placement {
-            sums,
-            descriptors: 1,
-            table: Some(table),
-        });
+        return Ok(Placement::indirect(sums, table));
     }
     if segments > usize::from(free) {
         return Err(if tables.fit(segments) {
@@ -153,11 +157,7 @@ pub(super) fn place_or_say_why(
             }
         });
     }
-    Ok(Placement {
-        sums,
-        descriptors: segments as u16,
-        table: None,
-    })
+    Ok(Placement::direct(sums, segments))
 }
 
 /// Adds up the segments and looks that none lies in the ring.

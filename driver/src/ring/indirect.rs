@@ -1,47 +1,15 @@
 //! Tables of indirect descriptors, and which of them are free (virtio 1.4
 //! §2.7.5.3, §2.8.7).
 
-use std::num::NonZeroU16;
-
 use virtscope_record::Layout;
 
 use super::packed_layout::Tail;
 use super::split_layout::{DESC_F_NEXT, DESC_F_WRITE, DESCRIPTOR_LEN, Descriptor};
 use crate::memory::{IndirectTables, QueueMemory, RingWords, Segment};
 
-/// One of the tables: its number and one, so that no table at all is zero and
-/// takes no more room.
+/// One of the tables, by its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Table(NonZeroU16);
-
-impl Table {
-    /// `None` for 65535, which is more than any ring can use.
-    const fn new(number: u16) -> Option<Self> {
-        Self::from_raw(number.wrapping_add(1))
-    }
-
-    /// No table is 0.
-    #[inline(always)]
-    pub(super) const fn from_raw(raw: u16) -> Option<Self> {
-        match NonZeroU16::new(raw) {
-            Some(raw) => Some(Self(raw)),
-            None => None,
-        }
-    }
-
-    /// No table is 0.
-    #[inline(always)]
-    pub(super) const fn to_raw(table: Option<Self>) -> u16 {
-        match table {
-            Some(table) => table.0.get(),
-            None => 0,
-        }
-    }
-
-    const fn number(self) -> u16 {
-        self.0.get() - 1
-    }
-}
+pub(super) struct Table(pub(super) u16);
 
 #[derive(Debug)]
 pub(super) struct Tables {
@@ -63,7 +31,7 @@ impl Tables {
         Self {
             place,
             // The first comes out first.
-            free: (0..place.count).rev().filter_map(Table::new).collect(),
+            free: (0..place.count).rev().map(Table).collect(),
             longest: if place.count > 0 {
                 usize::from(place.capacity)
             } else {
@@ -130,11 +98,11 @@ impl Tables {
                     tail.to_word()
                 }
             };
-            let at = self.place.offset(table.number()) + i * DESCRIPTOR_LEN;
+            let at = self.place.offset(table.0) + i * DESCRIPTOR_LEN;
             words.store_pair_u64(at, [segment.address.0, second]);
         }
         Segment {
-            address: self.place.address(table.number()),
+            address: self.place.address(table.0),
             len: (count * DESCRIPTOR_LEN) as u32,
         }
     }

@@ -3,7 +3,7 @@
 use virtscope_record::Token;
 
 use super::Violation;
-use super::indirect::Table;
+use super::indirect::{Table, Tables};
 
 /// Extra context for a token (Linux `virtqueue_add_inbuf_ctx`), which comes back
 /// with it; zero, like a null pointer, where none was given.
@@ -34,6 +34,8 @@ pub(super) struct InFlight<T> {
     pub(super) descriptors: u16,
     /// The indirect table it stands in, if any.
     pub(super) table: Option<Table>,
+    /// The last of its entries, where ids are chained and it has no table.
+    pub(super) last: u16,
 }
 
 /// Room for a buffer in flight.
@@ -58,16 +60,20 @@ pub(super) struct Slot<T> {
 }
 
 /// What a buffer is like, in one word: device-writable bytes in bits 0 to 31,
-/// entries of the ring in bits 32 to 47, and from bit 48 on the number of its
-/// indirect table and one, or zero.
+/// entries of the ring in bits 32 to 47, or zero, which is one entry that names an
+/// indirect table. From bit 48 on stands that table's number, or the last of the
+/// entries.
 #[derive(Clone, Copy, Debug)]
 struct Shape(u64);
 
 impl Shape {
     #[inline(always)]
-    fn new(writable_bytes: u32, descriptors: u16, table: Option<Table>) -> Self {
-        let table = Table::to_raw(table);
-        Self(u64::from(writable_bytes) | u64::from(descriptors) << 32 | u64::from(table) << 48)
+    fn new<T>(buffer: &InFlight<T>) -> Self {
+        let (middle, high) = match buffer.table {
+            Some(table) => (0, table.0),
+            None => (buffer.descriptors, buffer.last),
+        };
+        Self(u64::from(buffer.writable_bytes) | u64::from(middle) << 32 | u64::from(high) << 48)
     }
 
     #[inline(always)]
@@ -75,14 +81,27 @@ impl Shape {
         self.0 as u32
     }
 
+    /// Entries of the ring.
     #[inline(always)]
     const fn descriptors(self) -> u16 {
-        (self.0 >> 32) as u16
+        match (self.0 >> 32) as u16 {
+            0 => 1,
+            entries => entries,
+        }
     }
 
     #[inline(always)]
     const fn table(self) -> Option<Table> {
-        Table::from_raw((self.0 >> 48) as u16)
+        match (self.0 >> 32) as u16 {
+            0 => Some(Table((self.0 >> 48) as u16)),
+            _ => None,
+        }
+    }
+
+    /// The last of its entries, of a buffer without a table.
+    #[inline(always)]
+    const fn last(self) -> u16 {
+        (self.0 >> 48) as u16
     }
 }
 
@@ -107,6 +126,7 @@ impl<T> Slot<T> {
             writable_bytes: self.shape.writable_bytes(),
             descriptors: self.shape.descriptors(),
             table: self.shape.table(),
+            last: self.shape.last(),
         })
     }
 }
@@ -177,60 +197,48 @@ impl<T> Slots<T> {
         self.shown_below.saturating_sub(self.used + self.detached) as u16
     }
 
-    /// Puts a buffer under the first free id; returns it, and the one behind it. There
-    /// must be a free one; it stays the first free until [`take`](Self::take).
+    /// The free ids, from the next one to take on. There must be as many as are taken.
     #[inline(always)]
-    pub(super) fn insert(&mut self, buffer: InFlight<T>) -> (u16, u16) {
-        let id = self.free as u16;
-        let slot = &mut self.slots[usize::from(id)];
-        slot.token = buffer.token;
-        slot.number = self.added;
-        slot.context = buffer.context;
-        slot.shape = Shape::new(buffer.writable_bytes, buffer.descriptors, buffer.table);
-        slot.data = Some(buffer.data);
-        self.added += 1;
-        (id, slot.next as u16)
-    }
-
-    /// The one behind `id`.
-    #[inline(always)]
-    pub(super) fn next(&self, id: u16) -> u16 {
-        self.slots[usize::from(id)].next as u16
-    }
-
-    /// All before `first` in the list are no longer free.
-    #[inline(always)]
-    pub(super) const fn take(&mut self, first: u16) {
-        self.free = first as u32;
-    }
-
-    /// The `count` ids from `first` on, as they follow each other, are free again.
-    #[inline(always)]
-    pub(super) fn give_back(&mut self, first: u16, count: u16) {
-        let mut last = first;
-        for _ in 1..count {
-            last = self.next(last);
+    pub(super) fn free_ids(&mut self) -> FreeIds<'_, T> {
+        FreeIds {
+            first: self.free as u16,
+            number: self.added,
+            slots: &mut self.slots,
+            free: &mut self.free,
+            added: &mut self.added,
         }
+    }
+
+    /// The ids from `first` to `last`, as they follow each other, are free again.
+    #[inline(always)]
+    fn give_back(&mut self, first: u32, last: u16) {
         self.slots[usize::from(last)].next = self.free;
-        self.free = u32::from(first);
+        self.free = first;
     }
 
     /// Checks a used entry's every word, and takes its buffer out if they are all
     /// believable. If not, [`check_used`](Self::check_used) says why.
     #[inline(always)]
-    pub(super) fn take_used(&mut self, id: u32, written: u32, ids: Ids) -> Option<InFlight<T>> {
+    pub(super) fn take_used(
+        &mut self,
+        id: u32,
+        written: u32,
+        ids: Ids,
+        tables: &mut Tables,
+    ) -> Option<InFlight<T>> {
         let slot = self.slots.get_mut(id as usize)?;
         // What was added and not made available is not the device's to return.
         if slot.number >= self.shown_below || written > slot.shape.writable_bytes() {
             return None;
         }
         let buffer = slot.take()?;
-        match ids {
-            Ids::GoRound => {}
-            Ids::Chain if buffer.descriptors > 1 => self.give_back(id as u16, buffer.descriptors),
-            Ids::Chain | Ids::One => {
+        match (buffer.table, ids) {
+            (table, Ids::GoRound) => tables.give_back(table),
+            (None, Ids::Chain) => self.give_back(id, buffer.last),
+            (table, Ids::Chain | Ids::One) => {
                 slot.next = self.free;
                 self.free = id;
+                tables.give_back(table);
             }
         }
         self.used += 1;
@@ -241,7 +249,12 @@ impl<T> Slots<T> {
     /// longest. If not, or if something in the entry is not to be believed, nothing is
     /// taken.
     #[inline(always)]
-    pub(super) fn take_oldest(&mut self, id: u32, written: u32) -> Option<InFlight<T>> {
+    pub(super) fn take_oldest(
+        &mut self,
+        id: u32,
+        written: u32,
+        tables: &mut Tables,
+    ) -> Option<InFlight<T>> {
         let slot = self.slots.get_mut(id as usize)?;
         // All that were added before it came back, unless some were detached.
         if slot.number != self.used
@@ -251,6 +264,7 @@ impl<T> Slots<T> {
             return None;
         }
         let buffer = slot.take()?;
+        tables.give_back(buffer.table);
         self.used += 1;
         Some(buffer)
     }
@@ -346,6 +360,39 @@ impl<T> Slots<T> {
 
     pub(super) fn data(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|slot| slot.data.as_ref())
+    }
+}
+
+/// Ids that are free, in the order in which they are taken. What it knows it was told
+/// once: a compiler has to believe that a word of the queue may change whenever one of
+/// guest memory is written, and would read it again.
+pub(super) struct FreeIds<'a, T> {
+    slots: &'a mut [Slot<T>],
+    pub(super) first: u16,
+    /// That of the next buffer.
+    pub(super) number: u64,
+    free: &'a mut u32,
+    added: &'a mut u64,
+}
+
+impl<T> FreeIds<'_, T> {
+    /// The one behind `id`.
+    #[inline(always)]
+    pub(super) fn behind(&self, id: u16) -> u16 {
+        self.slots[usize::from(id)].next as u16
+    }
+
+    /// Puts a buffer under the first, which, with all up to `behind`, is free no more.
+    #[inline(always)]
+    pub(super) fn put(self, buffer: InFlight<T>, behind: u16) {
+        let slot = &mut self.slots[usize::from(self.first)];
+        slot.token = buffer.token;
+        slot.number = self.number;
+        slot.context = buffer.context;
+        slot.shape = Shape::new(&buffer);
+        slot.data = Some(buffer.data);
+        *self.added = self.number + 1;
+        *self.free = u32::from(behind);
     }
 }
 

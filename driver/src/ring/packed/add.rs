@@ -2,7 +2,7 @@
 
 use virtscope_record::{Layout, Timestamp, Token};
 
-use super::super::checks::{self, Offer, Placement};
+use super::super::checks::{self, Offer, Placement, Sums};
 use super::super::packed_layout::{Tail, address_word, available_flags, tail_word};
 use super::super::records::{self, Place};
 use super::super::slots::InFlight;
@@ -86,10 +86,19 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     #[inline(always)]
     fn put(&mut self, offer: Offer<'_, T>) -> Result<Withheld, AddError<T>> {
         let time = self.shared.instrument.stamp();
-        match self.place(offer.readable, offer.writable) {
-            Some(placement) => Ok(self.put_placed(time, offer, placement)),
-            None => self.put_or_say_why(time, offer),
+        if let Some(sums) = self.sums_with_room(offer.readable, offer.writable) {
+            let segments = offer.readable.len() + offer.writable.len();
+            // Apart, so that each way has the steps of its own alone.
+            if !self.tables.fit(segments) {
+                let placement = Placement::direct(sums, segments);
+                return Ok(self.put_placed(time, offer, placement));
+            }
+            if let Some(table) = self.tables.take_for(segments) {
+                let placement = Placement::indirect(sums, table);
+                return Ok(self.put_placed(time, offer, placement));
+            }
         }
+        self.put_or_say_why(time, offer)
     }
 
     /// What [`put`](Self::put) does where room was not found in few steps. With
@@ -128,15 +137,19 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         } = offer;
         let at = self.next_avail;
         // There is an id for each entry of the ring, so a buffer that finds room has one.
-        let (id, next) = self.slots.insert(InFlight {
+        let ids = self.slots.free_ids();
+        let id = ids.first;
+        let behind = ids.behind(id);
+        let buffer = InFlight {
             data,
             token,
             context,
             writable_bytes: placement.sums.writable,
             descriptors: placement.descriptors,
             table: placement.table,
-        });
-        self.slots.take(next);
+            last: 0,
+        };
+        ids.put(buffer, behind);
         self.free -= placement.descriptors;
         let (tail, after) = self.write_descriptors(id, readable, writable, placement);
         self.next_avail = after;
@@ -187,12 +200,11 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     }
 
     #[inline(always)]
-    fn place(&mut self, readable: &[Segment], writable: &[Segment]) -> Option<Placement> {
+    fn sums_with_room(&self, readable: &[Segment], writable: &[Segment]) -> Option<Sums> {
         if self.closed {
             return None;
         }
-        let memory = &self.shared.memory;
-        checks::place(memory, readable, writable, self.free, &mut self.tables)
+        checks::sums_with_room(&self.shared.memory, readable, writable, self.free)
     }
 
     fn place_or_say_why(

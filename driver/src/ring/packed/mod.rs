@@ -182,9 +182,6 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         let (id, buffer) = self.slots.take_any()?;
         self.closed = true;
         self.tables.give_back(buffer.table);
-        if !self.shared.features.in_order {
-            self.slots.give_back(id, 1);
-        }
         self.free += buffer.descriptors;
         self.share_state(self.last_used());
         records::detach(&self.shared, id, buffer.token, self.free);

@@ -40,7 +40,8 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     #[inline(always)]
     fn take(&mut self, used: Tail, ids: Ids) -> Result<UsedBuffer<T>, QueueError> {
         let (id, written) = (used.id, used.written());
-        let Some(buffer) = self.slots.take_used(u32::from(id), written, ids) else {
+        let tables = &mut self.tables;
+        let Some(buffer) = self.slots.take_used(u32::from(id), written, ids, tables) else {
             return Err(self.unbelievable(used));
         };
         if I::ENABLED {
@@ -54,7 +55,6 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
             let writable = self.recorded.writable(id);
             records::used(&self.shared, free, entry, position, &buffer, writable);
         }
-        self.tables.give_back(buffer.table);
         self.free += buffer.descriptors;
         // The device skips as many descriptors as the buffer took (virtio 1.4
         // §2.8.6), which our own copy says.

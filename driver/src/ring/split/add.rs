@@ -1,10 +1,11 @@
 //! Adding buffers and making them available.
 
-use virtscope_record::{Layout, Timestamp, Token};
+use virtscope_record::{Layout, RingIndex, Timestamp, Token};
 
-use super::super::checks::{self, Offer, Placement};
+use super::super::checks::{self, Offer, Placement, Sums};
+use super::super::indirect::Tables;
 use super::super::records::{self, Place};
-use super::super::slots::InFlight;
+use super::super::slots::{FreeIds, InFlight};
 use super::super::split_layout::{
     DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE, DESCRIPTOR_LEN, Descriptor, IDX, avail_entry,
 };
@@ -74,10 +75,19 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     #[inline(always)]
     fn put(&mut self, offer: Offer<'_, T>) -> Result<u16, AddError<T>> {
         let time = self.shared.instrument.stamp();
-        match self.place(offer.readable, offer.writable) {
-            Some(placement) => Ok(self.put_placed(time, offer, placement)),
-            None => self.put_or_say_why(time, offer),
+        if let Some(sums) = self.sums_with_room(offer.readable, offer.writable) {
+            let segments = offer.readable.len() + offer.writable.len();
+            // Apart, so that each way has the steps of its own alone.
+            if !self.tables.fit(segments) {
+                let placement = Placement::direct(sums, segments);
+                return Ok(self.put_placed(time, offer, placement));
+            }
+            if let Some(table) = self.tables.take_for(segments) {
+                let placement = Placement::indirect(sums, table);
+                return Ok(self.put_placed(time, offer, placement));
+            }
         }
+        self.put_or_say_why(time, offer)
     }
 
     /// What [`put`](Self::put) does where room was not found in few steps. With
@@ -105,26 +115,31 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             data,
             context,
         } = offer;
-        let position = self.avail_idx();
-        let (head, next) = self.slots.insert(InFlight {
+        let free = self.free - placement.descriptors;
+        self.free = free;
+        let memory = &self.shared.memory;
+        let ids = self.slots.free_ids();
+        let (head, position) = (ids.first, RingIndex(ids.number as u16));
+        let lists = (readable, writable);
+        let (last, behind) = write_descriptors(memory, &self.tables, &ids, lists, placement);
+        let buffer = InFlight {
             data,
             token,
             context,
             writable_bytes: placement.sums.writable,
             descriptors: placement.descriptors,
             table: placement.table,
-        });
-        self.free -= placement.descriptors;
-        let after = self.write_descriptors(head, next, readable, writable, placement);
-        self.slots.take(after);
+            last,
+        };
+        ids.put(buffer, behind);
         self.recorded.remember(head, writable);
         let slot = usize::from(position.0) & self.mask;
-        let driver_area = self.shared.memory.driver_area();
+        let driver_area = memory.driver_area();
         driver_area.store_u16(avail_entry(slot as u16), head, Order::Relaxed);
         // The record leaves before the buffer is published, so that nothing the
         // device does with it can be recorded earlier.
         if I::ENABLED {
-            self.share_state();
+            self.share_state(&self.shared);
             let place = Place {
                 position,
                 ..self.record_place(head)
@@ -138,7 +153,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
                 place,
             );
         }
-        self.free
+        free
     }
 
     /// The second half of [`add`](Self::add): all buffers added so far become
@@ -165,12 +180,11 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     }
 
     #[inline(always)]
-    fn place(&mut self, readable: &[Segment], writable: &[Segment]) -> Option<Placement> {
+    fn sums_with_room(&self, readable: &[Segment], writable: &[Segment]) -> Option<Sums> {
         if self.closed {
             return None;
         }
-        let memory = &self.shared.memory;
-        checks::place(memory, readable, writable, self.free, &mut self.tables)
+        checks::sums_with_room(&self.shared.memory, readable, writable, self.free)
     }
 
     fn place_or_say_why(
@@ -196,58 +210,6 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         )
     }
 
-    /// Writes the chain from `head` on, behind which stands `next`; returns the
-    /// descriptor behind the chain.
-    #[inline(always)]
-    fn write_descriptors(
-        &self,
-        head: u16,
-        mut next: u16,
-        readable: &[Segment],
-        writable: &[Segment],
-        placement: Placement,
-    ) -> u16 {
-        let memory = &self.shared.memory;
-        if let Some(table) = placement.table {
-            let segment = self
-                .tables
-                .fill(table, memory, Layout::Split, readable, writable);
-            self.write_descriptor(head, segment, DESC_F_INDIRECT, next);
-            return next;
-        }
-        let mut index = head;
-        let mut left = placement.descriptors;
-        let mut write = |segments: &[Segment], write| {
-            for segment in segments {
-                left -= 1;
-                if left == 0 {
-                    self.write_descriptor(index, *segment, write, next);
-                } else {
-                    self.write_descriptor(index, *segment, write | DESC_F_NEXT, next);
-                    index = next;
-                    next = self.slots.next(index);
-                }
-            }
-        };
-        write(readable, 0);
-        write(writable, DESC_F_WRITE);
-        next
-    }
-
-    /// Writes one descriptor; the one behind it stands in `next` whether it is used
-    /// or not.
-    #[inline(always)]
-    fn write_descriptor(&self, index: u16, segment: Segment, flags: u16, next: u16) {
-        let descriptor = Descriptor {
-            segment,
-            flags,
-            next,
-        };
-        let table = self.shared.memory.descriptor_area();
-        let at = usize::from(index) * DESCRIPTOR_LEN;
-        table.store_pair_u64(at, [segment.address.0, descriptor.tail_word()]);
-    }
-
     fn record_place(&self, head: u16) -> Place {
         Place {
             free: self.free,
@@ -255,4 +217,53 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             position: self.avail_idx(),
         }
     }
+}
+
+/// Writes a chain of the first free descriptors, or the one that names a table; returns
+/// the last of it, and the one behind.
+#[inline(always)]
+fn write_descriptors<T>(
+    memory: &impl QueueMemory,
+    tables: &Tables,
+    ids: &FreeIds<'_, T>,
+    (readable, writable): (&[Segment], &[Segment]),
+    placement: Placement,
+) -> (u16, u16) {
+    let area = memory.descriptor_area();
+    let mut index = ids.first;
+    let mut next = ids.behind(index);
+    if let Some(table) = placement.table {
+        let segment = tables.fill(table, memory, Layout::Split, readable, writable);
+        write_descriptor(area, index, segment, DESC_F_INDIRECT, next);
+        return (index, next);
+    }
+    let mut left = placement.descriptors;
+    let mut write = |segments: &[Segment], write| {
+        for segment in segments {
+            left -= 1;
+            if left == 0 {
+                write_descriptor(area, index, *segment, write, next);
+            } else {
+                write_descriptor(area, index, *segment, write | DESC_F_NEXT, next);
+                index = next;
+                next = ids.behind(index);
+            }
+        }
+    };
+    write(readable, 0);
+    write(writable, DESC_F_WRITE);
+    (index, next)
+}
+
+/// Writes one descriptor; the one behind it stands in `next` whether it is used or
+/// not.
+#[inline(always)]
+fn write_descriptor(area: &impl RingWords, index: u16, segment: Segment, flags: u16, next: u16) {
+    let descriptor = Descriptor {
+        segment,
+        flags,
+        next,
+    };
+    let at = usize::from(index) * DESCRIPTOR_LEN;
+    area.store_pair_u64(at, [segment.address.0, descriptor.tail_word()]);
 }

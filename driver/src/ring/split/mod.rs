@@ -121,10 +121,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         self.closed = true;
         self.tables.give_back(buffer.table);
         self.free += buffer.descriptors;
-        if !self.shared.features.in_order {
-            self.slots.give_back(head, buffer.descriptors);
-        }
-        self.share_state();
+        self.share_state(&self.shared);
         records::detach(&self.shared, head, buffer.token, self.free);
         Some(buffer.into_used(0))
     }
@@ -146,8 +143,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     }
 
     #[inline(always)]
-    fn share_state(&self) {
-        let shared = &*self.shared;
+    fn share_state(&self, shared: &Shared<M, I>) {
         shared.set_taken(Taken {
             last_used: self.last_used().0,
             batched: 0,

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use virtscope_record::RingIndex;
 
+use super::super::handle::Shared;
 use super::super::records::{self, UsedEntry};
 use super::super::slots::{Batch, Ids, InFlight};
 use super::super::split_layout::used_entry;
@@ -20,10 +21,11 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     /// The device broke a rule: the queue is broken from now on.
     #[inline(always)]
     pub fn get_buf(&mut self) -> Result<Option<UsedBuffer<T>>, QueueError> {
-        if let Some(broken) = self.broken {
-            return Err(broken);
-        }
         if self.last_used() == self.used_seen {
+            // A broken queue has seen nothing, so it is enough to ask for it here.
+            if let Some(broken) = self.broken {
+                return Err(broken);
+            }
             self.look_for_used()?;
             if self.last_used() == self.used_seen {
                 return Ok(None);
@@ -36,7 +38,10 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         if self.batch.left == 0 {
             let position = self.last_used();
             // Mostly it is the oldest, which is found to be so on the way.
-            if let Some(buffer) = self.slots.take_oldest(entry.id, entry.length) {
+            if let Some(buffer) = self
+                .slots
+                .take_oldest(entry.id, entry.length, &mut self.tables)
+            {
                 return Ok(Some(self.hand_out(entry, position, buffer)));
             }
         }
@@ -48,7 +53,8 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
     #[inline(always)]
     fn take(&mut self, entry: UsedEntry, ids: Ids) -> Result<UsedBuffer<T>, QueueError> {
         let position = self.last_used();
-        match self.slots.take_used(entry.id, entry.length, ids) {
+        let tables = &mut self.tables;
+        match self.slots.take_used(entry.id, entry.length, ids, tables) {
             Some(buffer) => Ok(self.hand_out(entry, position, buffer)),
             None => Err(self.unbelievable(entry)),
         }
@@ -70,9 +76,9 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
             records::used(&self.shared, free, entry, position, &buffer, writable);
         }
         self.free += buffer.descriptors;
-        self.tables.give_back(buffer.table);
-        self.share_state();
-        self.move_used_event();
+        let shared = &*self.shared;
+        self.share_state(shared);
+        self.move_used_event(shared);
         buffer.into_used(entry.length)
     }
 
@@ -170,8 +176,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
 
     /// With callbacks on, the next used buffer is to be announced.
     #[inline(always)]
-    fn move_used_event(&mut self) {
-        let shared = &*self.shared;
+    fn move_used_event(&self, shared: &Shared<M, I>) {
         if !shared.features.event_idx || shared.state.callbacks_off.load(Ordering::Relaxed) {
             return;
         }
@@ -204,6 +209,8 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         let error = QueueError { violation };
         self.broken = Some(error);
         self.closed = true;
+        // Nothing is taken any more.
+        self.used_seen = self.last_used();
         records::broken(&self.shared, self.free, entry, self.last_used());
         error
     }
