@@ -245,24 +245,14 @@ impl Open {
                 life.anomalies.push(Anomaly::MalformedReply);
             }
         }
-        let reply = reply
-            .ok()
-            .map(|reply| reply.in_dialect(conversation.dialect_for(&reply)));
-        let body = reply.map(|reply| reply.body());
-        if let Some((tag, _)) = self.request_9p {
-            let mut wrong = Vec::new();
-            let known = reply
-                .as_ref()
-                .zip(body.as_ref())
-                .map(|(reply, body)| (reply, body.as_ref().ok()));
-            let is_empty = full_length == 0;
-            conversation.reply(tag, known, is_empty, &mut life.subject, &mut wrong);
-            life.anomalies
-                .extend(wrong.into_iter().map(Anomaly::Protocol));
-        }
-        let (Some(reply), Some(body)) = (reply, body) else {
+        let Ok(reply) = reply else {
+            self.tell_of_reply(None, conversation);
             return;
         };
+        let reply = reply.in_dialect(conversation.dialect_for(&reply));
+        let body = reply.body();
+        self.tell_of_reply(Some((&reply, body.as_ref().ok())), conversation);
+        let life = &mut self.life;
         if reply.is_malformed(&body) {
             life.anomalies.push(Anomaly::MalformedReply);
         }
@@ -293,6 +283,22 @@ impl Open {
                 reply: kind,
             });
         }
+    }
+
+    fn tell_of_reply(
+        &mut self,
+        reply: Option<(&p9::Message<'_>, Option<&p9::Body<'_>>)>,
+        conversation: &mut Conversation,
+    ) {
+        let Some((tag, _)) = self.request_9p else {
+            return;
+        };
+        let life = &mut self.life;
+        let mut wrong = Vec::new();
+        let is_empty = life.reply.full_length == 0;
+        conversation.reply(tag, reply, is_empty, &mut life.subject, &mut wrong);
+        life.anomalies
+            .extend(wrong.into_iter().map(Anomaly::Protocol));
     }
 
     /// What became of the request is not known, or will never be.

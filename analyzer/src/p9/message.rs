@@ -121,20 +121,23 @@ impl<'a> Message<'a> {
     /// # Errors
     /// How far the fields go, and why no further.
     pub fn body(&self) -> Result<Body<'a>, End> {
-        self.whole_body().ok_or_else(|| self.end_by_fields())
+        // In one piece: each step on the way would move what was decoded.
+        let input = self.bytes.get(HEADER_LEN..).unwrap_or_default();
+        match body::parse(self.kind, input, self.dialect) {
+            Some(Ok((rest, body))) if self.is_whole(rest, &body) => Ok(body),
+            _ => Err(self.end_by_fields()),
+        }
     }
 
-    #[inline]
-    fn whole_body(&self) -> Option<Body<'a>> {
-        let input = self.bytes.get(HEADER_LEN..)?;
-        let (rest, body) = body::parse(self.kind, input, self.dialect)?.ok()?;
+    /// Whether `body`, behind which comes `rest`, is all that the message should say.
+    #[inline(always)]
+    fn is_whole(&self, rest: &[u8], body: &Body<'_>) -> bool {
         let missing = match body.data() {
             Some(data) => u64::from(data.declared) - data.bytes.len() as u64,
             None => 0,
         };
         let end = (self.bytes.len() - rest.len()) as u64 + missing;
-        (rest.is_empty() && end == u64::from(self.size) && self.size <= self.full_length)
-            .then_some(body)
+        rest.is_empty() && end == u64::from(self.size) && self.size <= self.full_length
     }
 
     /// Everything that can be said of its soundness: all its fields, the entries of a
@@ -189,9 +192,9 @@ impl<'a> Message<'a> {
 
     /// How decoding ends.
     pub fn end(&self) -> End {
-        match self.whole_body() {
-            Some(body) => self.end_of(&body),
-            None => self.end_by_fields(),
+        match self.body() {
+            Ok(body) => self.end_of(&body),
+            Err(end) => end,
         }
     }
 

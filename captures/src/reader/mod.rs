@@ -101,7 +101,9 @@ impl<R: Read> CaptureReader<R> {
     /// # Errors
     /// Input that cannot be read, a newer format, and at the end a capture in
     /// which nothing is ours. After an error of the input it may be called again.
-    #[inline]
+    // Where it is called the kind of the item is asked for at once: then a packet need
+    // not be put together in memory.
+    #[inline(always)]
     pub fn next_item(&mut self) -> Result<Item<'_>, ReadError> {
         match self.plain_packet() {
             Some(plain) => {
@@ -131,6 +133,7 @@ impl<R: Read> CaptureReader<R> {
     }
 
     /// The next thing in the capture, whatever it is.
+    #[inline(never)]
     fn next_odd_item(&mut self) -> Result<Item<'_>, ReadError> {
         loop {
             let offset = self.buffer.offset();
