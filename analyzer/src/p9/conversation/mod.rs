@@ -342,6 +342,11 @@ impl Conversation {
     /// Replies may have been missed.
     pub(crate) fn replies_lost(&mut self) {
         self.now += 1;
+        // One may have been to a request that was not seen either, and that changed names
+        // since what is known was found out.
+        if !self.whole {
+            self.forget();
+        }
         self.replies_lost = self.now;
     }
 

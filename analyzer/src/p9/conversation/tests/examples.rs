@@ -230,6 +230,26 @@ fn an_answer_after_the_rflush_is_wrong() {
 }
 
 #[test]
+fn a_lost_reply_may_have_been_to_a_lost_rename() {
+    let mut session = mounted();
+    let rename = Ask::RenameAt {
+        from: 0,
+        old: "a".to_owned(),
+        to: 0,
+        new: "c".to_owned(),
+    };
+    let lost = session.ask(rename, false);
+    // Heard after the loss, and true until the rename comes about.
+    done(&mut session, Ask::Getattr { fid: 0 });
+    done(&mut session, walk(0, 3, &["a"]));
+    assert_eq!(path(&mut session, 3), "/a");
+    session.serve(lost, false, false);
+    session.deliver(lost, false);
+    done(&mut session, Ask::Getattr { fid: 0 });
+    assert_eq!(path(&mut session, 3), "none");
+}
+
+#[test]
 fn fids_that_are_in_use_or_unknown_are_told() {
     let mut session = mounted();
     done(&mut session, walk(0, 1, &[]));

@@ -35,6 +35,10 @@ pub(super) struct Session {
     history: Vec<BTreeMap<Inode, Option<String>>>,
     pub(super) wrong: Vec<Irregularity>,
     missed: bool,
+    /// A reply was missed, which is known with the next request.
+    reply_missed: bool,
+    /// It was one to a request that was missed.
+    unseen: bool,
     /// What happened, for whoever looks at a failure.
     log: Vec<String>,
 }
@@ -118,6 +122,8 @@ impl Session {
             history: Vec::new(),
             wrong: Vec::new(),
             missed: false,
+            reply_missed: false,
+            unseen: false,
             log: Vec::new(),
         }
     }
@@ -145,8 +151,12 @@ impl Session {
         self.note();
         let mut subject = None;
         if heard {
+            let reply_missed = std::mem::take(&mut self.reply_missed);
+            self.unseen = false;
             if std::mem::take(&mut self.missed) {
                 self.heard.requests_lost();
+            } else if reply_missed {
+                self.heard.replies_lost();
             }
             let bytes = request_bytes(tag, &ask);
             let message = Message::decode(&bytes, bytes.len() as u32).unwrap();
@@ -236,6 +246,8 @@ impl Session {
             None if heard => self.heard.unexpected_reply(reply.as_ref()),
             None => {}
         }
+        self.reply_missed |= !heard;
+        self.unseen |= !heard && flying.subject.is_none();
         self.note();
         self.check_all();
     }
@@ -316,7 +328,7 @@ impl Session {
 
     /// That something was missed is only known with the next request.
     fn check_all(&mut self) {
-        if self.missed {
+        if self.missed || self.unseen {
             return;
         }
         for fid in self
