@@ -73,10 +73,11 @@ fn analyse_with(options: Options, bytes: &[u8]) -> u64 {
     let mut reader = CaptureReader::new(Cursor::new(bytes)).expect("a capture");
     let mut analyzer = Analyzer::new(options);
     loop {
-        match reader.next_item().expect("a sound capture") {
-            Item::Record(packet) => analyzer.push(&packet.record, packet.payload),
-            Item::End(_) => return stored(analyzer),
-            _ => {}
+        match &reader.next_item() {
+            Ok(Item::Record(packet)) => analyzer.push(&packet.record, packet.payload),
+            Ok(Item::End(_)) => return stored(analyzer),
+            Ok(_) => {}
+            Err(error) => panic!("no sound capture: {error}"),
         }
     }
 }

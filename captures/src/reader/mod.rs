@@ -125,7 +125,7 @@ impl<R: Read> CaptureReader<R> {
     }
 
     /// The next packet, if it has been read and there is nothing special about it.
-    #[inline]
+    #[inline(always)]
     fn plain_packet(&self) -> Option<packet::Plain> {
         let is_little = self.end.is_none() && self.order() == ByteOrder::Little;
         let interfaces = is_little.then_some(self.interfaces.as_slice())?;

@@ -78,7 +78,7 @@ const PLAIN_HEAD: usize = PACKET_DATA + FRAME_LEN;
 /// The packet that `unread` begin with, if it is sound and one of ours in a little-endian
 /// section, and if all of it is there: one look for all that is asked of it elsewhere,
 /// step by step. Whatever is odd about a packet is found there, not here.
-#[inline]
+#[inline(always)]
 pub(super) fn plain(unread: &[u8], interfaces: &[Known]) -> Option<Plain> {
     let head: &[u8; PLAIN_HEAD] = unread.first_chunk()?;
     let word = |at| ByteOrder::Little.u32_at(head, at);

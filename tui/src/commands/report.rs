@@ -88,13 +88,15 @@ pub(super) fn read(
             analysis.analyzer.finish();
             break;
         }
-        let item = match reader.next_item() {
-            Ok(item) => item,
-            Err(error) if is_stopped(&error) => continue,
+        match reader.next_item() {
+            // Where it stands: moving it takes as long as finding it.
+            Ok(ref item) => {
+                if analysis.observe(item) == Progress::End {
+                    break;
+                }
+            }
+            Err(error) if is_stopped(&error) => {}
             Err(error) => return Err(error).with_context(|| name(path)),
-        };
-        if analysis.observe(&item) == Progress::End {
-            break;
         }
     }
     drop(meter);
