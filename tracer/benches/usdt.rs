@@ -192,6 +192,10 @@ mod probes {
         }
     }
 
+    /// From one look for records to the next, as `virtscope trace` has it. Who looks all
+    /// the time takes the buffer's cache lines from the program that fills it.
+    const INTERVAL: Duration = Duration::from_millis(5);
+
     /// From being counted as watching until hits are counted: what bpftrace may take.
     const ATTACHING: Duration = Duration::from_millis(500);
 
@@ -236,8 +240,9 @@ mod probes {
                         delivered.nanos = began.elapsed().as_nanos();
                     } else if last && delivered.records > 0 {
                         break;
-                    } else {
-                        std::thread::sleep(Duration::from_micros(500));
+                    }
+                    if !last {
+                        std::thread::sleep(INTERVAL);
                     }
                 }
                 delivered
