@@ -149,10 +149,10 @@ pub struct AddError<T> {
     pub data: T,
 }
 
-/// A notification that did not reach the device (Linux: `virtqueue_notify`
-/// returned false).
+/// A notification that did not reach the device, because it is gone, or that was not
+/// sent, because it broke the queue (Linux: `virtqueue_notify` returned false).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the device could not be notified: it is gone")]
+#[error("the device was not notified: it is gone, or has broken the queue")]
 pub struct NotifyError;
 
 impl NotifyError {

@@ -80,6 +80,9 @@ pub(super) struct State {
     pub(super) taken: AtomicU32,
     /// Where the next buffer will be made available, for notifications.
     next_available: AtomicU16,
+    /// The device broke a rule: it is not notified any more. Late for those beside the
+    /// queue, who may then notify once more; that does no harm.
+    broken: AtomicBool,
     /// The driver's wish for no callbacks (Linux `event_flags_shadow`).
     pub(super) callbacks_off: AtomicBool,
     /// What the driver last asked for by index: split, `used_event`; packed, its
@@ -136,6 +139,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
             state: State {
                 taken: AtomicU32::new(start.to_word()),
                 next_available: AtomicU16::new(start.last_used),
+                broken: AtomicBool::new(false),
                 callbacks_off: AtomicBool::new(false),
                 used_event: AtomicU16::new(0),
                 free: AtomicU16::new(size.get()),
@@ -151,6 +155,7 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
         self.state
             .next_available
             .store(start.last_used, Ordering::Relaxed);
+        self.state.broken.store(false, Ordering::Relaxed);
         self.state.callbacks_off.store(false, Ordering::Relaxed);
         self.state.used_event.store(0, Ordering::Relaxed);
         self.state.free.store(self.size.get(), Ordering::Relaxed);
@@ -178,6 +183,11 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
     #[inline(always)]
     pub(super) fn set_next_available(&self, next: u16) {
         self.state.next_available.store(next, Ordering::Release);
+    }
+
+    /// The queue is broken: from now on the device is notified of nothing.
+    pub(super) fn set_broken(&self) {
+        self.state.broken.store(true, Ordering::Relaxed);
     }
 
     #[inline(always)]
@@ -330,9 +340,13 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
         } else {
             0
         };
-        let notified = self.notifier.notify(AvailableNotification {
-            next: self.state.next_available.load(Ordering::Acquire),
-        });
+        let notified = if self.state.broken.load(Ordering::Relaxed) {
+            Err(NotifyError)
+        } else {
+            self.notifier.notify(AvailableNotification {
+                next: self.state.next_available.load(Ordering::Acquire),
+            })
+        };
         if I::ENABLED {
             let notify = Notify {
                 free,
@@ -374,7 +388,7 @@ impl<M: QueueMemory, I: Instrument> QueueHandle<M, I> {
     /// Need not be serialised.
     ///
     /// # Errors
-    /// The device is gone.
+    /// The device is gone, or the queue is broken.
     pub fn notify(&self) -> Result<(), NotifyError> {
         self.shared.notify()
     }

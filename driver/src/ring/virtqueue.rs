@@ -208,7 +208,7 @@ impl<M: QueueMemory, I: Instrument, T> Virtqueue<M, I, T> {
     /// notified.
     ///
     /// # Errors
-    /// The device is gone.
+    /// The device is gone, or the queue is broken.
     #[inline]
     pub fn kick(&mut self) -> Result<bool, NotifyError> {
         either!(self, queue => queue.kick())

@@ -1,11 +1,12 @@
 //! What each operation answers, in the plainest rings that show it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use rstest::rstest;
 use virtscope_driver::instrument::NoInstrument;
 use virtscope_driver::memory::Segment;
-use virtscope_driver::ring::{AddErrorKind, Context, Features, Violation};
+use virtscope_driver::ring::{AddErrorKind, Context, Features, NotifyError, Violation};
 use virtscope_record::{Generation, Layout, Token};
 
 use super::common::{Plan, Rig};
@@ -161,12 +162,24 @@ fn a_broken_queue_says_eio(#[values(Layout::Split, Layout::Packed)] layout: Layo
         (refused.kind.errno(), refused.kind.is_temporary()),
         (5, false)
     );
+    // "Returns false if host notify failed or queue is broken."
+    assert!(!ring.driver.kick_prepare());
+    assert_eq!(ring.driver.kick(), Err(NotifyError));
+    assert_eq!(ring.driver.handle().notify(), Err(NotifyError));
+    assert_eq!(
+        ring.doorbell.rings.load(Ordering::Relaxed),
+        0,
+        "there is nobody to be believed"
+    );
     // A reset mends it, and gives back what was in flight.
     let mut left = Vec::new();
     ring.driver
         .reset(Generation(1), |buffer| left.push(buffer.data));
     assert_eq!((left, ring.driver.broken()), (vec![1], None));
     assert_eq!(ring.driver.add_outbuf(&one, Token(2), 2).unwrap(), 3);
+    assert_eq!(ring.driver.kick(), Ok(true));
+    assert_eq!(ring.driver.handle().notify(), Ok(()));
+    assert_eq!(ring.doorbell.rings.load(Ordering::Relaxed), 2);
 }
 
 /// Whatever was and was not done with a buffer, its token and context come back

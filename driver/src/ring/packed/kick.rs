@@ -77,9 +77,12 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
     /// notified.
     ///
     /// # Errors
-    /// The device is gone.
+    /// The device is gone, or the queue is broken.
     #[inline(always)]
     pub fn kick(&mut self) -> Result<bool, NotifyError> {
+        if self.closed {
+            return self.broken.map_or(Ok(false), |_| Err(NotifyError));
+        }
         if self.kick_prepare() {
             self.shared.notify()?;
             return Ok(true);

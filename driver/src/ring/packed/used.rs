@@ -182,6 +182,7 @@ impl<M: QueueMemory, I: Instrument, T> PackedQueue<M, I, T> {
         let error = QueueError { violation };
         self.broken = Some(error);
         self.closed = true;
+        self.shared.set_broken();
         let position = self.last_used().to_index();
         let entry = UsedEntry {
             used_index: position,

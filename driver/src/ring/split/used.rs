@@ -211,6 +211,7 @@ impl<M: QueueMemory, I: Instrument, T> SplitQueue<M, I, T> {
         self.closed = true;
         // Nothing is taken any more.
         self.used_seen = self.last_used();
+        self.shared.set_broken();
         records::broken(&self.shared, self.free, entry, self.last_used());
         error
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use virtscope_driver::ring::AddErrorKind;
+use virtscope_driver::ring::{AddErrorKind, NotifyError};
 
 use super::{Ring, Shape, UNTOUCHED};
 
@@ -32,6 +32,9 @@ impl Ring {
             }
             self.publish();
             self.kick();
+            let rings = self.doorbell.rings();
+            let notified = self.ask(|ring| ring.driver.handle().notify());
+            assert_eq!((notified, self.doorbell.rings()), (Err(NotifyError), rings));
             self.ask(|ring| ring.driver.enable_callbacks());
             self.ask(|ring| ring.driver.enable_callbacks_delayed());
             self.ask(|ring| ring.driver.disable_callbacks());
