@@ -5,8 +5,8 @@
 //! needs it. Loom must then find the loss, and must find none with all of them in
 //! place, so that it is really this barrier that is missed.
 //!
-//! One barrier is about words of the queue's own, which must be loom's for that: its
-//! test is part of a build for loom only (see `loom_byte_ring`).
+//! Three barriers are about words of the queue's own, which must be loom's for that:
+//! their tests are part of a build for loom only (see `loom_byte_ring`).
 
 mod loom_common;
 
@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use loom_common::Plan;
 use loom_common::windows::{Sleep, interrupts, kicks};
 use virtscope_driver::memory::Barrier;
-use virtscope_record::Layout::{self, Packed, Split};
+use virtscope_record::Layout;
 
 /// A barrier that matters with `VIRTIO_F_EVENT_IDX` and without.
 const EITHER: &[bool] = &[false, true];
@@ -26,13 +26,18 @@ const EVENT_IDX: &[bool] = &[true];
 #[cfg(loom)]
 const FLAGS: &[bool] = &[false];
 
+const SPLIT: &[Layout] = &[Layout::Split];
+const PACKED: &[Layout] = &[Layout::Packed];
+#[cfg(loom)]
+const BOTH: &[Layout] = &[Layout::Split, Layout::Packed];
+
 /// Tests, and the list of the barriers that they are about.
 macro_rules! needed {
     ($($(#[$attribute:meta])* fn $name:ident(
-        $barrier:ident, $layout:ident, $event_idx:ident, $loss:literal, $window:expr $(,)?
+        $barrier:ident, $layouts:ident, $event_idx:ident, $loss:literal, $window:expr $(,)?
     );)*) => {
         $($(#[$attribute])* fn $name() {
-            is_needed(Barrier::$barrier, $layout, $event_idx, $loss, $window);
+            is_needed(Barrier::$barrier, $layouts, $event_idx, $loss, $window);
         })*
 
         #[test]
@@ -45,79 +50,91 @@ macro_rules! needed {
 needed! {
     // Shows: driver/2.7.13.3.1/1
     #[test]
-    fn split_available(SplitAvailable, Split, EITHER, "the list was taken unseen", one_offered);
+    fn split_available(SplitAvailable, SPLIT, EITHER, "the list was taken unseen", one_offered);
 
     #[test]
-    fn split_used(SplitUsed, Split, EITHER, "the length was taken unseen", one_returned);
+    fn split_used(SplitUsed, SPLIT, EITHER, "the length was taken unseen", one_returned);
 
     // Shows: driver/2.7.13/3, driver/2.7.13.4.1/1
     #[test]
-    fn split_kick(SplitKick, Split, EITHER, "a kick was lost", one_offered);
+    fn split_kick(SplitKick, SPLIT, EITHER, "a kick was lost", one_offered);
 
     #[test]
-    fn split_poll(SplitPoll, Split, EITHER, "an interrupt was lost", one_returned);
+    fn split_poll(SplitPoll, SPLIT, EITHER, "an interrupt was lost", one_returned);
 
     #[test]
-    fn split_delayed(SplitDelayed, Split, EITHER, "an interrupt was lost", most_returned);
+    fn split_delayed(SplitDelayed, SPLIT, EITHER, "an interrupt was lost", most_returned);
 
     #[test]
-    fn split_harvest(SplitHarvest, Split, EVENT_IDX, "an interrupt was lost", two_returned);
+    fn split_harvest(SplitHarvest, SPLIT, EVENT_IDX, "an interrupt was lost", two_returned);
 
     // Shows: driver/2.8.21.1.1/1
     #[test]
-    fn packed_available(PackedAvailable, Packed, EITHER, "the list was taken unseen", one_offered);
+    fn packed_available(PackedAvailable, PACKED, EITHER, "the list was taken unseen", one_offered);
 
     #[cfg(loom)]
     #[test]
-    fn packed_recycle(PackedRecycle, Packed, FLAGS, "called spurious", lists_beside);
+    fn packed_recycle(PackedRecycle, PACKED, FLAGS, "called spurious", lists_beside);
 
     #[test]
-    fn packed_used(PackedUsed, Packed, EITHER, "Causality violation", one_returned);
+    fn packed_used(PackedUsed, PACKED, EITHER, "Causality violation", one_returned);
 
     // Shows: driver/2.8.21/1, driver/2.8.21.3.1/1
     #[test]
-    fn packed_kick(PackedKick, Packed, EITHER, "a kick was lost", one_offered);
+    fn packed_kick(PackedKick, PACKED, EITHER, "a kick was lost", one_offered);
 
     #[test]
-    fn packed_poll(PackedPoll, Packed, EITHER, "an interrupt was lost", one_returned);
+    fn packed_poll(PackedPoll, PACKED, EITHER, "an interrupt was lost", one_returned);
 
     #[test]
-    fn packed_harvest(PackedHarvest, Packed, EVENT_IDX, "an interrupt was lost", two_returned);
+    fn packed_harvest(PackedHarvest, PACKED, EVENT_IDX, "an interrupt was lost", two_returned);
 
+    #[cfg(loom)]
     #[test]
-    fn device_split_available(
-        DeviceSplitAvailable, Split, EITHER, "the list was taken unseen", one_offered,
+    fn notification_place(
+        NotificationPlace, BOTH, FLAGS, "told of what is not to be seen", one_offered_beside,
+    );
+
+    #[cfg(loom)]
+    #[test]
+    fn notification_sent(
+        NotificationSent, BOTH, FLAGS, "told of what is not to be seen", one_offered_beside,
     );
 
     #[test]
-    fn device_split_used(DeviceSplitUsed, Split, EITHER, "the length was taken unseen", one_returned);
+    fn device_split_available(
+        DeviceSplitAvailable, SPLIT, EITHER, "the list was taken unseen", one_offered,
+    );
+
+    #[test]
+    fn device_split_used(DeviceSplitUsed, SPLIT, EITHER, "the length was taken unseen", one_returned);
 
     #[test]
     fn device_split_interrupt(
-        DeviceSplitInterrupt, Split, EITHER, "an interrupt was lost", one_returned,
+        DeviceSplitInterrupt, SPLIT, EITHER, "an interrupt was lost", one_returned,
     );
 
     #[test]
     fn device_split_enable_kicks(
-        DeviceSplitEnableKicks, Split, EITHER, "a kick was lost", one_offered,
+        DeviceSplitEnableKicks, SPLIT, EITHER, "a kick was lost", one_offered,
     );
 
     #[test]
     fn device_packed_available(
-        DevicePackedAvailable, Packed, EITHER, "the list was taken unseen", one_offered,
+        DevicePackedAvailable, PACKED, EITHER, "the list was taken unseen", one_offered,
     );
 
     #[test]
-    fn device_packed_used(DevicePackedUsed, Packed, EITHER, "Causality violation", one_returned);
+    fn device_packed_used(DevicePackedUsed, PACKED, EITHER, "Causality violation", one_returned);
 
     #[test]
     fn device_packed_interrupt(
-        DevicePackedInterrupt, Packed, EITHER, "an interrupt was lost", one_returned,
+        DevicePackedInterrupt, PACKED, EITHER, "an interrupt was lost", one_returned,
     );
 
     #[test]
     fn device_packed_enable_kicks(
-        DevicePackedEnableKicks, Packed, EITHER, "a kick was lost", one_offered,
+        DevicePackedEnableKicks, PACKED, EITHER, "a kick was lost", one_offered,
     );
 }
 
@@ -156,16 +173,25 @@ fn lists_beside(plan: Plan) {
     loom_common::windows::spurious(plan, &[1, 1]);
 }
 
+/// One buffer is made available while someone notifies beside the queue.
+#[cfg(loom)]
+fn one_offered_beside(plan: Plan) {
+    loom_common::windows::notified_beside(plan, &[1]);
+}
+
 /// With all barriers loom finds nothing in `window`, and without this one `loss`.
 fn is_needed(
     barrier: Barrier,
-    layout: Layout,
+    layouts: &[Layout],
     event_idx: &[bool],
     loss: &str,
     window: impl Fn(Plan),
 ) {
-    for event_idx in event_idx {
-        let whole = Plan::new(layout, 2, *event_idx);
+    let rings = layouts
+        .iter()
+        .flat_map(|layout| event_idx.iter().map(|event_idx| (*layout, *event_idx)));
+    for (layout, event_idx) in rings {
+        let whole = Plan::new(layout, 2, event_idx);
         window(whole);
         let plan = Plan {
             without: Some(barrier),

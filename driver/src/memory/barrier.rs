@@ -97,6 +97,12 @@ barriers! {
     /// Packed, driver: the event offset as it moves on with each buffer taken,
     /// before the next look for one (Linux `virtqueue_get_buf_ctx_packed`).
     PackedHarvest: Driver, Full;
+    /// Either layout, driver: what made buffers available, before the place behind them
+    /// that a notification names (virtio 1.4 §2.9). For those who notify beside the queue:
+    /// they name no place that the device can't see yet.
+    NotificationPlace: Driver, Release;
+    /// Either layout, driver: the place that a notification names, before the notification.
+    NotificationSent: Driver, Acquire;
     /// Split, device: the available index, before the entries and descriptors
     /// behind it.
     DeviceSplitAvailable: Device, Acquire;

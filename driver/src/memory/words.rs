@@ -62,6 +62,14 @@ pub trait QueueMemory: Send + Sync {
     /// load of something else, as the suppression checks need it.
     fn fence(&self, barrier: Barrier);
 
+    /// The order of an access to a word that is not the ring's, but the queue's own, and
+    /// shared with those who act beside it. It is the one asked for; a model may leave
+    /// out a barrier.
+    #[inline(always)]
+    fn own_order(&self, order: Order) -> Order {
+        order
+    }
+
     /// Where the driver may build tables of indirect descriptors, if anywhere.
     fn indirect_tables(&self) -> IndirectTables {
         IndirectTables::NONE

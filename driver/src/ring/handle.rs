@@ -182,7 +182,9 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
     /// available, so that no notification names a place that the device can't see yet.
     #[inline(always)]
     pub(super) fn set_next_available(&self, next: u16) {
-        self.state.next_available.store(next, Ordering::Release);
+        let order = Order::Barrier(Barrier::NotificationPlace);
+        let order = self.memory.own_order(order).store();
+        self.state.next_available.store(next, order);
     }
 
     /// The queue is broken: from now on the device is notified of nothing.
@@ -343,8 +345,10 @@ impl<M: QueueMemory, I: Instrument> Shared<M, I> {
         let notified = if self.state.broken.load(Ordering::Relaxed) {
             Err(NotifyError)
         } else {
+            let order = Order::Barrier(Barrier::NotificationSent);
+            let order = self.memory.own_order(order).load();
             self.notifier.notify(AvailableNotification {
-                next: self.state.next_available.load(Ordering::Acquire),
+                next: self.state.next_available.load(order),
             })
         };
         if I::ENABLED {

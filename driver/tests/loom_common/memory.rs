@@ -223,6 +223,9 @@ impl QueueMemory for LoomMemory {
             fence(Ordering::SeqCst);
         }
     }
+    fn own_order(&self, order: Order) -> Order {
+        self.0.driver.order(order)
+    }
     fn indirect_tables(&self) -> IndirectTables {
         self.0.tables
     }

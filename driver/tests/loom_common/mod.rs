@@ -10,7 +10,11 @@ use std::sync::Arc;
 use loom::cell::UnsafeCell;
 use virtscope_device::queue::{Chain, DeviceQueue};
 use virtscope_driver::instrument::NoInstrument;
-use virtscope_driver::memory::{Barrier, GuestAddress, IndirectTables, Segment};
+use virtscope_driver::memory::{
+    Barrier, GuestAddress, IndirectTables, Order, QueueMemory, RingWords, Segment,
+};
+use virtscope_driver::ring::packed_layout::{DESC_F_AVAIL, Position, Tail, tail_word};
+use virtscope_driver::ring::split_layout::IDX;
 use virtscope_driver::ring::{
     AvailableNotification, Context, Features, Notifier, NotifyError, QueueSize, Virtqueue,
 };
@@ -103,7 +107,11 @@ impl Plan {
             size,
             features,
             NoInstrument,
-            Box::new(NoDoorbell),
+            Box::new(Doorbell {
+                memory: memory.clone(),
+                layout: self.layout,
+                size,
+            }),
         );
         let mut driver = Driver {
             queue: queue.unwrap(),
@@ -252,10 +260,37 @@ impl Buffers {
     }
 }
 
-struct NoDoorbell;
+/// Looks at the ring as a device does that is told how far it was filled
+/// (`VIRTIO_F_NOTIFICATION_DATA`).
+struct Doorbell {
+    memory: LoomMemory,
+    layout: Layout,
+    size: QueueSize,
+}
 
-impl Notifier for NoDoorbell {
-    fn notify(&self, _: AvailableNotification) -> Result<(), NotifyError> {
+impl Notifier for Doorbell {
+    fn notify(
+        &self,
+        AvailableNotification { next }: AvailableNotification,
+    ) -> Result<(), NotifyError> {
+        let is_there = match self.layout {
+            Layout::Split => {
+                let index = self.memory.driver_area().load_u16(IDX, Order::Relaxed);
+                index.wrapping_sub(next) < 1 << 15
+            }
+            // The descriptor before it bears the mark of its round.
+            Layout::Packed => {
+                let Position { offset, wrap } = Position::from_raw(next);
+                let (slot, wrap) = match offset.checked_sub(1) {
+                    Some(slot) => (slot, wrap),
+                    None => (self.size.get() - 1, !wrap),
+                };
+                let ring = self.memory.descriptor_area();
+                let tail = Tail::from_word(ring.load_u64(tail_word(slot), Order::Relaxed));
+                (tail.flags & DESC_F_AVAIL != 0) == wrap
+            }
+        };
+        assert!(is_there, "told of what is not to be seen: {next:#x}");
         Ok(())
     }
 }

@@ -241,6 +241,25 @@ pub(crate) fn polled_beside(plan: Plan) {
     });
 }
 
+/// Someone notifies beside the driver that makes buffers available, in `groups`: what the
+/// notification says was made available, the device sees.
+pub(crate) fn notified_beside(plan: Plan, groups: &'static [u64]) {
+    plan.check(move || {
+        let (mut driver, device) = plan.ring();
+        let handle = driver.queue.handle();
+        let notifier = thread::spawn(move || {
+            for _ in groups {
+                handle.notify().expect("the device is there");
+            }
+        });
+        for count in groups {
+            driver.offer(*count);
+        }
+        notifier.join().unwrap();
+        drop(device);
+    });
+}
+
 /// Whether a decision to notify came behind any buffer from number `from` on.
 fn woken(decisions: &[(u64, bool)], from: u64) -> bool {
     decisions

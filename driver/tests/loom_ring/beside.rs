@@ -65,3 +65,22 @@ fn a_handler_that_disables_callbacks_loses_none(
     };
     disabled_beside(plan, groups, sleep);
 }
+
+/// In a packed ring of three entries the last place is the ring's beginning. The place
+/// that a notification names stands in a word of the queue's own, behind which loom
+/// would miss the order if it did not watch it.
+#[cfg(loom)]
+#[rstest]
+fn no_notification_runs_ahead_of_the_ring(
+    #[values((Layout::Split, 4), (Layout::Packed, 3), (Layout::Packed, 4))] ring: (Layout, u16),
+    #[values(Shape::Single, Shape::List, Shape::Table)] shape: Shape,
+) {
+    let (layout, entries) = ring;
+    let plan = Plan {
+        shape,
+        preemptions: Some(3),
+        ..Plan::new(layout, entries, false)
+    };
+    let groups: &[u64] = if shape == Shape::List { &[1] } else { &[1, 1] };
+    crate::loom_common::windows::notified_beside(plan, groups);
+}
