@@ -146,6 +146,8 @@ pub(super) struct Slots<T> {
     detached: u64,
     /// Buffers with a smaller number were made available.
     shown_below: u64,
+    /// Below this id [`take_any`](Self::take_any) has left none.
+    emptied_below: u32,
 }
 
 /// Which ids are free again when a buffer is used.
@@ -175,6 +177,7 @@ impl<T> Slots<T> {
             used: 0,
             detached: 0,
             shown_below: 0,
+            emptied_below: 0,
         }
     }
 
@@ -331,8 +334,12 @@ impl<T> Slots<T> {
         if self.in_flight() == 0 {
             return None;
         }
-        let id = self.slots.iter().position(|slot| slot.data.is_some())?;
+        // Nothing is added any more, so nobody looks twice where nothing was found.
+        let from = self.emptied_below as usize;
+        let rest = self.slots.get(from..)?;
+        let id = from + rest.iter().position(|slot| slot.data.is_some())?;
         let buffer = self.slots.get_mut(id)?.take()?;
+        self.emptied_below = id as u32 + 1;
         self.detached += 1;
         Some((id as u16, buffer))
     }

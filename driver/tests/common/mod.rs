@@ -162,6 +162,11 @@ impl Raw {
             .load_u16(layout::avail_event(self.size), Order::Relaxed)
     }
 
+    /// Writes `used.idx`.
+    pub(crate) fn set_used_idx(&self, index: u16) {
+        self.device_area()
+            .store_u16(layout::IDX, index, Order::Relaxed);
+    }
     /// Writes `used_event`.
     pub(crate) fn set_used_event(&self, event: u16) {
         self.driver_area()

@@ -30,6 +30,8 @@ mod tour;
 #[cfg(not(miri))]
 mod edges;
 #[cfg(not(miri))]
+mod largest;
+#[cfg(not(miri))]
 mod random;
 
 use std::sync::Arc;
