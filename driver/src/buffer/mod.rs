@@ -24,6 +24,22 @@
 //! }
 //! ```
 //!
+//! ```compile_fail,E0599
+//! # use virtscope_driver::buffer::*;
+//! fn written_too_late(buffer: &mut ExposedBuffer) {
+//!     buffer.fill(0, b"too late");
+//! }
+//! ```
+//!
+//! ```compile_fail,E0308
+//! # use virtscope_driver::{buffer::*, operations::*};
+//! # use virtscope_record::Token;
+//! fn unread<Q: Operations>(queue: &mut Q, buffer: ReturnedBuffer) {
+//!     // Only `reuse` says that what the device wrote is not needed any more.
+//!     queue.add_buf(buffer, Token(1));
+//! }
+//! ```
+//!
 //! ```
 //! # use virtscope_driver::{buffer::*, operations::*};
 //! # use virtscope_record::Token;

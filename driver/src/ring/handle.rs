@@ -48,6 +48,15 @@ pub struct CallbackState(pub(super) u16);
 /// What Linux allows beside the other operations of a queue: notifying the
 /// device, looking for used buffers, asking for no more callbacks, and taking
 /// note of an interrupt. Cheap to clone.
+///
+/// Of the others it has none:
+///
+/// ```compile_fail,E0599
+/// # use virtscope_driver::{instrument::NoInstrument, memory::*, ring::*};
+/// fn beside(handle: &QueueHandle<SharedQueueMemory, NoInstrument>) {
+///     handle.kick_prepare();
+/// }
+/// ```
 pub struct QueueHandle<M, I> {
     pub(super) shared: Arc<Shared<M, I>>,
 }

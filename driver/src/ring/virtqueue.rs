@@ -29,10 +29,13 @@ use crate::memory::{QueueMemory, Segment};
 /// # use virtscope_driver::{instrument::NoInstrument, memory::*, ring::*};
 /// fn beside(queue: &mut Virtqueue<SharedQueueMemory, NoInstrument, ()>) {
 ///     let handle = queue.handle();
+///     let since = queue.enable_callbacks_prepare();
 ///     std::thread::scope(|scope| {
 ///         scope.spawn(|| queue.kick_prepare());
 ///         scope.spawn(|| handle.notify());
+///         scope.spawn(|| handle.poll(since));
 ///         scope.spawn(|| handle.disable_callbacks());
+///         scope.spawn(|| handle.size());
 ///     });
 /// }
 /// ```
