@@ -14,6 +14,11 @@ use super::{Scenario, twins};
 
 /// Bytes of a read that the slow device takes its time for.
 const LARGE: u32 = 16_000;
+/// Threads that ask beside it.
+const ASKING: u32 = 6;
+/// Between two requests of each: all of them together can't ask so often that it would be
+/// a storm of getattrs, however fast the machine is.
+const BETWEEN: Duration = Duration::from_millis(10);
 
 pub(super) const ALL: &[[Scenario; 2]] = &[
     twins(
@@ -185,11 +190,10 @@ fn quick_and_slow(stage: &Stage<'_>) -> Result<(), ClientError> {
             }
             done.store(true, Ordering::Release);
         });
-        // However quick the machine is, that they ask so often must be no finding.
-        for _ in 0..4 {
+        for _ in 0..ASKING {
             scope.spawn(|| {
                 while !done.load(Ordering::Acquire) && stage.ask().is_ok() {
-                    std::thread::sleep(PAUSE);
+                    std::thread::sleep(BETWEEN);
                 }
             });
         }
