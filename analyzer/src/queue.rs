@@ -377,6 +377,11 @@ impl Queue {
         self.lives.finish();
     }
 
+    /// Whether records were left out of the stream on purpose.
+    pub(crate) fn is_part(&self) -> bool {
+        self.is_part
+    }
+
     /// What is known to be absent of the driver's half, whether lost or missed.
     fn absent(&self) -> u64 {
         self.continuity.driver_holes + self.positions.driver_absent()

@@ -5,6 +5,8 @@ use crate::FindingCode::{
     DeviceNotConsuming, IndexJump, LatencyOutliers, LostInterrupt, LostKick, ResetInFlight,
     StuckRequest, TokenNeverReturned, UnknownOrRepeatedId,
 };
+use crate::{Analyzer, Options};
+use virtscope_captures::Selection;
 use virtscope_record::{Body, Flags, Producer, RingIndex, Used};
 
 fn add(s: &mut Stream, id: u16, at: u64) {
@@ -230,6 +232,32 @@ fn a_buffer_that_others_pass_for_seconds_was_never_returned() {
         codes(&mut passed(300, true)),
         [StuckRequest, LatencyOutliers]
     );
+}
+
+/// An id that is given again shows that a return is missing. Of what was left out on
+/// purpose nobody says where; of a whole stream a loss would be known.
+#[test]
+fn an_id_that_is_given_again_proves_nothing_in_a_part() {
+    let mut s = begun();
+    add(&mut s, 1, 1);
+    request(&mut s, 1, 2, [ms(2), ms(2) + 10, ms(2) + 20]);
+    assert_eq!(only(&mut s, TokenNeverReturned).count, 1);
+
+    let cut = Selection {
+        cut: true,
+        ..Selection::WHOLE
+    };
+    let mut part = Analyzer::new(Options {
+        selection: cut,
+        ..Options::default()
+    });
+    for (record, payload) in &s.records {
+        part.push(record, payload);
+    }
+    part.finish();
+    let findings = part.findings_at(None, true);
+    assert_eq!(findings.found, []);
+    assert_eq!(findings.undecided[0].code, TokenNeverReturned);
 }
 
 #[test]
