@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use virtscope_captures::Selection;
-use virtscope_record::{QueueId, Record, Timestamp};
+use virtscope_record::{Flags, QueueId, Record, Timestamp};
 
 use crate::budget::Budget;
 use crate::filter::{Filter, Verdict};
-use crate::findings::Findings;
+use crate::findings::{Findings, Suspect};
 use crate::kept::Kept;
 use crate::life::{Incomplete, Life};
 use crate::losses::Losses;
@@ -25,6 +25,14 @@ const QUEUE_LIMIT: usize = 1024;
 
 /// Ring slots that a snapshot draws, of all queues together.
 const SLOT_LIMIT: usize = 1 << 20;
+
+/// A recorder writes statistics every second. Where so much time passes without any
+/// record, it stood still or the clock was set forward.
+const STILL_NS: u64 = 10_000_000_000;
+
+/// One in so many records of a queue may stand behind later ones. Interrupts that nest, and
+/// processors that submit beside each other, stay far below.
+const DISORDERED_PART: u64 = 8;
 
 /// Queues whose place is remembered.
 const RECENT_QUEUES: usize = 64;
@@ -131,6 +139,8 @@ pub struct Analyzer {
     now: Option<Timestamp>,
     /// The time of the latest record since the clock was set back last.
     present: Timestamp,
+    /// Stretches of time of which no record tells, not even statistics.
+    pub(crate) still: Still,
     next_number: u64,
     /// Records of a kind or layout that this version does not know.
     unknown_records: u64,
@@ -163,6 +173,7 @@ impl Analyzer {
             last: None,
             now: None,
             present: Timestamp::default(),
+            still: Still::default(),
             next_number: 0,
             unknown_records: 0,
             unfollowed_records: 0,
@@ -173,8 +184,17 @@ impl Analyzer {
     /// Takes in one record and the payload that stands behind it. No input is an
     /// error: what cannot be understood is counted and noted.
     pub fn push(&mut self, record: &Record, payload: &[u8]) {
-        self.losses.observe(record);
+        let is_new = self.losses.observe(record);
         let time = record.time();
+        // One that is there twice says nothing new. Where numbers begin again later, as in
+        // captures that were written one behind the other, it is another record.
+        if !is_new && self.last >= Some(time) && !record.flags().contains(Flags::REPEATED) {
+            return;
+        }
+        let passed = time.nanos_since(self.present);
+        if passed >= STILL_NS {
+            self.stood_still(passed);
+        }
         self.present = self.present.max(time);
         self.first = Some(self.first.map_or(time, |first| first.min(time)));
         self.last = self.last.max(Some(time));
@@ -203,6 +223,15 @@ impl Analyzer {
         }
         self.without_facts += u64::from(queue.facts.is_none());
         self.collect(at);
+    }
+
+    #[cold]
+    fn stood_still(&mut self, ns: u64) {
+        // What was left out on purpose leaves such stretches too.
+        if self.first.is_some() && self.options.selection.is_whole() {
+            self.still.times += 1;
+            self.still.longest_ns = self.still.longest_ns.max(ns);
+        }
     }
 
     /// So many records of `queue` were lost up to here, by the word of the capture
@@ -304,9 +333,20 @@ impl Analyzer {
         }
         let queues = self.queues().into_iter();
         Findings::of(
-            queues.map(|queue| (queue, self.doubt(queue, over))),
+            queues.map(|queue| Suspect {
+                queue,
+                doubt: self.doubt(queue, over),
+                is_disordered: self.is_disordered(queue),
+            }),
             now.or(self.at(None)).unwrap_or_default(),
         )
+    }
+
+    /// Whether so many of the queue's records stand behind later ones that what they tell
+    /// together is no story.
+    fn is_disordered(&self, queue: &Queue) -> bool {
+        let late = queue.continuity.late;
+        late > 0 && late.saturating_mul(DISORDERED_PART) > self.queue_records(queue).stored
     }
 
     /// Why on this queue the absence of a record proves nothing, if so.
@@ -603,6 +643,13 @@ impl Analyzer {
         lives.truncate(most);
         lives
     }
+}
+
+/// Stretches of time of which no record tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Still {
+    pub(crate) times: u64,
+    pub(crate) longest_ns: u64,
 }
 
 /// Requests by what a filter said of them when they ended.

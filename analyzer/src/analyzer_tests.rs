@@ -233,6 +233,95 @@ fn duplicates_are_inconsistent_and_stored_once() {
     assert!(codes(&analyzer.snapshot(None)).contains(&NoteCode::Inconsistent));
 }
 
+/// What is there twice says nothing new, wherever the second stands; a record with a number
+/// that was seen before and a later time is another.
+#[test]
+fn a_stream_with_every_record_twice_is_the_stream() {
+    let mut stream = requests(20);
+    stream.final_statistics();
+    let (analyzer, lives) = stream.analyze();
+    let twice = |at_once: bool| {
+        let mut again = Stream::new();
+        again.records = if at_once {
+            let each = stream.records.iter();
+            each.flat_map(|each| [each.clone(), each.clone()]).collect()
+        } else {
+            [&stream.records[..], &stream.records[..]].concat()
+        };
+        again.analyze()
+    };
+    for (again, same) in [twice(true), twice(false)] {
+        assert_eq!(format!("{same:?}"), format!("{lives:?}"));
+        assert_eq!(again.record_totals(), analyzer.record_totals());
+        let findings = |of: &Analyzer| of.findings_at(None, true);
+        assert_eq!(findings(&again), findings(&analyzer));
+        assert_eq!(codes(&again.snapshot(None)), [NoteCode::Inconsistent]);
+    }
+    // Two captures, one behind the other.
+    let mut later = Stream::new();
+    later.records.clone_from(&stream.records);
+    later
+        .records
+        .extend(stream.records.iter().map(|(record, payload)| {
+            let time = Timestamp::from_nanos(record.time().as_nanos() + 1_000_000);
+            let common = Common {
+                time,
+                ..record.common()
+            };
+            (Record::new(common, record.body().unwrap()), payload.clone())
+        }));
+    assert_eq!(later.analyze().1.len(), 2 * lives.len());
+}
+
+#[test]
+fn records_behind_later_ones_are_noted() {
+    let mut stream = requests(4);
+    stream.final_statistics();
+    let note = |stream: &Stream| {
+        let notes = stream.analyze().0.snapshot(None).notes;
+        notes.into_iter().find(|note| note.text.contains("stand"))
+    };
+    assert_eq!(note(&stream), None);
+    stream.records.swap(3, 4);
+    let note = note(&stream).unwrap();
+    assert_eq!(note.code, NoteCode::Inconsistent);
+    assert_eq!(
+        note.text,
+        "1 record stands behind later ones of the same producer: to the requests around them it \
+         is as if they had been lost."
+    );
+}
+
+#[test]
+fn time_of_which_nothing_tells_is_noted() {
+    let after = |ns: u64, selection: Selection| {
+        let mut stream = Stream::with_facts();
+        stream.add(0, 0).kick(0, 1).at(ns).used(0, 0);
+        stream.final_statistics();
+        let options = Options {
+            selection,
+            ..Options::default()
+        };
+        let notes = push_all(&stream, options).snapshot(None).notes;
+        let mut notes = notes.into_iter();
+        notes.find(|note| note.text.contains("nothing was recorded"))
+    };
+    let note = after(3_600_000_000_000, Selection::WHOLE).unwrap();
+    assert_eq!(note.code, NoteCode::Inconsistent);
+    assert_eq!(
+        note.text,
+        "For 3600 s nothing was recorded, not even the statistics of every second: the recorder \
+         stood still, or the clock was set forward. Requests that were in flight then seem to have \
+         taken that long."
+    );
+    assert_eq!(after(5_000_000_000, Selection::WHOLE), None);
+    let part = Selection {
+        cut: true,
+        ..Selection::WHOLE
+    };
+    assert_eq!(after(3_600_000_000_000, part), None);
+}
+
 #[test]
 fn queues_beyond_the_limit_are_noted() {
     let mut analyzer = Analyzer::new(Options::default());

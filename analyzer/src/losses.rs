@@ -28,8 +28,10 @@ impl Losses {
         }
     }
 
-    pub(crate) fn observe(&mut self, record: &Record) {
-        self.ledger.observe(record);
+    /// As [`Ledger::observe`].
+    #[inline]
+    pub(crate) fn observe(&mut self, record: &Record) -> bool {
+        self.ledger.observe(record)
     }
 
     pub(crate) fn tell_lost(&mut self, queue: QueueId, lost: u64) {
@@ -89,6 +91,8 @@ pub(crate) struct Continuity {
     pub(crate) driver_holes: u64,
     /// Sequence numbers of the device's half that were passed over.
     pub(crate) device_holes: u64,
+    /// Records that came behind later ones of their producer.
+    pub(crate) late: u64,
     /// Whether the clock was set back before the record observed last.
     pub(crate) set_back: bool,
     /// Whether a producer had been at work before the first record.
@@ -215,6 +219,7 @@ impl Continuity {
         }
         // A late record lies behind `next` and opens no hole.
         if number < stream.next {
+            self.late += 1;
             return Some(Step::Late(number));
         }
         let missing = stream.next..number;

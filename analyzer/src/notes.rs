@@ -1,6 +1,7 @@
 //! What a reader must know before trusting the numbers.
 
 use crate::analyzer::Analyzer;
+use crate::format_duration;
 use crate::report::CaptureEnd;
 use crate::snapshot::{Note, NoteCode};
 
@@ -35,6 +36,21 @@ fn on_capture(analyzer: &Analyzer, end: &CaptureEnd, notes: &mut Vec<Note>) {
                     "corrupt packet was",
                     "corrupt packets were"
                 )
+            ),
+        );
+    }
+    if end.foreign_packets > 0 {
+        note(
+            notes,
+            NoteCode::ForeignPackets,
+            format!(
+                "{} of other link types than a virtqueue's {} skipped.",
+                count(end.foreign_packets, "packet", "packets"),
+                if end.foreign_packets == 1 {
+                    "was"
+                } else {
+                    "were"
+                }
             ),
         );
     }
@@ -134,6 +150,41 @@ fn on_records(analyzer: &Analyzer, notes: &mut Vec<Note>) {
             format!(
                 "The clock was set back {}: what lies on both sides of that has no known length.",
                 count(steps, "time", "times")
+            ),
+        );
+    }
+    let still = analyzer.still;
+    if still.times > 0 {
+        note(
+            notes,
+            NoteCode::Inconsistent,
+            format!(
+                "{} nothing was recorded, not even the statistics of every second: the recorder \
+                 stood still, or the clock was set forward. Requests that were in flight then seem \
+                 to have taken that long.",
+                match still.times {
+                    1 => format!("For {}", format_duration(still.longest_ns)),
+                    times => format!(
+                        "{times} times, once for {},",
+                        format_duration(still.longest_ns)
+                    ),
+                }
+            ),
+        );
+    }
+    let disordered: u64 = analyzer
+        .queues()
+        .iter()
+        .map(|queue| queue.continuity.late)
+        .sum();
+    if disordered > 0 {
+        note(
+            notes,
+            NoteCode::Inconsistent,
+            format!(
+                "{} behind later ones of the same producer: to the requests around them it is as \
+                 if they had been lost.",
+                count(disordered, "record stands", "records stand")
             ),
         );
     }

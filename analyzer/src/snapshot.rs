@@ -223,6 +223,8 @@ pub enum NoteCode {
     CaptureTruncated,
     /// Corrupt packets were skipped.
     CorruptPackets,
+    /// Packets of other link types were skipped.
+    ForeignPackets,
     /// The producers' last counters are not in the stream, so what was lost at its
     /// end is not known.
     TailUnknown,

@@ -176,6 +176,16 @@ fn add(code: FindingCode, verdict: Verdict, case: &Case<'_>, into: &mut Findings
     }
 }
 
+/// A queue on which something may be wrong.
+pub(crate) struct Suspect<'a> {
+    pub(crate) queue: &'a Queue,
+    /// Why on it the absence of a record proves nothing, if so.
+    pub(crate) doubt: Option<String>,
+    /// Its records stand in another order than they were made in, so that what they seem
+    /// to prove is none.
+    pub(crate) is_disordered: bool,
+}
+
 impl Findings {
     /// Nothing is known, of anything.
     pub(crate) fn not_looked_for() -> Self {
@@ -191,22 +201,34 @@ impl Findings {
         }
     }
 
-    /// What is found by `now` on these queues; each comes with why on it the absence
-    /// of a record proves nothing, if so.
-    pub(crate) fn of<'a>(
-        queues: impl Iterator<Item = (&'a Queue, Option<String>)>,
-        now: Timestamp,
-    ) -> Self {
+    /// What is found by `now` on these queues.
+    pub(crate) fn of<'a>(queues: impl Iterator<Item = Suspect<'a>>, now: Timestamp) -> Self {
         let mut findings = Self::default();
         let mut all = Vec::new();
-        for (queue, doubt) in queues {
+        for suspect in queues {
+            let Suspect { queue, doubt, .. } = suspect;
             let case = Case {
                 queue,
                 now,
                 doubt: doubt.as_deref(),
                 signs: &queue.detectors.signs,
             };
+            let others = findings.found.len();
             queue.detectors.judge(&case, &mut findings);
+            if suspect.is_disordered {
+                let found = findings.found.drain(others..);
+                findings.undecided.extend(found.map(|finding| {
+                    Undecided {
+                        code: finding.code,
+                        queue: finding.queue,
+                        name: finding.name,
+                        reason:
+                            "There is a sign of it, but the records of this queue do not stand in \
+                             the order in which they were made."
+                                .to_owned(),
+                    }
+                }));
+            }
             all.push(queue);
         }
         unbalanced_queues::judge(&all, now, &mut findings.found);

@@ -28,7 +28,7 @@ use crate::waits::SpaceWaits;
 
 /// The version of the report's form: `major.minor`. A minor version adds fields;
 /// a major one changes or removes some.
-pub const REPORT_SCHEMA_VERSION: &str = "1.4";
+pub const REPORT_SCHEMA_VERSION: &str = "1.5";
 
 /// Stretches of time of a queue's history, at most.
 const STRETCHES: usize = 120;

@@ -216,7 +216,7 @@ fn reports_obey_the_published_schema() {
 #[test]
 fn the_top_of_the_json_is_stable() {
     let json = serde_json::to_value(report(&mut busy(), &quiet_end())).unwrap();
-    assert_eq!(json["schema_version"], "1.4");
+    assert_eq!(json["schema_version"], "1.5");
     for field in ["emitted", "stored", "lost", "filtered", "missed"] {
         assert!(json["records"][field].is_u64(), "{field}");
     }

@@ -143,6 +143,45 @@ fn a_used_length_beyond_the_buffer_is_a_finding() {
     none(&mut used(8192));
 }
 
+/// What records say together is no story where they stand in any order.
+#[test]
+fn records_in_disorder_prove_nothing() {
+    let story = || {
+        let mut s = Stream::with_facts();
+        for i in 0..40 {
+            s.at(u64::from(i) * 100)
+                .add_message(i % 8, i, &tread(1, 2, 0, 100))
+                .kick(i, i + 1)
+                .callback(i + 1, i);
+            let body = Body::Used(Used {
+                used_length: 8193,
+                writable_bytes: 8192,
+                head: i % 8,
+                position: RingIndex(i),
+                used_index: RingIndex(i + 1),
+                ..Used::default()
+            });
+            let token = crate::testing::token(i % 8);
+            s.push(Producer::DriverHalf, token, Flags::empty(), body, &[]);
+        }
+        s
+    };
+    assert_eq!(only(&mut story(), UsedLength).count, 40);
+    // A few do no harm.
+    let mut s = story();
+    s.records.swap(8, 9);
+    assert_eq!(findings(&mut s).found[0].code, UsedLength);
+    let mut s = story();
+    for pair in s.records[1..].chunks_exact_mut(2) {
+        pair.swap(0, 1);
+    }
+    let findings = findings(&mut s);
+    assert_eq!(findings.found, []);
+    let reasons = findings.undecided.iter();
+    let used_length = reasons.clone().find(|each| each.code == UsedLength);
+    assert!(used_length.unwrap().reason.contains("order in which"));
+}
+
 #[test]
 fn a_buffer_whose_room_is_not_known_can_hold_what_the_device_says() {
     let used = |position| {
