@@ -61,8 +61,8 @@ pub use life::{
 pub use occupancy::{History, HistoryBucket, Level, OccupancyView};
 pub use redact::Redactor;
 pub use report::{
-    CaptureEnd, CaptureReport, ErrnoCount, OccupancyReport, OperationReport, QueueReport,
-    REPORT_SCHEMA_VERSION, ReasonCount, Report, TimeSpan,
+    CaptureEnd, CaptureReport, ConversationReport, ErrnoCount, OccupancyReport, OperationReport,
+    QueueReport, REPORT_SCHEMA_VERSION, ReasonCount, Report, TimeSpan,
 };
 pub use ring::{Drawing, Pointers, RingModel, Slot, SlotState, UsedSlot};
 pub use snapshot::{

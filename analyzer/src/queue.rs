@@ -405,6 +405,11 @@ impl Queue {
         self.matching.as_ref().unwrap_or(&self.requests)
     }
 
+    /// How the conversation on a 9P queue stands.
+    pub(crate) fn conversation(&self) -> Option<p9::ConversationView> {
+        self.lives.conversation()
+    }
+
     /// What became of the fids of a 9P queue.
     pub(crate) fn fid_account(&self) -> p9::FidAccount {
         self.lives.fid_account()

@@ -3,6 +3,7 @@
 //! As JSON it has a published schema (`docs/report.schema.json`); as text it is
 //! the same report for people. All times are nanoseconds.
 
+mod conversation;
 mod page;
 mod plot;
 #[cfg(test)]
@@ -25,6 +26,8 @@ use crate::snapshot::{Note, OperationView, RecordTotals, RequestTotals};
 use crate::stats::{Bucket, LatencyView, QueueCounts};
 use crate::text::sanitize;
 use crate::waits::SpaceWaits;
+
+pub use conversation::ConversationReport;
 
 /// The version of the report's form: `major.minor`. A minor version adds fields;
 /// a major one changes or removes some.
@@ -198,6 +201,8 @@ pub struct QueueReport {
     pub occupancy: OccupancyReport,
     /// Who waited for room in it, and how long.
     pub space_waits: SpaceWaits,
+    /// How the conversation stood at the end; `null` on a queue that is not 9P.
+    pub conversation: Option<ConversationReport>,
     /// What was counted.
     pub counts: QueueCounts,
     /// Buffers added for each notification sent; `null` before the first.
@@ -394,6 +399,7 @@ impl QueueReport {
                 history: stretches(&occupancy.history),
             },
             space_waits: queue.space_waits(),
+            conversation: queue.conversation().map(Into::into),
             counts: queue.counts,
             buffers_per_notification: queue.counts.buffers_per_notification(),
             completions_per_callback: queue.counts.completions_per_callback(),

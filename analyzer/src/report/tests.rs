@@ -224,3 +224,49 @@ fn the_top_of_the_json_is_stable() {
     assert_eq!(json["requests"]["incomplete"], 0);
     assert_eq!(json["requests"]["in_flight"], 1);
 }
+
+/// The dialect, and that it was guessed, as long as no `Rversion` has said what it is.
+#[test]
+fn what_is_spoken_is_told() {
+    let spoken = |versions: bool| {
+        let mut s = Stream::with_facts();
+        if versions {
+            let version = |kind, name: &str| {
+                let length = (name.len() as u16).to_le_bytes();
+                let body = [&8192u32.to_le_bytes()[..], &length, name.as_bytes()].concat();
+                message(kind, 0xffff, &body)
+            };
+            s.at(10).add_message(0, 0, &version(100, "9P2000.u"));
+            s.kick(0, 1);
+            s.at(20).callback(1, 0);
+            s.used_message(0, 0, &version(101, "9P2000.u"));
+        } else {
+            s.at(10).add_message(0, 0, &tread(1, 7, 0, 512)).kick(0, 1);
+            s.at(20).callback(1, 0);
+            s.used_message(0, 0, &rread(1, b"x"));
+        }
+        s.final_statistics();
+        let report = s.analyze().0.report(&quiet_end());
+        let text = report.to_string();
+        let line = text.lines().find(|line| line.starts_with("  9P "));
+        (
+            report.queues[0].conversation.clone().unwrap(),
+            line.unwrap().to_owned(),
+        )
+    };
+    let (conversation, line) = spoken(true);
+    assert_eq!(conversation.dialect, "9P2000.u");
+    assert!(!conversation.dialect_guessed);
+    assert_eq!(conversation.msize, Some(8192));
+    assert_eq!(
+        line,
+        "  9P         9P2000.u; msize 8192; 0 fids at the end, 0 at most"
+    );
+    let (conversation, line) = spoken(false);
+    assert!(conversation.dialect_guessed);
+    assert_eq!(
+        line,
+        "  9P         9P2000.L by guess: no Tversion was seen; msize not known; 1 fid at the end, 1 \
+         at most"
+    );
+}

@@ -235,7 +235,11 @@ impl QueueReport {
             plural(self.errors, "error"),
             bytes(self.data_bytes)
         );
-        wrapped(f, "  requests   ", &requests)
+        wrapped(f, "  requests   ", &requests)?;
+        match &self.conversation {
+            Some(conversation) => wrapped(f, "  9P         ", &conversation.in_words()),
+            None => Ok(()),
+        }
     }
 
     fn notifications(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

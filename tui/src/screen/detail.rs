@@ -145,6 +145,17 @@ fn outcome(theme: &Theme, life: &Life, now: Option<Timestamp>, width: u16) -> Ve
                 .line(),
         );
     }
+    let subject = &life.subject;
+    let flushed = [
+        (subject.given_up, "given up by a Tflush"),
+        (
+            subject.answered_while_flushed,
+            "answered, though a Tflush had given it up",
+        ),
+    ];
+    for (_, how) in flushed.into_iter().filter(|(is, _)| *is) {
+        lines.push(Words::labelled(theme, "flushed").text(how).line());
+    }
     for anomaly in &life.anomalies {
         lines.push(
             Words::labelled(theme, "wrong")
@@ -316,6 +327,14 @@ fn messages(theme: &Theme, life: &Life, width: usize) -> Vec<Line<'static>> {
         life.request_9p(),
         width,
     );
+    let subject = &life.subject;
+    if subject.dialect_guessed && !life.request.bytes.is_empty() {
+        let read = format!(
+            " read as {}, by guess: no Tversion was seen",
+            subject.dialect
+        );
+        lines.insert(0, Words::new(theme).styled(read, theme.warn).line());
+    }
     lines.push(Line::default());
     if life.moments.used.is_some() {
         lines.extend(message::lines(
