@@ -13,6 +13,11 @@ use zerocopy::IntoBytes;
 use crate::sync::{AccessCheck, AtomicBool, AtomicUsize, Ordering};
 
 const WORD: usize = 8;
+/// Words of a cache line.
+const LINE_WORDS: usize = 64 / WORD;
+/// Words from where a frame is written to where others will be: several frames, which is as
+/// long as it takes to fetch a line from another processor.
+const AHEAD: usize = 1024 / WORD;
 const RECORD_WORDS: usize = Record::LEN / WORD;
 /// Stands where a frame's pseudo-header would, when the rest of the ring up to
 /// its end is too short for the next frame. Not the magic, so never a frame.
@@ -111,6 +116,31 @@ impl Shared {
         unsafe { std::slice::from_raw_parts_mut(first, count) }
     }
 
+    /// Has the processor fetch the cache lines of `count` words from `position` on, in order
+    /// to write to them. The reader's processor has had them last, and each record's
+    /// sequence number waits for all stores before it: that of the one before would wait
+    /// for its lines.
+    #[inline(always)]
+    fn fetch_ahead(&self, position: usize, count: usize) {
+        #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+        for line in (0..count).step_by(LINE_WORDS) {
+            let slot = (position + line) & (self.len() - 1);
+            let word = self.words.as_ptr().wrapping_add(slot);
+            // SAFETY: a hint, which changes nothing, whatever the address; processors that
+            // don't know it pass it by. `_mm_prefetch` would fetch for reading only, where
+            // the target is any x86-64.
+            unsafe {
+                std::arch::asm!(
+                    "prefetchw [{}]",
+                    in(reg) word,
+                    options(nostack, preserves_flags, readonly),
+                );
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
+        let _ = (position, count);
+    }
+
     /// The same as bytes.
     ///
     /// # Safety
@@ -174,6 +204,7 @@ impl Writer {
             unsafe { shared.words(slot, 1) }.fill(SKIP);
             at = 0;
         }
+        shared.fetch_ahead(written + AHEAD, need);
         shared.check.write(at..at + need);
         // SAFETY: `total` words are free (checked above), so these are the
         // writer's, and they end before the ring does.
