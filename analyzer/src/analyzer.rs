@@ -8,7 +8,7 @@ use virtscope_record::{Flags, QueueId, Record, Timestamp};
 
 use crate::budget::Budget;
 use crate::filter::{Filter, Verdict};
-use crate::findings::{Findings, Suspect};
+use crate::findings::{Findings, Still, Suspect};
 use crate::kept::Kept;
 use crate::life::{Incomplete, Life};
 use crate::losses::Losses;
@@ -140,7 +140,7 @@ pub struct Analyzer {
     /// The time of the latest record since the clock was set back last.
     present: Timestamp,
     /// Stretches of time of which no record tells, not even statistics.
-    pub(crate) still: Still,
+    pub(crate) still: StillTimes,
     next_number: u64,
     /// Records of a kind or layout that this version does not know.
     unknown_records: u64,
@@ -173,7 +173,7 @@ impl Analyzer {
             last: None,
             now: None,
             present: Timestamp::default(),
-            still: Still::default(),
+            still: StillTimes::default(),
             next_number: 0,
             unknown_records: 0,
             unfollowed_records: 0,
@@ -193,7 +193,7 @@ impl Analyzer {
         }
         let passed = time.nanos_since(self.present);
         if passed >= STILL_NS {
-            self.stood_still(passed);
+            self.stood_still(time);
         }
         self.present = self.present.max(time);
         self.first = Some(self.first.map_or(time, |first| first.min(time)));
@@ -226,11 +226,19 @@ impl Analyzer {
     }
 
     #[cold]
-    fn stood_still(&mut self, ns: u64) {
+    fn stood_still(&mut self, until: Timestamp) {
         // What was left out on purpose leaves such stretches too.
-        if self.first.is_some() && self.options.selection.is_whole() {
-            self.still.times += 1;
-            self.still.longest_ns = self.still.longest_ns.max(ns);
+        if self.first.is_none() || !self.options.selection.is_whole() {
+            return;
+        }
+        let still = Still {
+            from: self.present,
+            to: until,
+        };
+        self.still.times += 1;
+        self.still.longest_ns = self.still.longest_ns.max(still.ns());
+        for queue in &mut self.queues {
+            queue.detectors.stood_still(still);
         }
     }
 
@@ -647,7 +655,7 @@ impl Analyzer {
 
 /// Stretches of time of which no record tells.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Still {
+pub(crate) struct StillTimes {
     pub(crate) times: u64,
     pub(crate) longest_ns: u64,
 }

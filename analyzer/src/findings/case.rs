@@ -2,6 +2,7 @@
 
 use virtscope_record::{Body, Flags, Record, RingIndex, Timestamp};
 
+use super::count;
 use super::signs::Signs;
 use super::stuck_request::STUCK_NS;
 use crate::life::{Incomplete, Life, Outcome};
@@ -56,6 +57,17 @@ impl Case<'_> {
         self.now.nanos_since(time)
     }
 
+    /// Why so many requests, that took `least` or longer if the clock is right, are none
+    /// for certain.
+    #[cold]
+    pub(super) fn unsure(&self, requests: u64, least: &str) -> String {
+        format!(
+            "{} in flight for {least} or longer if time passed while nothing was recorded, but the \
+             clock may have been set forward",
+            count(requests, "request was", "requests were"),
+        )
+    }
+
     /// Whether the device's half of the queue makes records too, so that it would be
     /// known if it took a buffer.
     pub(super) fn device_half_known(&self) -> bool {
@@ -76,10 +88,10 @@ impl Case<'_> {
             .count() as u64
     }
 
-    /// The requests that have been in flight for [`STUCK_NS`], oldest first.
+    /// The requests that are known to have been in flight for [`STUCK_NS`], oldest first.
     pub(super) fn stuck_requests(&self) -> Vec<Life> {
         let stuck = |life: &Life| match life.moments.added {
-            Some(added) => self.since(added) >= STUCK_NS,
+            Some(added) => self.signs.known_ns(Some(added), self.since(added)) >= STUCK_NS,
             // Begun before the capture.
             None => true,
         };

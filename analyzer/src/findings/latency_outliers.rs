@@ -35,6 +35,8 @@ pub(super) struct LatencyOutliers {
     /// The longest first.
     longest: Vec<Outlier>,
     slow: u64,
+    /// Those that were slow only if time passed of which nothing tells.
+    unsure: u64,
     /// The one that ended just now waits to be told who else is in flight.
     alone: bool,
 }
@@ -57,15 +59,20 @@ impl Detector for LatencyOutliers {
     fn life(&mut self, ended: &Ended<'_>) {
         let life = ended.life;
         let Some(phases) = life.phases() else { return };
-        let ns = phases.total_ns();
+        let total = phases.total_ns();
+        let ns = ended.signs.known_ns(life.moments.added, total);
         let kind = kind_of(life.operation);
         if let Some(Some(spread)) = self.kinds.get_mut(kind) {
             spread.count(ns);
         } else {
             self.first_of(kind, ns);
         }
-        if ns >= OUTLIER_NS && is_request(life) {
-            self.slow(life, ns);
+        if total >= OUTLIER_NS && is_request(life) {
+            if ns >= OUTLIER_NS {
+                self.slow(life, ns);
+            } else {
+                self.unsure += 1;
+            }
         }
     }
 
@@ -83,7 +90,7 @@ impl Detector for LatencyOutliers {
         }
     }
 
-    fn judge(&self, _: &Case<'_>) -> Verdict {
+    fn judge(&self, case: &Case<'_>) -> Verdict {
         let outliers: Vec<_> = self
             .longest
             .iter()
@@ -94,7 +101,10 @@ impl Detector for LatencyOutliers {
             })
             .collect();
         let Some((longest, _)) = outliers.first() else {
-            return Verdict::Nothing;
+            return match self.unsure {
+                0 => Verdict::Nothing,
+                unsure => Verdict::Undecided(case.unsure(unsure, "a second")),
+            };
         };
         // All that were slow are, as far as it is known of those that were kept.
         let all = if outliers.len() == self.longest.len() {

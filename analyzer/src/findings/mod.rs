@@ -48,6 +48,8 @@ use signs::Signs;
 use tally::Tally;
 use window::{Passed, Window};
 
+pub(crate) use signs::Still;
+
 pub use code::{About, FindingCode};
 pub use finding::{Evidence, Finding, Findings, Severity, Undecided};
 
@@ -89,6 +91,11 @@ macro_rules! detectors {
             /// The device's half makes records too.
             pub(crate) fn device_half_known(&mut self) {
                 self.signs.device_half = true;
+            }
+
+            /// Nothing tells of this stretch of time.
+            pub(crate) fn stood_still(&mut self, still: Still) {
+                self.signs.still = Some(still);
             }
 
             /// Takes note of a record of a ring of `size` entries, after it was joined;

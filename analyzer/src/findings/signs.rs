@@ -25,9 +25,37 @@ pub(super) struct Signs {
     pub(super) now: Timestamp,
     /// Entries of the ring; 0 if it is not known.
     pub(super) size: u16,
+    /// The latest stretch of time of which nothing tells, if there was one.
+    pub(super) still: Option<Still>,
+}
+
+/// A stretch of time of which no record tells, of whatever queue: the recorder stood still,
+/// or the clock was set forward, so that it did not pass at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Still {
+    pub(crate) from: Timestamp,
+    pub(crate) to: Timestamp,
+}
+
+impl Still {
+    pub(crate) fn ns(self) -> u64 {
+        self.to.nanos_since(self.from)
+    }
 }
 
 impl Signs {
+    /// How long a buffer was in flight, as far as that is known: what began before such a
+    /// stretch, and was over behind it, may have taken so much less.
+    #[inline]
+    pub(super) fn known_ns(&self, began: Option<Timestamp>, ns: u64) -> u64 {
+        match self.still {
+            Some(still) if began.is_some_and(|began| began <= still.from) => {
+                ns.saturating_sub(still.ns())
+            }
+            _ => ns,
+        }
+    }
+
     #[inline(always)]
     pub(super) fn record(&mut self, time: Timestamp, flags: Flags, body: &Body, size: u16) {
         self.now = time;

@@ -32,6 +32,8 @@ pub(super) struct StuckRequest {
     last: Option<Timestamp>,
     /// Those that hung until a reset.
     cut: Tally,
+    /// Those that were in flight for so long only if time passed of which nothing tells.
+    unsure: u64,
 }
 
 impl Detector for StuckRequest {
@@ -42,7 +44,12 @@ impl Detector for StuckRequest {
         let life = ended.life;
         match life.outcome {
             Outcome::Complete(phases) if phases.total_ns() >= STUCK_NS && is_request(life) => {
-                self.came_back(life);
+                let known = ended.signs.known_ns(life.moments.added, phases.total_ns());
+                if known >= STUCK_NS {
+                    self.came_back(life);
+                } else {
+                    self.unsure += 1;
+                }
             }
             Outcome::Incomplete(_) if is_cut(life) && is_request(life) => {
                 self.cut(life, ended.signs.now);
@@ -69,6 +76,9 @@ impl Detector for StuckRequest {
             self.cut.count
         };
         let total = self.count + cut + stuck.len() as u64;
+        if total == 0 && self.unsure > 0 {
+            return Verdict::Undecided(case.unsure(self.unsure, "two seconds"));
+        }
         if total == 0 {
             return Verdict::Nothing;
         }

@@ -342,3 +342,53 @@ fn indices_may_run_ahead_by_the_ring_and_no_further() {
     // Back is further ahead than any ring is long.
     only(&mut callback(0), IndexJump);
 }
+
+/// Of a stretch without any record nobody knows whether it passed: what lay in flight over
+/// it is stuck only if it is without it.
+#[test]
+fn what_lay_over_a_stillness_is_stuck_only_by_what_is_known() {
+    const HOUR: u64 = 3_600_000;
+    // Of its kind enough are known for an outlier.
+    let over = |known: u64| {
+        let mut s = Stream::with_facts();
+        for id in 0..120 {
+            request(
+                &mut s,
+                id % 8,
+                id,
+                [10, 20, 30].map(|ns| u64::from(id) * 40 + ns),
+            );
+        }
+        add(&mut s, 120, 1);
+        s.taken(120, 120);
+        give_back(&mut s, 120, 120, ms(HOUR), ms(HOUR + known));
+        findings(&mut s)
+    };
+    let found = over(0);
+    assert_eq!(found.found, []);
+    let undecided: Vec<_> = found.undecided.iter().map(|each| each.code).collect();
+    assert_eq!(undecided, [StuckRequest, LatencyOutliers]);
+    assert!(
+        found.undecided[0]
+            .reason
+            .contains("clock may have been set forward")
+    );
+    let found = over(2001);
+    let codes: Vec<_> = found.found.iter().map(|each| each.code).collect();
+    assert!(codes.contains(&StuckRequest), "{codes:?}");
+
+    // One that is in flight still.
+    let hangs = |known: u64| {
+        let mut s = begun();
+        add(&mut s, 1, 1);
+        s.at(ms(HOUR)).callback(1, 1);
+        s.at(ms(HOUR + known));
+        s
+    };
+    assert!(codes_of(&mut hangs(1000)).is_empty());
+    assert!(codes_of(&mut hangs(2001)).contains(&StuckRequest));
+}
+
+fn codes_of(s: &mut Stream) -> Vec<crate::FindingCode> {
+    findings(s).found.iter().map(|each| each.code).collect()
+}
