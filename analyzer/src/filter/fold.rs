@@ -1,21 +1,30 @@
 //! What is the same for every request is worked out once: `duration("1ms")` and
-//! other calls on literals.
+//! other calls on literals, and patterns.
 
 use std::sync::Arc;
 
 use cel::common::ast::{CallExpr, Expr, LiteralValue, SourceInfo};
 use cel::common::types::{CelDuration, CelInt};
 use cel::common::value::CowVal;
+use cel::extractors::This;
 use cel::{Context, Env, ExecutionError, IdedExpr, Value};
+use regex::Regex;
 
 use super::FilterError;
 
 /// The prefix of the names that stand for constants; no expression can have it.
 const PREFIX: char = '\u{1}';
 
+/// What stands for `matches` where the pattern is a literal: then it is compiled once, and
+/// the call has its number instead.
+const MATCHES: &str = "\u{1}matches";
+
 /// What was worked out.
 #[derive(Debug, Default)]
-pub(super) struct Constants(Vec<Constant>);
+pub(super) struct Constants {
+    values: Vec<Constant>,
+    patterns: Vec<Regex>,
+}
 
 #[derive(Debug)]
 enum Constant {
@@ -27,10 +36,26 @@ impl Constants {
     /// The constant of this name.
     pub(super) fn get(&self, name: &str) -> Option<CowVal<'_, '_>> {
         let number = name.strip_prefix(PREFIX)?.parse::<usize>().ok()?;
-        Some(match self.0.get(number)? {
+        Some(match self.values.get(number)? {
             Constant::Duration(duration) => CowVal::Borrowed(duration),
             Constant::Int(int) => CowVal::Borrowed(int),
         })
+    }
+
+    /// Has `context` know the patterns.
+    pub(super) fn tell(self: &Arc<Self>, context: &mut Context<'_, '_>) {
+        if self.patterns.is_empty() {
+            return;
+        }
+        let constants = Arc::clone(self);
+        let matches = move |This(text): This<Arc<String>>, number: i64| -> bool {
+            let pattern = usize::try_from(number).ok();
+            let pattern = pattern.and_then(|number| constants.patterns.get(number));
+            pattern.is_some_and(|pattern| pattern.is_match(&text))
+        };
+        // No name of the language's begins with that.
+        let added = context.add_function(MATCHES, matches);
+        debug_assert_eq!(added, Ok(()));
     }
 }
 
@@ -64,13 +89,13 @@ fn walk(
             Value::Int(int) => Constant::Int(int.into()),
             _ => return Ok(()),
         };
-        expression.expr = Expr::Ident(format!("{PREFIX}{}", constants.0.len()));
-        constants.0.push(constant);
+        expression.expr = Expr::Ident(format!("{PREFIX}{}", constants.values.len()));
+        constants.values.push(constant);
         return Ok(());
     }
     match &mut expression.expr {
         Expr::Call(call) => {
-            pattern(text, call, source, context)?;
+            pattern(text, call, source, constants)?;
             for argument in call.target.as_deref_mut().into_iter().chain(&mut call.args) {
                 walk(text, argument, source, context, constants)?;
             }
@@ -107,36 +132,32 @@ fn no_value(expression: &Expr, error: &ExecutionError) -> String {
     }
 }
 
-/// A pattern that is none would fail with each request: it is tried on nothing.
+/// A pattern that is a literal is compiled here, where one that is none can be told of.
 fn pattern(
     text: &str,
-    call: &CallExpr,
+    call: &mut CallExpr,
     source: &SourceInfo,
-    context: &Context<'_, '_>,
+    constants: &mut Constants,
 ) -> Result<(), FilterError> {
-    let (true, [pattern]) = (call.func_name == "matches", &call.args[..]) else {
+    let (true, Some(_), [pattern]) = (
+        call.func_name == "matches",
+        &call.target,
+        &mut call.args[..],
+    ) else {
         return Ok(());
     };
-    if !matches!(pattern.expr, Expr::Literal(_)) {
+    let Expr::Literal(LiteralValue::String(literal)) = &pattern.expr else {
         return Ok(());
-    }
-    let nothing = LiteralValue::String(String::new().into());
-    let trial = IdedExpr {
-        id: pattern.id,
-        expr: Expr::Call(CallExpr {
-            func_name: call.func_name.clone(),
-            target: Some(Box::new(IdedExpr {
-                id: pattern.id,
-                expr: Expr::Literal(nothing),
-            })),
-            args: vec![pattern.clone()],
-        }),
     };
-    if Value::resolve(&trial, context).is_err() {
+    let Ok(regex) = Regex::new(literal.inner()) else {
         let offset = source.offset_for(pattern.id).map_or(0, |(start, _)| start);
         let message = "this is no regular expression";
         return Err(FilterError::new(text, offset as usize, message));
-    }
+    };
+    let number = constants.patterns.len() as i64;
+    pattern.expr = Expr::Literal(LiteralValue::Int(number.into()));
+    MATCHES.clone_into(&mut call.func_name);
+    constants.patterns.push(regex);
     Ok(())
 }
 

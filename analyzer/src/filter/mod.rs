@@ -53,7 +53,7 @@ const DEEPEST: usize = 12;
 pub struct Filter {
     text: String,
     expression: IdedExpr,
-    constants: Constants,
+    constants: Arc<Constants>,
     env: Arc<Env>,
     /// Requests of which it could not be said, for another reason than a field
     /// that is not known.
@@ -97,7 +97,7 @@ impl Filter {
         Ok(Self {
             text: text.to_owned(),
             expression,
-            constants,
+            constants: Arc::new(constants),
             env,
             failed: AtomicU64::new(0),
         })
@@ -118,6 +118,7 @@ impl Filter {
         };
         let mut context = Context::with_env(Arc::clone(&self.env));
         context.set_variable_resolver(&request);
+        self.constants.tell(&mut context);
         let verdict = match Value::resolve_val(&self.expression, &context) {
             Ok(value) => match value.downcast_ref::<CelBool>().map(|bool| *bool.inner()) {
                 Some(true) => Verdict::Matches,

@@ -56,6 +56,8 @@ fn which(filter: &str) -> Vec<usize> {
 #[case(r#"queued + device + harvest == latency"#, &[0, 1])]
 #[case(r#"op.startsWith("wa") || op.matches("^re.d$") && bytes > 0"#, &[0, 1])]
 #[case(r#"[1, 2].exists(n, n == number)"#, &[1, 2])]
+#[case(r#"op.matches("^walk$") || op.matches("ea") && op.matches(op)"#, &[0, 1, 2])]
+#[case(r#"["^w", "x"].exists(p, op.matches(p))"#, &[1])]
 #[case("!polled && kicked ? number == 0 : false", &[0])]
 #[case("size(op) == 4 && latency.getMilliseconds() == 0", &[0, 1])]
 fn these_match(#[case] filter: &str, #[case] expected: &[usize]) {
@@ -69,6 +71,8 @@ fn what_is_not_known_is_neither_true_nor_false() {
         r#"latency > duration("1ms")"#,
         r#"!(latency > duration("1ms"))"#,
         r#"latency <= duration("1ms")"#,
+        r#"name.matches("^a")"#,
+        r#"!name.matches("^a")"#,
     ] {
         let filter = Filter::compile(filter).unwrap();
         assert_eq!(filter.judge(in_flight, FIRST), Verdict::Unknown);
