@@ -268,7 +268,7 @@ mod probes {
     fn bpftrace(program: &mut Watched, probe: &str, what: &str, hits: u64) -> anyhow::Result<f64> {
         let exe = std::env::current_exe()?;
         let script = format!("usdt:{}:{probe} {{ @ = count(); }}", exe.display());
-        let child = Command::new("bpftrace")
+        let mut child = Command::new("bpftrace")
             .args(["-p", &program.child.id().to_string(), "-e", &script])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -279,7 +279,11 @@ mod probes {
         std::thread::sleep(ATTACHING);
         let nanos = program.time(what, hits)?;
         let pid = Pid::from_raw(child.id() as i32).context("no process")?;
-        kill_process(pid, Signal::INT)?;
+        // It may miss one that comes while it begins to wait.
+        while child.try_wait()?.is_none() {
+            kill_process(pid, Signal::INT)?;
+            std::thread::sleep(ATTACHING);
+        }
         let output = child.wait_with_output()?;
         program.wait_until(false)?;
         let text = String::from_utf8_lossy(&output.stdout);
