@@ -76,7 +76,7 @@ const LIMIT_BESIDE: Duration = Duration::from_secs(60 * 60);
 const BESIDE: &str = "target/beside.log";
 
 /// Test targets of the driver that Miri runs, beside the unit tests.
-const MIRI: [&str; 2] = ["ring_model", "live_path"];
+const MIRI: [&str; 3] = ["hostile", "live_path", "ring_model"];
 
 /// Packages whose tests run with AddressSanitizer: the one that has unsafe code, and the
 /// one that does with it what another machine would. The others have none that could
