@@ -11,6 +11,7 @@ use virtscope_record::QueueId;
 use super::capture::Capture;
 use super::compare::{Compared, Comparison, Use};
 use super::disk::DiskCounts;
+use super::hooked::Paired;
 use super::host::{Devices, HostQueue};
 use super::log::Logged;
 use super::{p9, tracepoints};
@@ -24,6 +25,8 @@ pub(super) struct Witnesses<'a> {
     pub(super) window: Range<u64>,
     /// The device that another process serves: QEMU's log has nothing of it.
     pub(super) elsewhere: Option<u16>,
+    /// Operations of which none may be missed.
+    pub(super) paired: &'a Paired,
 }
 
 /// Whether a capture's buffer was too small on purpose.
@@ -146,7 +149,10 @@ impl Witnesses<'_> {
                 usage: Use::of(guest.driver(), id.index),
                 notifications: true,
             };
-            match comparison.run() {
+            let compared = comparison
+                .run()
+                .and_then(|compared| self.paired.none_missed(guest).map(|()| compared));
+            match compared {
                 Ok(compared) => sum.add(&compared),
                 Err(error) => wrong.push(format!(
                     "{} ({id}, reset {generation} times): {error:#}",

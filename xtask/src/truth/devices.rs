@@ -13,6 +13,7 @@ use virtscope_record::{Layout, QueueId};
 
 use super::capture::{Capture, GuestQueue};
 use super::check::Witnesses;
+use super::hooked::{self, Paired};
 use super::runs::{COMMON, RUN, keep};
 use super::{Asked, host, log};
 use crate::guest::{Device, Guest, Kernel, Machine, Place, QUEUE_EVENTS};
@@ -124,6 +125,9 @@ pub(super) fn check(
     let mut guest = place.boot(&machine, share.path(), &[], deadline)?;
     let layout = if packed { "packed" } else { "split" };
     let about = format!("{}-{layout}, every device", kernel.version());
+    let paired = script(&mut guest, hooked::ASK)
+        .and_then(|said| Paired::of(kernel, &said))
+        .with_context(|| about.clone())?;
     let said = run(&mut guest).with_context(|| about.clone())?;
     let counted = stat(&mut guest);
     let Run {
@@ -149,6 +153,7 @@ pub(super) fn check(
         devices: &devices,
         window,
         elsewhere: Some(ELSEWHERE),
+        paired: &paired,
     };
     let capture = witnesses.read("first")?;
     super::check::account(&capture, super::check::Room::Enough)?;

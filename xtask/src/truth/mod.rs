@@ -8,6 +8,7 @@ mod compare;
 mod devices;
 mod disk;
 mod held;
+mod hooked;
 mod host;
 mod log;
 mod p9;

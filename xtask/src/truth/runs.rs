@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::json;
 
 use super::check::{Room, Witnesses};
+use super::hooked::{self, Paired};
 use super::status::Status;
 use super::{Asked, held, host, log};
 use crate::guest::{Guest, Kernel};
@@ -159,6 +160,10 @@ impl Session<'_> {
         self.stranger()?;
         let held = held::check(&mut self.guest, self.packed).context("inspect")?;
         self.say(&held);
+        let paired = Paired::of(self.kernel, &self.script(hooked::ASK)?)?;
+        self.say(&format!(
+            "by pairs of fentry and fexit, so none may be missed: {paired}"
+        ));
 
         let start = self.guest.log_length()?;
         let tracers = tracers(self.kernel, self.packed);
@@ -199,6 +204,7 @@ impl Session<'_> {
             devices: &devices,
             window: start..end,
             elsewhere: None,
+            paired: &paired,
         };
         let mut wrong = Vec::new();
         for tracer in &tracers {
