@@ -25,7 +25,7 @@ pub(super) fn all(
     attempts: &dyn Attempts,
 ) -> Vec<Check> {
     let (fentry, kprobe) = (&tried.fentry, &tried.kprobe);
-    vec![
+    let mut checks = vec![
         privileges(host),
         type_information(btf),
         addresses(host),
@@ -35,7 +35,22 @@ pub(super) fn all(
         fentry_check(fentry, functions, kprobe.is_ok()),
         kprobe_check(kprobe, functions, fentry.is_ok()),
         operations(functions, fentry.is_ok(), kprobe.is_ok()),
-    ]
+    ];
+    checks.extend(ftrace(host));
+    checks
+}
+
+/// What nobody thinks of, so nothing is said of it where it is well: the kernel attaches all
+/// the same, and never runs what is attached.
+fn ftrace(host: &Host) -> Option<Check> {
+    (host.text("proc/sys/kernel/ftrace_enabled")? == "0").then(|| {
+        check(
+            "ftrace",
+            State::Missing,
+            "kernel.ftrace_enabled is 0: what is attached to functions is never run",
+        )
+        .advise("sysctl kernel.ftrace_enabled=1")
+    })
 }
 
 fn check(name: &'static str, state: State, found: impl Into<String>) -> Check {

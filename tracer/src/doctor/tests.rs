@@ -99,6 +99,18 @@ fn state(diagnosis: &Diagnosis, name: &str) -> State {
 }
 
 #[test]
+fn a_kernel_that_runs_nothing_at_functions_is_told_of() {
+    let machine = Machine::new("6.12");
+    machine.put("proc/sys/kernel/ftrace_enabled", b"1\n");
+    let all = Answers::all(&Ok(()));
+    assert_eq!(machine.diagnose(&all).verdict(), Verdict::Whole);
+    machine.put("proc/sys/kernel/ftrace_enabled", b"0\n");
+    let diagnosis = machine.diagnose(&all);
+    assert_eq!(state(&diagnosis, "ftrace"), State::Missing);
+    assert_eq!(diagnosis.verdict(), Verdict::NotAtAll);
+}
+
+#[test]
 fn a_machine_on_which_all_works() {
     let machine = Machine::new("6.12");
     let diagnosis = machine.diagnose(&Answers::all(&Ok(())));

@@ -1,5 +1,6 @@
 //! Why tracing cannot begin, for whoever has to act on it.
 
+use super::hooks::How;
 use crate::btf::BtfError;
 
 /// Tracing that could not begin.
@@ -18,6 +19,12 @@ pub enum TraceError {
         /// Which ones are missing.
         missing: String,
     },
+    /// The kernel attaches programs to functions and never runs them.
+    #[error(
+        "kernel.ftrace_enabled is 0, so this kernel runs nothing that is attached to a function: \
+         `sudo sysctl kernel.ftrace_enabled=1` switches it on"
+    )]
+    FtraceOff,
     /// A struct is laid out in a way that the programs do not know.
     #[error(
         "this kernel's `{name}` {problem}: this version of virtscope doesn't know it; look for a newer one"
@@ -49,14 +56,32 @@ pub enum TraceError {
         source: Box<aya::EbpfError>,
     },
     /// A program cannot be loaded or attached.
-    #[error("cannot attach to {function}: {message}")]
+    #[error(
+        "cannot attach to {function} by {how}: {message}; `virtscope doctor` shows what can be \
+         traced here, and what to do about the rest"
+    )]
     Attach {
         /// The kernel's function.
         function: String,
+        /// By what.
+        how: How,
         /// Why, with what the verifier said last.
         message: String,
     },
     /// A map that the object should have is not there, or is not what it should be.
     #[error("the eBPF object is damaged: {0}")]
     Object(String),
+}
+
+impl TraceError {
+    /// Whether it is fentry or fexit that was refused.
+    pub(super) const fn is_of_fentry(&self) -> bool {
+        matches!(
+            self,
+            Self::Attach {
+                how: How::Fentry | How::Fexit,
+                ..
+            }
+        )
+    }
 }

@@ -87,20 +87,37 @@ pub struct Tracer {
     found: Vec<Found>,
     began: Instant,
     walk_failed: Option<String>,
+    fell_back: Option<String>,
 }
 
 impl Tracer {
-    /// Loads and attaches the programs for the running kernel.
+    /// Loads and attaches the programs for the running kernel: by kprobes alone where it
+    /// refuses fentry or fexit.
     ///
     /// # Errors
     /// What is missing: a privilege, type information, a member of a struct, a function;
     /// or what the kernel refuses.
     pub fn start(options: &TraceOptions) -> Result<Self, TraceError> {
+        let (mut tracer, refused) = or_by_kprobes(options.kprobes_only, |kprobes_only| {
+            Self::start_by(&TraceOptions {
+                kprobes_only,
+                ..options.clone()
+            })
+        })?;
+        tracer.fell_back = refused.map(|refused| refused.to_string());
+        Ok(tracer)
+    }
+
+    fn start_by(options: &TraceOptions) -> Result<Self, TraceError> {
         let missing = missing_privileges();
         if !missing.0.is_empty() {
             return Err(TraceError::Privileges {
                 missing: missing.to_string(),
             });
+        }
+        let ftrace = std::fs::read_to_string("/proc/sys/kernel/ftrace_enabled");
+        if ftrace.is_ok_and(|enabled| enabled.trim() == "0") {
+            return Err(TraceError::FtraceOff);
         }
         let btf = KernelBtf::running()?;
         let symbols = Symbols::running();
@@ -154,6 +171,7 @@ impl Tracer {
             found: Vec::new(),
             began: Instant::now(),
             walk_failed: None,
+            fell_back: None,
         };
         tracer.looker()?.load().map_err(|source| TraceError::Load {
             source: Box::new(source.into()),
@@ -213,7 +231,12 @@ impl Tracer {
     ) -> Result<(), TraceError> {
         let refused = |error: &dyn std::error::Error| TraceError::Attach {
             function: attachment.function.to_owned(),
-            message: explain(error),
+            how: attachment.how,
+            // The verifier has nothing to say of what is not allowed at all.
+            message: explain(error)
+                .trim_end()
+                .trim_end_matches(". Verifier output:")
+                .to_owned(),
         };
         let program = self
             .ebpf
@@ -339,6 +362,16 @@ impl Tracer {
         self.walk_failed.as_deref()
     }
 
+    /// Why kprobes are used though fentry and fexit would do, if they would not.
+    pub fn fell_back(&self) -> Option<&str> {
+        self.fell_back.as_deref()
+    }
+
+    /// Whether any of the queues that there were when it began is let through.
+    pub const fn found_any(&self) -> bool {
+        !self.found.is_empty()
+    }
+
     /// What it has cost so far.
     pub fn cost(&self) -> Cost {
         self.cost.cost()
@@ -378,6 +411,25 @@ impl std::fmt::Debug for Tracer {
             .field("plan", &self.plan)
             .field("buffer", &self.buffer)
             .finish_non_exhaustive()
+    }
+}
+
+/// What `start` makes; where fentry or fexit is refused, what it makes with kprobes only,
+/// and the refusal.
+///
+/// # Errors
+/// `start` fails; if with both, why it did without kprobes alone.
+fn or_by_kprobes<T>(
+    kprobes_only: bool,
+    mut start: impl FnMut(bool) -> Result<T, TraceError>,
+) -> Result<(T, Option<TraceError>), TraceError> {
+    match start(kprobes_only) {
+        Ok(started) => Ok((started, None)),
+        Err(refused) if !kprobes_only && refused.is_of_fentry() => match start(true) {
+            Ok(started) => Ok((started, Some(refused))),
+            Err(_) => Err(refused),
+        },
+        Err(error) => Err(error),
     }
 }
 
@@ -447,6 +499,37 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_fentry_is_refused_kprobes_are_tried() {
+        let refusal = |how| TraceError::Attach {
+            function: "vring_interrupt".to_owned(),
+            how,
+            message: "no".to_owned(),
+        };
+        let start = |works: bool, first: How| {
+            move |kprobes_only| match (kprobes_only, works) {
+                (false, _) => Err(refusal(first)),
+                (true, true) => Ok("by kprobes"),
+                (true, false) => Err(refusal(How::Kprobe)),
+            }
+        };
+        for how in [How::Fentry, How::Fexit] {
+            let (started, refused) = or_by_kprobes(false, start(true, how)).unwrap();
+            assert_eq!(started, "by kprobes");
+            assert!(refused.unwrap().is_of_fentry());
+            // Where nothing works the first is what has to be done something about.
+            assert!(
+                or_by_kprobes(false, start(false, how))
+                    .unwrap_err()
+                    .is_of_fentry()
+            );
+        }
+        assert!(or_by_kprobes(false, start(true, How::Kretprobe)).is_err());
+        assert!(or_by_kprobes(true, start(false, How::Fentry)).is_err());
+        let (_, refused) = or_by_kprobes(true, start(true, How::Fentry)).unwrap();
+        assert!(refused.is_none());
+    }
 
     /// The kernel's verifier accepts the programs for kprobes and the one that looks, which
     /// share all their functions with those for fentry and fexit. Loaded, they are attached

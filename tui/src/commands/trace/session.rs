@@ -112,9 +112,29 @@ fn kernel(target: &TargetArgs, wanted: &Wanted, told: &Told) -> anyhow::Result<A
         count_cost: wanted.count_cost,
         kprobes_only: false,
     };
+    if let Some(task) = options.task
+        && !std::path::Path::new("/proc")
+            .join(task.to_string())
+            .exists()
+    {
+        complain(&format!(
+            "there is no process or thread {task} now: `pgrep -a NAME` shows which there are"
+        ));
+    }
     let tracer = Tracer::start(&options)?;
     if let Some(why) = tracer.walk_failed() {
         complain(&format!("queues without events are not shown: {why}"));
+    } else if !tracer.found_any() {
+        complain(
+            "there is no queue now of those to be traced; what comes is traced. `virtscope list` \
+             shows which there are",
+        );
+    }
+    if let Some(why) = tracer.fell_back() {
+        complain(&format!(
+            "kprobes are used, which cost more and of which the kernel skips some (counted as \
+             missed): {why}"
+        ));
     }
     let selection = Selection {
         filtered: options.task.is_some(),
