@@ -206,6 +206,7 @@ impl Recorder {
                 programs_skipped: 0,
                 shared: Arc::clone(&shared),
                 limits,
+                withheld: HashMap::new(),
             },
             own: notices.iter().map(|notice| (notice.queue, 0)).collect(),
             snaplen: info.snaplen,
@@ -419,6 +420,8 @@ impl Drainer {
             counters.extend(first.map(|queue| own(*queue, 0)));
         }
         for counter in counters {
+            let stream = (counter.queue, counter.producer);
+            let withheld = self.sink.withheld.get(&stream).copied();
             let record = self.own_record(
                 counter.queue,
                 Token::default(),
@@ -428,7 +431,7 @@ impl Drainer {
                     missed: u32::try_from(counter.missed).unwrap_or(u32::MAX),
                     emitted: counter.emitted,
                     lost: counter.lost,
-                    filtered: counter.filtered,
+                    filtered: counter.filtered + withheld.unwrap_or_default(),
                 }),
             );
             let entry = Entry {

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use virtscope_analyzer::{Analyzer, CaptureEnd};
 use virtscope_captures::{CaptureWriter, WriteError};
-use virtscope_record::{Common, Kind, Producer, QueueId, Record, Sequence, Timestamp};
+use virtscope_record::{Common, Kind, Producer, ProducerId, QueueId, Record, Sequence, Timestamp};
 
 use super::{Limits, Output, Recorded, Shared};
 use crate::rotate::Files;
@@ -35,6 +35,8 @@ pub(super) struct Sink {
     pub(super) programs_skipped: u64,
     pub(super) shared: Arc<Shared>,
     pub(super) limits: Limits,
+    /// By queue and producer: records that came when a limit had been reached.
+    pub(super) withheld: HashMap<(QueueId, ProducerId), u64>,
 }
 
 impl Sink {
@@ -61,6 +63,12 @@ impl Sink {
     }
 
     fn put(&mut self, entry: &Entry) {
+        if self.is_too_late(&entry.record) {
+            let producer = entry.record.producer().id();
+            let stream = (entry.record.queue(), producer);
+            *self.withheld.entry(stream).or_default() += 1;
+            return;
+        }
         let record = self.numbered(&entry.record);
         if let Some(analyzer) = &mut self.analyzer {
             analyzer.push(&record, &entry.payload);
@@ -106,6 +114,12 @@ impl Sink {
         Some(before + self.writer.as_ref()?.written())
     }
 
+    /// Bytes of the capture, with those that no output has taken yet.
+    fn length(&self) -> Option<u64> {
+        let before = self.files.as_ref().map_or(0, Files::before);
+        Some(before + self.writer.as_ref()?.size())
+    }
+
     /// The record, if it is our own with the number that it has now.
     fn numbered(&mut self, record: &Record) -> Record {
         if record.producer() != Producer::Recorder {
@@ -124,9 +138,17 @@ impl Sink {
         Record::new(common, body)
     }
 
+    /// Whether a limit has been reached before this record. What is still said then is how
+    /// much there was of what.
+    fn is_too_late(&self, record: &Record) -> bool {
+        self.shared.limit_reached.load(Ordering::Relaxed)
+            && record.producer() != Producer::Recorder
+            && record.kind() != Ok(Kind::QueueFacts)
+    }
+
     fn check_limits(&self) {
-        let is_full = self.limits.bytes.zip(self.written());
-        let is_full = is_full.is_some_and(|(limit, written)| written >= limit);
+        let is_full = self.limits.bytes.zip(self.length());
+        let is_full = is_full.is_some_and(|(limit, length)| length >= limit);
         let enough = self.limits.requests.is_some_and(|limit| {
             let requests = self.analyzer.as_ref().map(Analyzer::request_totals);
             requests.is_some_and(|requests| requests.completed + requests.incomplete >= limit)

@@ -167,3 +167,64 @@ fn a_capture_needs_no_analysis() {
     assert_eq!(recorded.capture.unwrap().stored, records);
     assert!(records > 0);
 }
+
+/// A source of one producer that makes a hundred records at once, and then nothing.
+struct Burst(u32);
+
+const MADE: u32 = 100;
+
+impl Source for Burst {
+    fn snaplen(&self) -> u32 {
+        0
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8])) {
+        for number in std::mem::replace(&mut self.0, MADE)..MADE {
+            let common = Common {
+                time: monotonic_now(),
+                queue: silent().queue,
+                producer: Producer::Cpu(0).id(),
+                sequence: Sequence(number),
+                ..Common::default()
+            };
+            let body = Body::Notify(virtscope_record::Notify::default());
+            take(&Record::new(common, body), &[]);
+        }
+    }
+
+    fn counters(&self) -> Vec<StreamCounters> {
+        vec![StreamCounters {
+            queue: silent().queue,
+            producer: Producer::Cpu(0).id(),
+            emitted: self.0.into(),
+            lost: 0,
+            filtered: 0,
+            missed: 0,
+        }]
+    }
+}
+
+/// What comes when the capture has the bytes that it may have is left out, and counted.
+#[rstest]
+#[timeout(Duration::from_secs(60))]
+fn a_capture_ends_with_the_record_that_reaches_its_limit() {
+    let (output, reading) = output_and_reader();
+    let limits = Limits {
+        bytes: Some(1500),
+        ..Limits::default()
+    };
+    let recorder = Recorder::start(Burst(0), &[silent()], Some(output), limits, all()).unwrap();
+    while !recorder.shared().limit_reached() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let recorded = recorder.finish();
+    let totals = recorded.capture.unwrap();
+    assert_eq!(totals.emitted, totals.stored + totals.filtered);
+    assert!(totals.filtered > u64::from(MADE) / 2, "{totals:?}");
+    let report = recorded.report.unwrap();
+    let seen = report.records;
+    assert_eq!((seen.lost, seen.filtered), (0, totals.filtered));
+    // Behind the last one come the facts of the end alone.
+    let bytes = reading.join().unwrap();
+    assert!((1500..3000).contains(&bytes.len()), "{} bytes", bytes.len());
+}
