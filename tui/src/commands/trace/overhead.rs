@@ -66,10 +66,12 @@ impl Overhead {
     /// For the last line.
     pub(super) fn all(&self) -> String {
         let mut text = format!(
-            "{}, {:.2} % of a CPU; {} records, buffer of {} at most {} full; programs skipped by \
-             the kernel: {}",
+            "{}{}; {} records, buffer of {} at most {} full; programs skipped by the kernel: {}",
             self.programs(),
-            100.0 * self.busy,
+            match self.cost.is_counted {
+                true => format!(", {:.2} % of a CPU", 100.0 * self.busy),
+                false => String::new(),
+            },
             self.records,
             format_bytes(self.cost.buffer),
             percent(self.cost.most_waiting, self.cost.buffer),
@@ -114,6 +116,8 @@ mod tests {
     fn what_is_not_counted_is_not_said_to_be_nothing() {
         let mut overhead = Overhead::default();
         assert!(overhead.live().starts_with("cost not counted"));
+        let all = overhead.all();
+        assert!(all.starts_with("cost not counted; 0 records"), "{all}");
         let program = ProgramCost {
             runs: 1000,
             nanos: 500_000,

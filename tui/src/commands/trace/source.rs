@@ -227,7 +227,7 @@ impl Source for TracedProcess {
 /// its device.
 fn describe(queue: QueueId, payload: &[u8]) -> String {
     let end = payload.iter().position(|byte| *byte == 0);
-    let own_name = String::from_utf8_lossy(&payload[..end.unwrap_or(payload.len())]);
+    let own_name = one_line(&payload[..end.unwrap_or(payload.len())]);
     let device = format!("virtio{}", queue.device);
     let mut text = if own_name.is_empty() {
         format!("{device}/{}", queue.index)
@@ -242,10 +242,18 @@ fn describe(queue: QueueId, payload: &[u8]) -> String {
     }
     // The 9P transport shows its mount tag; it ends with a zero byte.
     if let Ok(tag) = std::fs::read(directory.join("mount_tag")) {
-        let tag = String::from_utf8_lossy(&tag);
-        text.push_str(&format!("\ntag={}", tag.trim_end_matches(['\0', '\n'])));
+        let end = tag.iter().rposition(|byte| !matches!(byte, 0 | b'\n'));
+        text.push_str(&format!(
+            "\ntag={}",
+            one_line(&tag[..end.map_or(0, |end| end + 1)])
+        ));
     }
     text
+}
+
+/// A text that may hold anything, as a part of one line: it must not begin another.
+fn one_line(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).replace(char::is_control, "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -261,5 +269,9 @@ mod tests {
         );
         assert_eq!(describe(queue, b"\0"), "virtio65000/2");
         assert_eq!(describe(queue, b""), "virtio65000/2");
+        assert_eq!(
+            describe(queue, b"a\ndriver=\x1bz\0"),
+            "virtio65000/a\u{fffd}driver=\u{fffd}z"
+        );
     }
 }
