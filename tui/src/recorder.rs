@@ -429,9 +429,10 @@ impl Drainer {
                     about: counter.producer,
                     is_final,
                     missed: u32::try_from(counter.missed).unwrap_or(u32::MAX),
-                    emitted: counter.emitted,
+                    // The recording ended before those.
+                    emitted: counter.emitted.saturating_sub(withheld.unwrap_or_default()),
                     lost: counter.lost,
-                    filtered: counter.filtered + withheld.unwrap_or_default(),
+                    filtered: counter.filtered,
                 }),
             );
             let entry = Entry {

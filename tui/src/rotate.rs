@@ -99,6 +99,18 @@ impl Files {
         }
     }
 
+    /// No more can be written. A file into which nothing came is no capture, and who merges
+    /// all of them would stumble over it.
+    pub(crate) fn give_up(&self) {
+        if self.number > 0
+            && let Some(newest) = self.there.back()
+            && fs::metadata(newest).is_ok_and(|file| file.is_file() && file.len() == 0)
+        {
+            // Where it can't be deleted it is as it was.
+            let _ = remove(newest);
+        }
+    }
+
     /// Bytes of the files before this one.
     pub(crate) const fn before(&self) -> u64 {
         self.before

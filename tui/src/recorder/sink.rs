@@ -35,7 +35,8 @@ pub(super) struct Sink {
     pub(super) programs_skipped: u64,
     pub(super) shared: Arc<Shared>,
     pub(super) limits: Limits,
-    /// By queue and producer: records that came when a limit had been reached.
+    /// By queue and producer: records that came when a limit had been reached. They are no
+    /// part of the recording, so whatever is in flight then is in flight at its end.
     pub(super) withheld: HashMap<(QueueId, ProducerId), u64>,
 }
 
@@ -161,6 +162,9 @@ impl Sink {
     /// The capture ends here; what was written of it stands.
     fn fail(&mut self, error: WriteError) {
         self.writer = None;
+        if let Some(files) = &self.files {
+            files.give_up();
+        }
         let error = error.after(self.files.as_ref().map_or(0, Files::before));
         let mut failed = self
             .shared

@@ -416,3 +416,30 @@ fn the_oldest_are_deleted_and_what_is_left_merges() {
         (0, story.records.len() as u64)
     );
 }
+
+#[test]
+fn of_a_file_into_which_nothing_came_nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.pcapng");
+    let rotate = Rotate {
+        path: path.clone(),
+        size: 1 << 20,
+        count: None,
+    };
+    let mut files = Files::new(rotate, CaptureInfo::new(0, ClockOffset::measure()));
+    fs::write(&path, "").unwrap();
+    files.give_up();
+    assert!(
+        path.exists(),
+        "the first one was there before anything was written"
+    );
+    let second = folder.path().join("x.pcapng.1");
+    files.number = 1;
+    files.there.push_back(second.clone());
+    fs::write(&second, "something").unwrap();
+    files.give_up();
+    assert!(second.exists());
+    fs::write(&second, "").unwrap();
+    files.give_up();
+    assert!(path.exists() && !second.exists());
+}
