@@ -37,6 +37,7 @@ pub(super) fn all(
         operations(functions, fentry.is_ok(), kprobe.is_ok()),
     ];
     checks.extend(ftrace(host));
+    checks.extend(kprobes(host, functions));
     checks
 }
 
@@ -50,6 +51,19 @@ fn ftrace(host: &Host) -> Option<Check> {
             "kernel.ftrace_enabled is 0: what is attached to functions is never run",
         )
         .advise("sysctl kernel.ftrace_enabled=1")
+    })
+}
+
+/// The same for kprobes, where that can be seen.
+fn kprobes(host: &Host, functions: &[FunctionCheck]) -> Option<Check> {
+    let is_off = host.text("sys/kernel/debug/kprobes/enabled")? == "0";
+    (is_off && wanting(functions, How::Kprobe) > 0).then(|| {
+        check(
+            "kprobes",
+            State::Missing,
+            "/sys/kernel/debug/kprobes/enabled is 0: none is ever run",
+        )
+        .advise("echo 1 > /sys/kernel/debug/kprobes/enabled")
     })
 }
 

@@ -108,6 +108,19 @@ fn a_kernel_that_runs_nothing_at_functions_is_told_of() {
     let diagnosis = machine.diagnose(&all);
     assert_eq!(state(&diagnosis, "ftrace"), State::Missing);
     assert_eq!(diagnosis.verdict(), Verdict::NotAtAll);
+    // Kprobes have a switch of their own, which is nothing to a kernel that needs none.
+    let machine = Machine::new("6.1");
+    machine.put("sys/kernel/debug/kprobes/enabled", b"1\n");
+    assert_ne!(machine.diagnose(&all).verdict(), Verdict::NotAtAll);
+    machine.put("sys/kernel/debug/kprobes/enabled", b"0\n");
+    assert_eq!(state(&machine.diagnose(&all), "kprobes"), State::Missing);
+    let machine = Machine::new("6.12");
+    machine.put("sys/kernel/debug/kprobes/enabled", b"0\n");
+    machine.put("proc/kallsyms", b"ffffffff81800000 T virtqueue_add_sgs\n");
+    let diagnosis = machine.diagnose(&all);
+    let by_kprobe = |each: &FunctionCheck| each.how == How::Kprobe;
+    assert!(!diagnosis.functions.iter().any(by_kprobe));
+    assert!(diagnosis.checks.iter().all(|check| check.name != "kprobes"));
 }
 
 #[test]

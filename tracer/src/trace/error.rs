@@ -25,6 +25,12 @@ pub enum TraceError {
          `sudo sysctl kernel.ftrace_enabled=1` switches it on"
     )]
     FtraceOff,
+    /// The same for kprobes.
+    #[error(
+        "/sys/kernel/debug/kprobes/enabled is 0, so this kernel runs no kprobe: `echo 1 | sudo \
+         tee /sys/kernel/debug/kprobes/enabled` switches them on"
+    )]
+    KprobesOff,
     /// A struct is laid out in a way that the programs do not know.
     #[error(
         "this kernel's `{name}` {problem}: this version of virtscope doesn't know it; look for a newer one"

@@ -115,8 +115,7 @@ impl Tracer {
                 missing: missing.to_string(),
             });
         }
-        let ftrace = std::fs::read_to_string("/proc/sys/kernel/ftrace_enabled");
-        if ftrace.is_ok_and(|enabled| enabled.trim() == "0") {
+        if is_off("/proc/sys/kernel/ftrace_enabled") {
             return Err(TraceError::FtraceOff);
         }
         let btf = KernelBtf::running()?;
@@ -133,6 +132,10 @@ impl Tracer {
                 operation: operation.kind().name(),
                 functions: Plan::functions(*operation).collect::<Vec<_>>().join(", "),
             });
+        }
+        let by_kprobe = |each: &Attachment| matches!(each.how, How::Kprobe | How::Kretprobe);
+        if plan.attachments.iter().any(by_kprobe) && is_off("/sys/kernel/debug/kprobes/enabled") {
+            return Err(TraceError::KprobesOff);
         }
         let settings = config.as_bytes();
         let mut ebpf = EbpfLoader::new()
@@ -412,6 +415,11 @@ impl std::fmt::Debug for Tracer {
             .field("buffer", &self.buffer)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether this switch of the kernel's is off. What is attached all the same never runs.
+fn is_off(switch: &str) -> bool {
+    std::fs::read_to_string(switch).is_ok_and(|text| text.trim() == "0")
 }
 
 /// What `start` makes; where fentry or fexit is refused, what it makes with kprobes only,
