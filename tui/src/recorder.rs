@@ -207,6 +207,7 @@ impl Recorder {
                 shared: Arc::clone(&shared),
                 limits,
                 withheld: HashMap::new(),
+                reached: None,
             },
             own: notices.iter().map(|notice| (notice.queue, 0)).collect(),
             snaplen: info.snaplen,
@@ -458,7 +459,11 @@ impl Drainer {
         };
         Record::new(
             Common {
-                time: self.stopped.unwrap_or_else(monotonic_now),
+                time: self
+                    .sink
+                    .reached
+                    .or(self.stopped)
+                    .unwrap_or_else(monotonic_now),
                 queue,
                 generation: Generation(0),
                 producer: ProducerId::from(Producer::Recorder),

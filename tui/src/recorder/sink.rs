@@ -38,6 +38,8 @@ pub(super) struct Sink {
     /// By queue and producer: records that came when a limit had been reached. They are no
     /// part of the recording, so whatever is in flight then is in flight at its end.
     pub(super) withheld: HashMap<(QueueId, ProducerId), u64>,
+    /// When a limit was reached, by the record that did it.
+    pub(super) reached: Option<Timestamp>,
 }
 
 impl Sink {
@@ -80,7 +82,7 @@ impl Sink {
                 Err(error) => self.fail(error),
             }
         }
-        self.check_limits();
+        self.check_limits(record.time());
     }
 
     /// Goes on in another file, if this record has filled the one there is.
@@ -142,12 +144,12 @@ impl Sink {
     /// Whether a limit has been reached before this record. What is still said then is how
     /// much there was of what.
     fn is_too_late(&self, record: &Record) -> bool {
-        self.shared.limit_reached.load(Ordering::Relaxed)
+        self.reached.is_some()
             && record.producer() != Producer::Recorder
             && record.kind() != Ok(Kind::QueueFacts)
     }
 
-    fn check_limits(&self) {
+    fn check_limits(&mut self, now: Timestamp) {
         let is_full = self.limits.bytes.zip(self.length());
         let is_full = is_full.is_some_and(|(limit, length)| length >= limit);
         let enough = self.limits.requests.is_some_and(|limit| {
@@ -155,6 +157,7 @@ impl Sink {
             requests.is_some_and(|requests| requests.completed + requests.incomplete >= limit)
         });
         if is_full || enough {
+            self.reached.get_or_insert(now);
             self.shared.limit_reached.store(true, Ordering::Release);
         }
     }

@@ -168,7 +168,8 @@ fn a_capture_needs_no_analysis() {
     assert!(records > 0);
 }
 
-/// A source of one producer that makes a hundred records at once, and then nothing.
+/// A source of one producer that makes a hundred records at once, and then nothing; and that
+/// takes its time to stop.
 struct Burst(u32);
 
 const MADE: u32 = 100;
@@ -202,7 +203,13 @@ impl Source for Burst {
             missed: 0,
         }]
     }
+
+    fn stop(&mut self) {
+        std::thread::sleep(SLOW);
+    }
 }
+
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What comes when the capture has the bytes that it may have is no part of it.
 #[rstest]
@@ -224,6 +231,9 @@ fn a_capture_ends_with_the_record_that_reaches_its_limit() {
     let report = recorded.report.unwrap();
     let seen = report.records;
     assert_eq!((seen.emitted, seen.stored), (totals.stored, totals.stored));
+    // What is in flight at the limit has not been so for as long as it takes to detach.
+    let seconds = Duration::from_nanos(report.time.duration_ns);
+    assert!(seconds < SLOW, "{seconds:?}");
     // Behind the last one come the facts of the end alone.
     let bytes = reading.join().unwrap();
     assert!((1500..3000).contains(&bytes.len()), "{} bytes", bytes.len());
