@@ -301,8 +301,10 @@ fn kprobe_check(
             State::Fine,
             format!("refused: {why}; no function needs it"),
         ),
-        Err(Refusal::Kernel(why)) => check(NAME, State::Missing, format!("refused: {why}"))
-            .advise("it takes CONFIG_KPROBES=y and CONFIG_KPROBE_EVENTS=y"),
+        Err(Refusal::Kernel(why)) => check(NAME, State::Missing, format!("refused: {why}")).advise(
+            "it takes CONFIG_KPROBES=y and CONFIG_KPROBE_EVENTS=y; and without root \
+                 kernel.perf_event_paranoid at 2 or below (sysctl kernel.perf_event_paranoid=2)",
+        ),
     }
 }
 

@@ -31,6 +31,16 @@ pub enum TraceError {
          tee /sys/kernel/debug/kprobes/enabled` switches them on"
     )]
     KprobesOff,
+    /// Kprobes are for the administrator alone: a rule of Debian's and Ubuntu's kernels.
+    #[error(
+        "attaching kprobes, which this kernel needs, takes CAP_SYS_ADMIN while \
+         kernel.perf_event_paranoid is {level}: run it with sudo, or allow it with `sudo sysctl \
+         kernel.perf_event_paranoid=2`"
+    )]
+    Paranoid {
+        /// What the setting is.
+        level: i32,
+    },
     /// A struct is laid out in a way that the programs do not know.
     #[error(
         "this kernel's `{name}` {problem}: this version of virtscope doesn't know it; look for a newer one"

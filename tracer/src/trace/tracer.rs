@@ -133,7 +133,6 @@ impl Tracer {
                 functions: Plan::functions(*operation).collect::<Vec<_>>().join(", "),
             });
         }
-        let by_kprobe = |each: &Attachment| matches!(each.how, How::Kprobe | How::Kretprobe);
         if plan.attachments.iter().any(by_kprobe) && is_off("/sys/kernel/debug/kprobes/enabled") {
             return Err(TraceError::KprobesOff);
         }
@@ -251,7 +250,12 @@ impl Tracer {
             (How::Fexit, Some(btf)) => attach_fexit(program, attachment.function, btf),
             _ => attach_kprobe(program, attachment.function, first),
         };
-        done.map_err(|error| refused(&error))?;
+        done.map_err(|error| match paranoia() {
+            Some(level) if by_kprobe(attachment) && is_denied(&error) => {
+                TraceError::Paranoid { level }
+            }
+            _ => refused(&error),
+        })?;
         if first {
             let fd = program.fd().map_err(|error| refused(&error))?;
             let fd = fd
@@ -415,6 +419,27 @@ impl std::fmt::Debug for Tracer {
             .field("buffer", &self.buffer)
             .finish_non_exhaustive()
     }
+}
+
+const fn by_kprobe(attachment: &Attachment) -> bool {
+    matches!(attachment.how, How::Kprobe | How::Kretprobe)
+}
+
+/// The kernel's setting of who may open events, if it is one of those beyond Linux' own
+/// (`perf_event_open(2)` has -1 to 2), by which some distributions allow nobody.
+fn paranoia() -> Option<i32> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
+    text.trim().parse().ok().filter(|level| *level > 2)
+}
+
+/// Whether an error comes of the kernel's saying EACCES.
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    })
 }
 
 /// Whether this switch of the kernel's is off. What is attached all the same never runs.
