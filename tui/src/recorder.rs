@@ -296,7 +296,7 @@ impl Drainer {
         self.source.stop();
         self.sink
             .tell_programs_skipped(self.source.programs_skipped());
-        self.stopped = Some(monotonic_now());
+        self.stopped = Some(self.source.ended().unwrap_or_else(monotonic_now));
         self.drain();
         // Those that began with this look.
         self.drain();

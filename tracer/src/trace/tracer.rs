@@ -88,6 +88,9 @@ pub struct Tracer {
     began: Instant,
     walk_failed: Option<String>,
     fell_back: Option<String>,
+    /// The counters when tracing ended: what is counted while one program after the other is
+    /// detached is of operations of which some are seen no more.
+    last: Option<Vec<StreamCounters>>,
 }
 
 impl Tracer {
@@ -174,6 +177,7 @@ impl Tracer {
             began: Instant::now(),
             walk_failed: None,
             fell_back: None,
+            last: None,
         };
         tracer.looker()?.load().map_err(|source| TraceError::Load {
             source: Box::new(source.into()),
@@ -283,6 +287,7 @@ impl Tracer {
         {
             left = left.saturating_sub(footprint(&frame));
             match split(&frame) {
+                Some((record, _)) if is_after(self.last.as_deref(), &record) => {}
                 Some((record, payload)) => {
                     frames += 1;
                     take(&record, payload);
@@ -295,6 +300,9 @@ impl Tracer {
 
     /// The counters of every queue and CPU that has any.
     pub fn counters(&self) -> Vec<StreamCounters> {
+        if let Some(last) = &self.last {
+            return last.clone();
+        }
         let mut found = Vec::new();
         for number in 0..COUNTERS_PER_CPU {
             let Ok(cpus) = self.counters.get(&number, 0) else {
@@ -384,14 +392,22 @@ impl Tracer {
         self.cost.cost()
     }
 
-    /// Detaches everything; records written before can still be drained.
+    /// Ends tracing: what happens from here on is no part of it. Detaching everything takes a
+    /// while, and as long as it takes some operations are seen and others are not.
     ///
     /// Waits for notifications that were decided on: one that does not come within a
     /// second was missed. And so was what stands open on a queue where nothing moves.
-    pub fn detach(&mut self) {
-        if self.ebpf.is_some() {
+    pub fn end(&mut self) {
+        if self.ebpf.is_some() && self.last.is_none() {
             self.settle();
+            self.last = Some(self.counters());
         }
+    }
+
+    /// [Ends](Self::end) tracing and detaches everything; records written before can still be
+    /// drained.
+    pub fn detach(&mut self) {
+        self.end();
         self.cost.close();
         self.ebpf = None;
     }
@@ -500,6 +516,19 @@ fn attach_kprobe(program: &mut Program, function: &str, first: bool) -> Result<(
     Ok(())
 }
 
+/// Whether a record was made when tracing had ended, with these counters.
+fn is_after(last: Option<&[StreamCounters]>, record: &Record) -> bool {
+    last.is_some_and(|last| {
+        let mut streams = last.iter();
+        let stream = streams.find(|stream| {
+            stream.queue == record.queue() && stream.producer == record.producer().id()
+        });
+        // Sequences are the lower half of what is counted.
+        stream
+            .is_none_or(|stream| record.sequence().0.wrapping_sub(stream.emitted as u32) < 1 << 31)
+    })
+}
+
 /// A frame's record and payload.
 pub(crate) fn split(frame: &[u8]) -> Option<(Record, &[u8])> {
     let header = PseudoHeader::parse(frame).ok()?;
@@ -532,6 +561,39 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_made_while_detaching_is_left_out() {
+        use virtscope_record::{Body, Common, Notify, Sequence};
+        let (queue, producer) = (QueueId::new(1, 0), Producer::Cpu(2).id());
+        let record = |sequence, producer| {
+            let common = Common {
+                queue,
+                producer,
+                sequence: Sequence(sequence),
+                ..Common::default()
+            };
+            Record::new(common, Body::Notify(Notify::default()))
+        };
+        let last = |emitted| {
+            [StreamCounters {
+                queue,
+                producer,
+                emitted,
+                lost: 0,
+                filtered: 0,
+                missed: 0,
+            }]
+        };
+        let is_after =
+            |emitted, sequence| super::is_after(Some(&last(emitted)), &record(sequence, producer));
+        assert!(!is_after(10, 9) && is_after(10, 10));
+        assert!(!is_after((1 << 32) + 2, 1) && is_after((1 << 32) + 2, 2));
+        assert!(!is_after(1 << 32, u32::MAX) && is_after(1 << 32, 0));
+        let other = Producer::Cpu(3).id();
+        assert!(super::is_after(Some(&last(10)), &record(0, other)));
+        assert!(!super::is_after(None, &record(99, producer)));
+    }
 
     #[test]
     fn where_fentry_is_refused_kprobes_are_tried() {

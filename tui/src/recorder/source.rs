@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use virtscope_captures::Selection;
 use virtscope_driver::instrument::live::Hub;
-use virtscope_record::{InFlight, ProducerId, QueueFacts, QueueId, Record, Token};
+use virtscope_record::{InFlight, ProducerId, QueueFacts, QueueId, Record, Timestamp, Token};
 use virtscope_tracer::trace::StreamCounters;
 
 /// Where records come from.
@@ -48,6 +48,11 @@ pub trait Source: Send {
 
     /// Makes no more records; those made before are still drained.
     fn stop(&mut self) {}
+
+    /// When it had stopped, if that was earlier than when [`stop`](Self::stop) was done.
+    fn ended(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// A producer whose records begin with another number than 0.

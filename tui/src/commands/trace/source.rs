@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use virtscope_captures::Selection;
-use virtscope_record::{Body, QueueId, Record};
+use virtscope_driver::instrument::live::monotonic_now;
+use virtscope_record::{Body, QueueId, Record, Timestamp};
 use virtscope_tracer::trace::{StreamCounters, Tracer};
 use virtscope_tracer::usdt::UsdtTracer;
 
@@ -68,6 +69,7 @@ pub(super) struct Traced {
     selection: Selection,
     told: Told,
     pace: Pace,
+    ended: Option<Timestamp>,
 }
 
 impl Traced {
@@ -78,6 +80,7 @@ impl Traced {
             selection,
             told: told.clone(),
             pace: Pace::new(),
+            ended: None,
         }
     }
 
@@ -137,7 +140,13 @@ impl Source for Traced {
 
     fn stop(&mut self) {
         self.ask_cost();
+        self.tracer.end();
+        self.ended = Some(monotonic_now());
         self.tracer.detach();
+    }
+
+    fn ended(&self) -> Option<Timestamp> {
+        self.ended
     }
 }
 
