@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use virtscope_record::{Body, Used};
+use virtscope_record::{Body, Kind, Used};
 
 use super::case::{Case, Seen};
 use super::finding::{Evidence, Verdict};
@@ -21,6 +21,11 @@ pub(super) const ABOUT: About = About {
 #[derive(Default, Debug)]
 pub(super) struct UsedLength {
     found: Tally,
+    /// Those of them whose buffer has room at all. A buffer whose add was missed has none as far
+    /// as its record knows.
+    with_room: Tally,
+    /// Whether adds were missed, which is told of when the buffer may be back already.
+    adds_missed: bool,
     /// Ids of buffers that were in flight when tracing began: how much room they have is
     /// not known.
     unknown: BTreeSet<u16>,
@@ -47,13 +52,20 @@ impl Detector for UsedLength {
             Body::Add(add) if !self.unknown.is_empty() => {
                 self.unknown.remove(&add.head);
             }
+            Body::Missed(missed) if missed.operation() == Some(Kind::Add) => {
+                self.adds_missed = true;
+            }
             Body::Reset(_) => self.unknown.clear(),
             _ => {}
         }
     }
 
     fn judge(&self, _: &Case<'_>) -> Verdict {
-        self.found.verdict(|many| {
+        let found = match self.adds_missed {
+            true => &self.with_room,
+            false => &self.found,
+        };
+        found.verdict(|many| {
             format!(
                 "The device claimed {} to have written more than a buffer can hold.",
                 times(many)
@@ -78,12 +90,16 @@ impl UsedLength {
         if used.used_length <= writable {
             return;
         }
-        self.found.add(seen.time, || {
+        let evidence = || {
             let text = format!(
                 "used entry {} says {} bytes for id {}, which has {writable} device-writable",
                 used.position, used.used_length, used.head
             );
             Evidence::at(seen.time, text)
-        });
+        };
+        self.found.add(seen.time, evidence);
+        if writable > 0 || used.error != 0 {
+            self.with_room.add(seen.time, evidence);
+        }
     }
 }
