@@ -61,10 +61,22 @@ impl Detector for UsedLength {
     }
 
     fn judge(&self, _: &Case<'_>) -> Verdict {
-        let found = match self.adds_missed {
-            true => &self.with_room,
-            false => &self.found,
-        };
+        if !self.adds_missed {
+            return self.verdict(&self.found);
+        }
+        if self.with_room.count == 0 && self.found.count > 0 {
+            return Verdict::Undecided(format!(
+                "The device wrote into a buffer that has no room {} as far as is known, but adds \
+                 were missed, and how much room their buffers have is not known",
+                times(self.found.count)
+            ));
+        }
+        self.verdict(&self.with_room)
+    }
+}
+
+impl UsedLength {
+    fn verdict(&self, found: &Tally) -> Verdict {
         found.verdict(|many| {
             format!(
                 "The device claimed {} to have written more than a buffer can hold.",
@@ -72,9 +84,7 @@ impl Detector for UsedLength {
             )
         })
     }
-}
 
-impl UsedLength {
     #[cold]
     fn look(&mut self, seen: &Seen<'_>, used: &Used) {
         // An entry that broke the queue does not say what its buffer holds.

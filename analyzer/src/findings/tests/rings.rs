@@ -1,6 +1,6 @@
 //! Findings about rings.
 
-use virtscope_record::{Body, Flags, InFlight, Producer, RingIndex, Used};
+use virtscope_record::{Body, Flags, InFlight, Kind, Missed, Producer, RingIndex, Used};
 
 use super::{findings, ms, none, only};
 use crate::FindingCode::{RingFull, StuckRequest, UsedLength};
@@ -141,6 +141,39 @@ fn a_used_length_beyond_the_buffer_is_a_finding() {
         "used entry 0 says 8193 bytes for id 0, which has 8192 device-writable"
     );
     none(&mut used(8192));
+}
+
+/// A buffer whose add was missed has no room as far as its completion knows: that is no
+/// proof, but one that has room, and not enough, is.
+#[test]
+fn a_used_length_proves_little_where_adds_were_missed() {
+    let used = |writable, length| {
+        let mut s = Stream::with_facts();
+        s.at(5);
+        let body = Body::Missed(Missed {
+            operation: Kind::Add as u16,
+            count: 1,
+            new: RingIndex(1),
+            head: Missed::NO_HEAD,
+            ..Missed::default()
+        });
+        s.push(Producer::DriverHalf, 0, Flags::empty(), body, &[]);
+        let body = Body::Used(Used {
+            used_length: length,
+            writable_bytes: writable,
+            used_index: RingIndex(1),
+            ..Used::default()
+        });
+        s.at(20).callback(1, 0);
+        s.push(Producer::DriverHalf, 0x1000, Flags::empty(), body, &[]);
+        findings(&mut s)
+    };
+    let said = used(0, 512);
+    assert_eq!(said.found, []);
+    let undecided: Vec<_> = said.undecided.iter().map(|each| each.code).collect();
+    assert!(undecided.contains(&UsedLength), "{undecided:?}");
+    let said = used(512, 513);
+    assert!(said.found.iter().any(|each| each.code == UsedLength));
 }
 
 /// What records say together is no story where they stand in any order.
