@@ -19,6 +19,11 @@ pub(crate) fn find(vq: u64) -> Option<&'static mut QueueState> {
     let state = match QUEUES.get_ptr_mut(vq) {
         Some(state) => state,
         None => {
+            // One program is attached after the other: as long as some operations are seen
+            // and others are not, what is seen would be half of a story.
+            if CONTROL.get(control::OPEN).is_none_or(|open| *open == 0) {
+                return None;
+            }
             register_queue(vq);
             QUEUES.get_ptr_mut(vq)?
         }

@@ -144,6 +144,8 @@ pub mod control {
     pub const PAGE_OFFSET: u32 = 4;
     /// Not 0: tracing is about to end.
     pub const CLOSING: u32 = 5;
+    /// Not 0: everything is attached, and queues are taken up.
+    pub const OPEN: u32 = 6;
     /// How many there are.
     pub const COUNT: u32 = 8;
 }

@@ -183,6 +183,10 @@ impl Tracer {
             source: Box::new(source.into()),
         })?;
         tracer.attach()?;
+        tracer
+            .control
+            .set(control::OPEN, 1, 0)
+            .map_err(|error| TraceError::Object(error.to_string()))?;
         // Behind the attaching: a queue of which no event has come since is as it was.
         match found::queues(&btf, options) {
             Ok(found) => tracer.found = found,
@@ -201,8 +205,8 @@ impl Tracer {
             .then(Btf::from_sys_fs)
             .transpose()
             .map_err(|error| TraceError::Object(error.to_string()))?;
-        // What ends a request before what begins one, so that no completion is missed of
-        // an add that was seen.
+        // What ends a request before what begins one. None of them takes up a queue before
+        // all are there (`control::OPEN`).
         let order = [
             Operation::Reset,
             Operation::Used,
