@@ -146,9 +146,11 @@ impl Occupancy {
             return;
         }
         self.at = Some(self.now);
-        self.observed_ns += ns;
+        // Saturating, here and below: a clock that is set back lets as much time pass as it
+        // likes.
+        self.observed_ns = self.observed_ns.saturating_add(ns);
         if self.full {
-            self.full_ns += ns;
+            self.full_ns = self.full_ns.saturating_add(ns);
         }
         self.in_flight.hold(ns);
         self.descriptors.hold(ns);
@@ -263,8 +265,10 @@ struct Bin {
 impl Bin {
     #[inline]
     fn hold(&mut self, ns: u64, levels: Levels) {
-        self.ns += ns;
-        self.full_ns += if levels.full { ns } else { 0 };
+        self.ns = self.ns.saturating_add(ns);
+        if levels.full {
+            self.full_ns = self.full_ns.saturating_add(ns);
+        }
         self.in_flight_area += u128::from(levels.in_flight) * u128::from(ns);
         self.descriptors_area += u128::from(levels.descriptors) * u128::from(ns);
         self.peak(levels.in_flight, levels.descriptors);
@@ -303,8 +307,9 @@ impl Bins {
     fn hold(&mut self, from: Timestamp, ns: u64, levels: Levels) {
         let offset = from.nanos_since(self.start);
         // Nearly every stretch lies in the bin that is being filled.
-        if offset.wrapping_sub(self.filling_from) < self.bin_ns
-            && ns <= self.bin_ns - (offset - self.filling_from)
+        if let Some(into) = offset.checked_sub(self.filling_from)
+            && into < self.bin_ns
+            && ns <= self.bin_ns - into
             && let Some(bin) = self.bins.get_mut(self.filling)
         {
             bin.hold(ns, levels);
@@ -331,9 +336,9 @@ impl Bins {
     #[inline]
     fn peak(&mut self, at: Timestamp, in_flight: u32, descriptors: u32) {
         let offset = at.nanos_since(self.start);
-        let bin = if offset.wrapping_sub(self.filling_from) < self.bin_ns
-            && self.filling < self.bins.len()
-        {
+        let into = offset.checked_sub(self.filling_from);
+        let is_filling = into.is_some_and(|into| into < self.bin_ns);
+        let bin = if is_filling && self.filling < self.bins.len() {
             &mut self.bins[self.filling]
         } else {
             self.bin_at(offset)
@@ -363,8 +368,8 @@ impl Bins {
             .chunks(2)
             .map(|pair| {
                 pair.iter().fold(Bin::default(), |sum, bin| Bin {
-                    ns: sum.ns + bin.ns,
-                    full_ns: sum.full_ns + bin.full_ns,
+                    ns: sum.ns.saturating_add(bin.ns),
+                    full_ns: sum.full_ns.saturating_add(bin.full_ns),
                     in_flight_area: sum.in_flight_area + bin.in_flight_area,
                     descriptors_area: sum.descriptors_area + bin.descriptors_area,
                     in_flight_peak: sum.in_flight_peak.max(bin.in_flight_peak),
@@ -400,6 +405,23 @@ mod tests {
 
     fn at(ns: u64) -> Timestamp {
         Timestamp::from_nanos(ns)
+    }
+
+    /// A hostile clock: all the time there is, and then once more.
+    #[test]
+    fn more_time_than_can_be_counted_does_no_harm() {
+        let mut occupancy = Occupancy::default();
+        occupancy.set_size(4);
+        occupancy.advance(at(0));
+        occupancy.set_in_flight(4);
+        occupancy.set_free(0);
+        for _ in 0..2 {
+            occupancy.advance(at(u64::MAX));
+            occupancy.set_back(at(0));
+        }
+        occupancy.advance(at(u64::MAX));
+        let view = occupancy.view(None);
+        assert_eq!((view.observed_ns, view.full_ns), (u64::MAX, u64::MAX));
     }
 
     #[test]

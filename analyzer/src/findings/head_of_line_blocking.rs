@@ -112,7 +112,8 @@ impl HeadOfLineBlocking {
                 used.nanos_since(slow.used) <= slow.used.nanos_since(slow.added) / BEHIND_PART;
             if behind && used >= slow.used && added > slow.added && added < slow.used {
                 slow.followers += 1;
-                slow.blocked_ns += slow.used.nanos_since(added);
+                let ns = slow.used.nanos_since(added);
+                slow.blocked_ns = slow.blocked_ns.saturating_add(ns);
                 return;
             }
             if behind {

@@ -79,7 +79,8 @@ impl Detector for RingFull {
         }
         threads.sort_by_key(|thread| std::cmp::Reverse(thread.longest_ns));
         let longest = threads.first().map_or(0, |thread| thread.longest_ns);
-        let waited = self.waited_ns + self.since.map_or(0, |since| now.nanos_since(since));
+        let waiting = self.since.map_or(0, |since| now.nanos_since(since));
+        let waited = self.waited_ns.saturating_add(waiting);
         let observed = case.queue.occupancy.view(Some(now)).observed_ns;
         let share = (waited.saturating_mul(100))
             .checked_div(observed)
@@ -181,14 +182,14 @@ impl RingFull {
         if self.waiting == 0
             && let Some(since) = self.since.take()
         {
-            self.waited_ns += now.nanos_since(since);
+            self.waited_ns = self.waited_ns.saturating_add(now.nanos_since(since));
         }
     }
 }
 
 impl Waiter {
     fn ended(&mut self, ns: u64) {
-        self.total_ns += ns;
+        self.total_ns = self.total_ns.saturating_add(ns);
         self.longest_ns = self.longest_ns.max(ns);
     }
 }

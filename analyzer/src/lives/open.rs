@@ -187,14 +187,20 @@ impl Open {
         life.moments.used = Some(record.time());
         life.used_position = Some(used.position);
         life.used_length = Some(used.used_length);
-        if used.used_length > used.writable_bytes {
+        // Of a buffer that was added unseen a tracer does not know what room it has.
+        let is_room_known = used.writable_bytes > 0 || life.moments.added.is_some();
+        if is_room_known && used.used_length > used.writable_bytes {
             life.anomalies.push(Anomaly::UsedLength {
                 used: used.used_length,
                 writable: used.writable_bytes,
             });
         }
         life.reply.bytes.extend_from_slice(kept);
-        life.reply.full_length = used.used_length.min(used.writable_bytes);
+        life.reply.full_length = if is_room_known {
+            used.used_length.min(used.writable_bytes)
+        } else {
+            used.used_length
+        };
         if life.operation == Operation::Buffer {
             life.data_bytes =
                 u64::from(life.shape.readable_bytes) + u64::from(life.reply.full_length);

@@ -1,6 +1,7 @@
 //! How lives end that are not complete.
 
 use super::*;
+use virtscope_record::{Body, Flags, Producer, RingIndex, Used};
 
 #[test]
 fn in_flight_at_the_end_stays_in_flight() {
@@ -183,4 +184,36 @@ fn used_order_is_compared_with_add_order() {
     let (_, lives) = stream.analyze();
     let order: Vec<_> = lives.iter().map(|life| life.out_of_order).collect();
     assert_eq!(order, [true, false, false]);
+}
+
+/// A tracer that did not see the add does not know what room the buffer has.
+#[test]
+fn of_a_buffer_that_was_added_unseen_no_length_is_too_long() {
+    let anomalies = |is_seen: bool, writable_bytes| {
+        let mut stream = Stream::with_facts();
+        if is_seen {
+            stream.at(10).add(0, 0).kick(0, 1);
+        } else {
+            stream.at(10).in_flight(0);
+        }
+        let body = Body::Used(Used {
+            used_length: 512,
+            writable_bytes,
+            used_index: RingIndex(1),
+            ..Used::default()
+        });
+        stream.at(20);
+        stream.push(Producer::DriverHalf, 0x1000, Flags::empty(), body, &[]);
+        stream.only_life().anomalies
+    };
+    let too_long = |writable| {
+        vec![Anomaly::UsedLength {
+            used: 512,
+            writable,
+        }]
+    };
+    assert_eq!(anomalies(false, 0), []);
+    assert_eq!(anomalies(false, 100), too_long(100));
+    let seen = anomalies(true, 0);
+    assert!(seen.contains(&too_long(0)[0]), "{seen:?}");
 }
