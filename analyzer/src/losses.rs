@@ -190,11 +190,11 @@ impl Continuity {
         match record.producer() {
             Producer::Recorder => None,
             Producer::DeviceHalf => {
-                self.device_holes += holes;
+                self.device_holes = self.device_holes.saturating_add(holes);
                 None
             }
             Producer::DriverHalf | Producer::Cpu(_) | Producer::Unknown(_) => {
-                self.driver_holes += holes;
+                self.driver_holes = self.driver_holes.saturating_add(holes);
                 Some(step)
             }
         }
@@ -285,7 +285,7 @@ impl Continuity {
         let mut any = false;
         for (producer, stream) in &mut self.streams {
             let lost = stream.emitted.saturating_sub(stream.next);
-            stream.next += lost;
+            stream.next = stream.next.saturating_add(lost);
             match Producer::from(*producer) {
                 Producer::Recorder => {}
                 Producer::DeviceHalf => self.device_holes = self.device_holes.saturating_add(lost),

@@ -59,7 +59,7 @@ impl Positions {
     #[inline(always)]
     pub(crate) fn observe(&mut self, body: &Body, space: IndexSpace) -> bool {
         if let Body::Missed(missed) = body {
-            self.told += u64::from(missed.count);
+            self.told = self.told.saturating_add(missed.count.into());
             self.skip(missed, space);
             // One whose buffer is known touches that buffer's life alone.
             return missed.head().is_none();
@@ -147,7 +147,7 @@ impl Positions {
     /// absent, whatever became of them.
     #[inline]
     pub(crate) fn driver_absent(&self) -> u64 {
-        self.told + self.driver_absent
+        self.told.saturating_add(self.driver_absent)
     }
 
     /// A reset starts all positions anew.
@@ -162,9 +162,9 @@ impl Positions {
 
     /// The least number of operations that were missed.
     pub(crate) fn missed(&self, continuity: &Continuity) -> u64 {
-        self.told
-            + self.driver_absent.saturating_sub(continuity.driver_holes)
-            + self.device_absent.saturating_sub(continuity.device_holes)
+        let driver = self.driver_absent.saturating_sub(continuity.driver_holes);
+        let device = self.device_absent.saturating_sub(continuity.device_holes);
+        self.told.saturating_add(driver).saturating_add(device)
     }
 }
 

@@ -384,7 +384,9 @@ impl Queue {
 
     /// What is known to be absent of the driver's half, whether lost or missed.
     fn absent(&self) -> u64 {
-        self.continuity.driver_holes + self.positions.driver_absent()
+        self.continuity
+            .driver_holes
+            .saturating_add(self.positions.driver_absent())
     }
 
     /// The least number of operations that no record tells of.
