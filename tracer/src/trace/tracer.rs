@@ -341,14 +341,18 @@ impl Tracer {
     }
 
     /// Queues that were there when tracing began and of which no event has come for a
-    /// moment since; each is told of once. Of all others their first event tells.
+    /// moment since, or none but interrupts, which tell of no facts; each is told of once. Of
+    /// all others their first event tells.
     pub fn quiet_queues(&mut self) -> Vec<Found> {
         if self.found.is_empty() || self.began.elapsed() < QUIET {
             return Vec::new();
         }
-        let active: Vec<_> = self.counters().iter().map(|each| each.queue).collect();
+        let states = self.queues.iter().filter_map(Result::ok);
+        let told: Vec<_> = states
+            .filter_map(|(_, state)| told_by_event(&state))
+            .collect();
         let mut quiet = std::mem::take(&mut self.found);
-        quiet.retain(|queue| !active.contains(&queue.id));
+        quiet.retain(|queue| !told.contains(&queue.id));
         quiet
     }
 
@@ -486,6 +490,14 @@ fn or_by_kprobes<T>(
     }
 }
 
+/// Which queue this state is of, if an event has told of its facts.
+fn told_by_event(state: &[u8; size_of::<QueueState>()]) -> Option<QueueId> {
+    let synced = *state.get(std::mem::offset_of!(QueueState, synced))?;
+    let id = state.get(std::mem::offset_of!(QueueState, id)..)?;
+    let id = u32::from_ne_bytes(*id.first_chunk()?);
+    (synced != 0).then(|| queue_of(id.into()))
+}
+
 /// The queue that the programs call this.
 const fn queue_of(id: u64) -> QueueId {
     let id = id as u32;
@@ -565,6 +577,18 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interrupts_alone_tell_of_no_facts() {
+        let state = |synced| {
+            let mut state = [0; size_of::<QueueState>()];
+            state[..4].copy_from_slice(&0x0003_0002_u32.to_ne_bytes());
+            state[std::mem::offset_of!(QueueState, synced)] = synced;
+            state
+        };
+        assert_eq!(told_by_event(&state(1)), Some(QueueId::new(3, 2)));
+        assert_eq!(told_by_event(&state(0)), None);
+    }
 
     #[test]
     fn what_is_made_while_detaching_is_left_out() {
