@@ -140,7 +140,16 @@ impl Machine {
     pub(crate) fn command(&self, files: &Files<'_>) -> Command {
         let mut qemu = Command::new(QEMU);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);
-        qemu.args(["-machine", "q35", "-accel", "tcg", "-no-reboot"]);
+        // All processors in one thread of ours, one after the other. In a thread each, one
+        // that was about to run an instruction which another has just replaced, as a kernel
+        // does to attach and detach, may run the old one all the same: "Oops: int3".
+        qemu.args([
+            "-machine",
+            "q35",
+            "-accel",
+            "tcg,thread=single",
+            "-no-reboot",
+        ]);
         qemu.args(["-m", &self.memory.to_string()]);
         qemu.args(["-smp", &self.cpus.to_string()]);
         qemu.arg("-kernel").arg(files.kernel);
