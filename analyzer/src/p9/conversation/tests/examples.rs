@@ -26,6 +26,16 @@ fn walk(fid: u32, newfid: u32, path: &[&str]) -> Ask {
     }
 }
 
+/// `/a` becomes `/c`.
+fn rename() -> Ask {
+    Ask::RenameAt {
+        from: 0,
+        old: "a".to_owned(),
+        to: 0,
+        new: "c".to_owned(),
+    }
+}
+
 /// A session with `/a/b` made, fid 0 at the root, fid 2 at `/a` and fid 1 at `/a/b`.
 fn mounted() -> Session {
     let mut session = Session::new();
@@ -49,13 +59,7 @@ fn path(session: &mut Session, fid: u32) -> String {
 fn renaming_a_directory_moves_what_is_below() {
     let mut session = mounted();
     assert_eq!(path(&mut session, 1), "/a/b");
-    let rename = Ask::RenameAt {
-        from: 0,
-        old: "a".to_owned(),
-        to: 0,
-        new: "c".to_owned(),
-    };
-    done(&mut session, rename);
+    done(&mut session, rename());
     assert_eq!(path(&mut session, 1), "/c/b");
     let name = "b".to_owned();
     done(&mut session, Ask::Unlink { fid: 2, name });
@@ -66,13 +70,7 @@ fn renaming_a_directory_moves_what_is_below() {
 #[test]
 fn a_walk_beside_a_rename_is_not_guessed() {
     let mut session = mounted();
-    let rename = Ask::RenameAt {
-        from: 0,
-        old: "a".to_owned(),
-        to: 0,
-        new: "c".to_owned(),
-    };
-    session.ask(rename, true);
+    session.ask(rename(), true);
     let walk = session.ask(walk(0, 3, &["a", "b"]), true);
     session.serve(walk, false, false);
     session.deliver(walk, true);
@@ -232,13 +230,7 @@ fn an_answer_after_the_rflush_is_wrong() {
 #[test]
 fn a_lost_reply_may_have_been_to_a_lost_rename() {
     let mut session = mounted();
-    let rename = Ask::RenameAt {
-        from: 0,
-        old: "a".to_owned(),
-        to: 0,
-        new: "c".to_owned(),
-    };
-    let lost = session.ask(rename, false);
+    let lost = session.ask(rename(), false);
     // Heard after the loss, and true until the rename comes about.
     done(&mut session, Ask::Getattr { fid: 0 });
     done(&mut session, walk(0, 3, &["a"]));
