@@ -196,7 +196,7 @@ impl Recorder {
                 REORDER_CAPACITY,
             )),
             sink: Sink {
-                declared: HashSet::new(),
+                declared: HashSet::default(),
                 held: HashMap::new(),
                 own: HashMap::new(),
                 analyzer,

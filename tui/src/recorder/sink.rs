@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use foldhash::fast::RandomState;
 use virtscope_analyzer::{Analyzer, CaptureEnd};
 use virtscope_captures::{CaptureWriter, WriteError};
 use virtscope_record::{Common, Kind, Producer, ProducerId, QueueId, Record, Sequence, Timestamp};
@@ -19,7 +20,7 @@ pub(super) struct Entry {
 
 /// Where records end up, in order.
 pub(super) struct Sink {
-    pub(super) declared: HashSet<QueueId>,
+    pub(super) declared: HashSet<QueueId, RandomState>,
     /// By queue that was not declared yet: its records.
     pub(super) held: HashMap<QueueId, Vec<Entry>>,
     /// By queue: the next sequence number of our own records. They get it here, because
