@@ -10,7 +10,7 @@ use virtscope_record::{
 use virtscope_tracer_shared::{Counters, QueueState, SNAPLEN_LIMIT, Segments};
 
 use crate::kernel::read;
-use crate::maps::{COUNTERS, DEPTHS, RECORDS, SCRATCH, Scratch, config};
+use crate::maps::{COUNTERS, DEPTHS, RECORDS, SCRATCH, Scratch, config, this_cpu};
 
 /// The reader looks often enough by itself: waking it for each record costs more than
 /// the record.
@@ -45,11 +45,10 @@ pub(crate) fn task() -> (u32, u32) {
 /// Where the program runs, from the preemption counter (Linux `preempt.h`).
 #[inline(always)]
 pub(crate) fn context() -> Context {
-    if config!(per_cpu_offset) == 0 {
+    let Some(at) = preempt_count() else {
         return Context::Unknown;
-    }
-    let base: u64 = read(config!(per_cpu_offset) + 8 * u64::from(cpu()));
-    let count: u32 = read(base.wrapping_add(config!(preempt_count)));
+    };
+    let count: u32 = read(at);
     if count & 0x00ff_0000 != 0 {
         Context::HardIrq
     } else if count & 0x100 != 0 {
@@ -57,6 +56,21 @@ pub(crate) fn context() -> Context {
     } else {
         Context::Task
     }
+}
+
+/// Where this CPU's preemption counter is, which is looked up once.
+#[inline(always)]
+fn preempt_count() -> Option<u64> {
+    if config!(per_cpu_offset) == 0 {
+        return None;
+    }
+    // SAFETY: a map's value, see `maps`; whoever writes it writes the same.
+    let known = unsafe { &mut (*this_cpu()?).preempt_count };
+    if *known == 0 {
+        let base: u64 = read(config!(per_cpu_offset) + 8 * u64::from(cpu()));
+        *known = base.wrapping_add(config!(preempt_count));
+    }
+    Some(*known)
 }
 
 #[inline(always)]

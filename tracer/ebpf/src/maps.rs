@@ -69,6 +69,26 @@ pub(crate) static COUNTERS: PerCpuArray<Counters> =
 #[map]
 pub(crate) static CONTROL: Array<u64> = Array::with_max_entries(control::COUNT, 0);
 
+/// What each CPU keeps for itself.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Cpu {
+    /// The call whose operation a program's first copy has recorded, for the second one; 0:
+    /// none. See `copies`.
+    pub(crate) done: u64,
+    /// Where its preemption counter is; 0: not looked up yet.
+    pub(crate) preempt_count: u64,
+}
+
+#[map]
+static CPUS: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(1, 0);
+
+/// This CPU's; programs do not move from one to another while they run.
+#[inline(always)]
+pub(crate) fn this_cpu() -> Option<*mut Cpu> {
+    CPUS.get_ptr_mut(0)
+}
+
 /// What an add was given, by its stack pointer, until it returns.
 #[map]
 pub(crate) static PENDING: HashMap<u64, PendingAdd> = HashMap::with_max_entries(4096, 0);
