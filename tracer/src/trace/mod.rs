@@ -9,6 +9,7 @@ mod error;
 mod found;
 mod hooks;
 mod layout;
+mod links;
 mod options;
 mod privileges;
 mod symbols;

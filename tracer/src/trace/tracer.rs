@@ -230,6 +230,8 @@ impl Tracer {
                 self.attach_one(attachment, first, btf.as_ref())?;
             }
         }
+        let kprobes = attachments.iter().filter(|each| by_kprobe(each)).count();
+        self.cost.attached(kprobes);
         Ok(())
     }
 

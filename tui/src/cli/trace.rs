@@ -34,6 +34,11 @@ pub(crate) struct TraceArgs {
     #[arg(long)]
     pub(crate) no_cost: bool,
 
+    /// Use kprobes and kretprobes alone, as for virtio in modules, also where the kernel has
+    /// fentry and fexit: they cost more, and the kernel skips some of them.
+    #[arg(long, conflicts_with_all = ["pid", "program"])]
+    pub(crate) kprobes: bool,
+
     /// Which bytes of each buffer to keep. [default: headers; with --pid and --program:
     /// full, as far as the process shows them]
     #[arg(long, value_enum)]

@@ -64,6 +64,7 @@ pub(crate) fn stat_live(args: &StatArgs) -> anyhow::Result<Outcome> {
         task: None,
         // Nobody would see it.
         count_cost: false,
+        kprobes_only: false,
     };
     let session = Session::begin(&args.target, &wanted)?;
     let (ended, skipped) = (session.ended(), session.skipped());

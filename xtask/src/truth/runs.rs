@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use serde_json::json;
 
-use super::check::{Room, Witnesses};
+use super::check::{Room, Skips, Witnesses};
 use super::hooked::{self, Paired};
 use super::status::Status;
 use super::{Asked, held, host, log};
@@ -46,6 +46,8 @@ struct Tracer {
     end: End,
     /// Whether its capture is compared, and how.
     compared: Option<Room>,
+    /// Whether it has to do with kprobes, whatever the kernel offers.
+    by_kprobes: bool,
 }
 
 /// The tracers that run at once in one guest: one whose capture is compared with
@@ -69,16 +71,19 @@ fn tracers(kernel: Kernel, packed: bool) -> [Tracer; 3] {
             name: "first",
             end: End::Signal(signal),
             compared: Some(Room::Enough),
+            by_kprobes: false,
         },
         Tracer {
             name: "one-page",
             end: End::Command,
             compared: Some(Room::TooLittle),
+            by_kprobes: false,
         },
         Tracer {
             name,
             end: third,
             compared: (name == "second").then_some(Room::Enough),
+            by_kprobes: kernel == Kernel::V6_12 && !packed,
         },
     ]
 }
@@ -87,9 +92,10 @@ impl Tracer {
     /// The command that starts it.
     fn command(&self) -> String {
         let name = self.name;
+        let kprobes = if self.by_kprobes { " --kprobes" } else { "" };
         match self.end {
             End::Signal(_) | End::Killed => {
-                format!("begin {name} virtscope trace -w /tmp/{name}.pcapng\n")
+                format!("begin {name} virtscope trace{kprobes} -w /tmp/{name}.pcapng\n")
             }
             End::Command => format!(
                 "begin {name} virtscope trace --buffer-size 4096 -w /tmp/{name}.pcapng -- \
@@ -120,14 +126,29 @@ impl Tracer {
         }
     }
 
-    /// Its end, in words.
+    /// Its end, in words, and how it was attached where that is not the usual way.
     fn ended(&self) -> String {
-        match self.end {
+        let ended = match self.end {
             End::Signal(signal) => format!("ended by SIG{signal}"),
             End::Command => "ended with its command".to_owned(),
             End::Killed => "killed".to_owned(),
             End::ClosedPipe => "ended by a closed pipe".to_owned(),
+        };
+        match self.by_kprobes {
+            true => format!("by kprobes, {ended}"),
+            false => ended,
         }
+    }
+}
+
+/// What a tracer says where there are kprobes of which the kernel tells nothing.
+const UNTOLD: &str = "without kprobes, of which Linux tells from 6.7 on";
+
+/// Whether all that is attached on this kernel is counted when it is skipped.
+fn skips(kernel: Kernel) -> Skips {
+    match kernel {
+        Kernel::V6_1 => Skips::Untold,
+        Kernel::V6_12 | Kernel::V7_2 => Skips::Counted,
     }
 }
 
@@ -180,8 +201,8 @@ impl Session<'_> {
             guest,
             share,
             about,
+            kernel,
             packed,
-            ..
         } = self;
         let log = guest.power_off()?;
         if let Some(keep) = &asked.keep {
@@ -205,6 +226,12 @@ impl Session<'_> {
             window: start..end,
             elsewhere: None,
             paired: &paired,
+            skips: skips(kernel),
+        };
+        let unpaired = Witnesses {
+            paired: &Paired::default(),
+            window: witnesses.window.clone(),
+            ..witnesses
         };
         let mut wrong = Vec::new();
         for tracer in &tracers {
@@ -212,6 +239,11 @@ impl Session<'_> {
                 continue;
             };
             let about = format!("{about}, {} ({})", tracer.name, tracer.ended());
+            let witnesses = if tracer.by_kprobes {
+                &unpaired
+            } else {
+                &witnesses
+            };
             let checked = witnesses
                 .read(tracer.name)
                 .and_then(|capture| witnesses.check(&capture, room));
@@ -329,8 +361,14 @@ impl Session<'_> {
         for tracer in tracers {
             script.push_str(&format!("ended {}\n", tracer.name));
         }
-        script.push_str("unhooked\n");
+        script.push_str("unhooked\ntail -n 1 /tmp/first.said\n");
         let said = self.script(&script)?;
+        let cost = said.lines().last().unwrap_or_default();
+        ensure!(
+            cost.contains("programs skipped by the kernel: ")
+                && (skips(self.kernel) == Skips::Untold) == cost.contains(UNTOLD),
+            "of programs that were skipped it says: {cost}"
+        );
         for tracer in tracers {
             let expected = format!("{} {}", tracer.name, tracer.status());
             if !said.lines().any(|line| line == expected) {

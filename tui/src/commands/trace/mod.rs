@@ -47,6 +47,7 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Outcome> {
         sample: args.sample,
         task: args.task,
         count_cost: !args.no_cost,
+        kprobes_only: args.kprobes,
     };
     let session = Session::begin(&args.target, &wanted)?;
     let told = session.told();

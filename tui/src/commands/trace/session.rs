@@ -19,6 +19,7 @@ pub(in crate::commands) struct Wanted {
     pub(in crate::commands) sample: u32,
     pub(in crate::commands) task: Option<u32>,
     pub(in crate::commands) count_cost: bool,
+    pub(in crate::commands) kprobes_only: bool,
 }
 
 /// A tracer that is attached, whose records nobody takes yet.
@@ -110,7 +111,7 @@ fn kernel(target: &TargetArgs, wanted: &Wanted, told: &Told) -> anyhow::Result<A
         driver: target.driver.clone(),
         buffer_bytes: target.buffer_size,
         count_cost: wanted.count_cost,
-        kprobes_only: false,
+        kprobes_only: wanted.kprobes_only,
     };
     if let Some(task) = options.task
         && !std::path::Path::new("/proc")
