@@ -2,6 +2,7 @@
 
 use super::{Attempts, Check, FunctionCheck, Host, How, Refusal, State, Tried};
 use crate::btf::{BtfError, Home, KernelBtf};
+use crate::kallsyms::Symbol;
 use crate::trace::Operation;
 use crate::walk::Offsets;
 
@@ -200,11 +201,8 @@ fn addresses(host: &Host) -> Check {
 fn first_address(host: &Host) -> Option<u64> {
     use std::io::{BufRead, BufReader};
     let file = std::fs::File::open(host.path("proc/kallsyms")).ok()?;
-    let lines = BufReader::new(file).lines().map_while(Result::ok);
-    let addresses = lines.filter_map(|line| {
-        let word = line.split_whitespace().next()?;
-        u64::from_str_radix(word, 16).ok()
-    });
+    let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+    let addresses = lines.filter_map(|line| Some(Symbol::parse(&line)?.address));
     addresses.take(100_000).max()
 }
 

@@ -2,11 +2,10 @@
 
 use virtscope_record::{FeatureBits, InFlight, Layout, QueueFacts, QueueId, Token};
 
+use super::kernel::Kernel;
 use super::options::TraceOptions;
-use crate::btf::KernelBtf;
-use crate::kallsyms::Symbols;
 use crate::memory::BpfMemory;
-use crate::walk::{Device, Offsets, Queue, SYMBOLS, Walk};
+use crate::walk::{Device, Offsets, Queue, Walk};
 
 /// A queue as it was when tracing began.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,11 +25,13 @@ pub struct Found {
 /// # Errors
 /// What stands in the way, in words: tracing goes on without it, and such queues are
 /// known with their first event.
-pub(super) fn queues(btf: &KernelBtf, options: &TraceOptions) -> Result<Vec<Found>, String> {
-    let offsets = Offsets::of(btf).map_err(|error| error.to_string())?;
-    let symbols = Symbols::running(&SYMBOLS).map_err(|error| error.to_string())?;
+pub(super) fn queues(kernel: &Kernel, options: &TraceOptions) -> Result<Vec<Found>, String> {
+    if let Some(error) = &kernel.unreadable {
+        return Err(error.to_string());
+    }
+    let offsets = Offsets::of(&kernel.btf).map_err(|error| error.to_string())?;
     let memory = BpfMemory::load().map_err(|error| error.to_string())?;
-    let walk = Walk::new(&memory, &offsets, &symbols);
+    let walk = Walk::new(&memory, &offsets, &kernel.symbols);
     let devices = walk.devices().map_err(|error| error.to_string())?;
     let mut found = Vec::new();
     for device in &devices {

@@ -6,8 +6,8 @@
 use serde::Serialize;
 use virtscope_record::Kind;
 
-use super::symbols::Symbols;
 use crate::btf::{Home, KernelBtf};
+use crate::kallsyms::Symbols;
 
 /// What a hook tells of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]

@@ -17,11 +17,10 @@ use super::cost::{Cost, CostWatch};
 use super::error::TraceError;
 use super::found::{self, Found};
 use super::hooks::{Attachment, How, Operation, Plan};
+use super::kernel::Kernel;
 use super::layout;
 use super::options::TraceOptions;
 use super::privileges::missing_privileges;
-use super::symbols::Symbols;
-use crate::btf::KernelBtf;
 use crate::fill::{Fill, footprint};
 
 /// The programs, as `cargo xtask bpf` builds them.
@@ -101,17 +100,6 @@ impl Tracer {
     /// What is missing: a privilege, type information, a member of a struct, a function;
     /// or what the kernel refuses.
     pub fn start(options: &TraceOptions) -> Result<Self, TraceError> {
-        let (mut tracer, refused) = or_by_kprobes(options.kprobes_only, |kprobes_only| {
-            Self::start_by(&TraceOptions {
-                kprobes_only,
-                ..options.clone()
-            })
-        })?;
-        tracer.fell_back = refused.map(|refused| refused.to_string());
-        Ok(tracer)
-    }
-
-    fn start_by(options: &TraceOptions) -> Result<Self, TraceError> {
         let missing = missing_privileges();
         if !missing.0.is_empty() {
             return Err(TraceError::Privileges {
@@ -121,15 +109,27 @@ impl Tracer {
         if is_off("/proc/sys/kernel/ftrace_enabled") {
             return Err(TraceError::FtraceOff);
         }
-        let btf = KernelBtf::running()?;
-        let symbols = Symbols::running();
+        let kernel = Kernel::running()?;
+        let (mut tracer, refused) = or_by_kprobes(options.kprobes_only, |kprobes_only| {
+            let options = TraceOptions {
+                kprobes_only,
+                ..options.clone()
+            };
+            Self::start_by(&kernel, &options)
+        })?;
+        tracer.fell_back = refused.map(|refused| refused.to_string());
+        Ok(tracer)
+    }
+
+    fn start_by(kernel: &Kernel, options: &TraceOptions) -> Result<Self, TraceError> {
+        let (btf, symbols) = (&kernel.btf, &kernel.symbols);
         let cpus = aya::util::nr_cpus()
             .map_err(|(what, error)| TraceError::Object(format!("{what}: {error}")))?
             as u32;
-        let mut config = layout::config(&btf, &symbols, options)?;
+        let mut config = layout::config(btf, symbols, options)?;
         config.slots = SLOTS;
         config.cpus = cpus;
-        let plan = Plan::new(&btf, &symbols, options.kprobes_only);
+        let plan = Plan::new(btf, symbols, options.kprobes_only);
         if let Some(operation) = plan.missing.iter().find(|missing| missing.is_needed()) {
             return Err(TraceError::NoFunction {
                 operation: operation.kind().name(),
@@ -188,7 +188,7 @@ impl Tracer {
             .set(control::OPEN, 1, 0)
             .map_err(|error| TraceError::Object(error.to_string()))?;
         // Behind the attaching: a queue of which no event has come since is as it was.
-        match found::queues(&btf, options) {
+        match found::queues(kernel, options) {
             Ok(found) => tracer.found = found,
             Err(why) => tracer.walk_failed = Some(why),
         }

@@ -39,7 +39,8 @@ impl Kernel {
 
     fn running() -> anyhow::Result<Self> {
         let offsets = Offsets::of(&KernelBtf::running()?)?;
-        let symbols = Symbols::running(&SYMBOLS).context(PRIVILEGES)?;
+        let symbols = Symbols::running(&SYMBOLS).and_then(Symbols::shown);
+        let symbols = symbols.context(PRIVILEGES)?;
         let memory = BpfMemory::load().context(PRIVILEGES)?;
         Ok(Self::Running {
             offsets: Box::new(offsets),
