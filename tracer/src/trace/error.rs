@@ -1,6 +1,7 @@
 //! Why tracing cannot begin, for whoever has to act on it.
 
 use super::hooks::How;
+use super::options::QueueName;
 use crate::btf::BtfError;
 
 /// Tracing that could not begin.
@@ -61,6 +62,32 @@ pub enum TraceError {
         operation: &'static str,
         /// The functions looked for.
         functions: String,
+    },
+    /// No queue has a name that was asked for.
+    #[error("there is no queue `{name}`; there is {there}")]
+    NoQueue {
+        /// The name.
+        name: QueueName,
+        /// The queues there are, of the devices that were asked for.
+        there: String,
+    },
+    /// Names were asked for, and which queues have them can't be seen.
+    #[error("which queue `{name}` is cannot be looked up: {why}; by its index it can be chosen")]
+    Names {
+        /// The name.
+        name: QueueName,
+        /// Why not.
+        why: String,
+    },
+    /// More was asked for than the programs can look for.
+    #[error("these are {count} {what} to choose, and {most} can be: choose fewer, or all")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many were asked for.
+        count: usize,
+        /// How many can be.
+        most: usize,
     },
     /// The object cannot be loaded.
     #[error(

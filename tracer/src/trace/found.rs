@@ -4,6 +4,7 @@ use virtscope_record::{FeatureBits, InFlight, Layout, QueueFacts, QueueId, Token
 
 use super::kernel::Kernel;
 use super::options::TraceOptions;
+use crate::kallsyms::Symbols;
 use crate::memory::BpfMemory;
 use crate::walk::{Device, Offsets, Queue, Walk};
 
@@ -20,29 +21,58 @@ pub struct Found {
     pub in_flight: Vec<(Token, InFlight)>,
 }
 
-/// All queues that `options` let through, as they are now.
-///
-/// # Errors
-/// What stands in the way, in words: tracing goes on without it, and such queues are
-/// known with their first event.
-pub(super) fn queues(kernel: &Kernel, options: &TraceOptions) -> Result<Vec<Found>, String> {
-    if let Some(error) = &kernel.unreadable {
-        return Err(error.to_string());
+/// What finds them, in the memory of the running kernel.
+pub(super) struct Finder {
+    offsets: Offsets,
+    symbols: Symbols,
+    memory: BpfMemory,
+}
+
+impl Finder {
+    /// # Errors
+    /// What stands in the way, in words.
+    pub(super) fn new(kernel: &Kernel) -> Result<Self, String> {
+        if let Some(error) = &kernel.unreadable {
+            return Err(error.to_string());
+        }
+        Ok(Self {
+            offsets: Offsets::of(&kernel.btf).map_err(|error| error.to_string())?,
+            symbols: kernel.symbols.clone(),
+            memory: BpfMemory::load().map_err(|error| error.to_string())?,
+        })
     }
-    let offsets = Offsets::of(&kernel.btf).map_err(|error| error.to_string())?;
-    let memory = BpfMemory::load().map_err(|error| error.to_string())?;
-    let walk = Walk::new(&memory, &offsets, &kernel.symbols);
-    let devices = walk.devices().map_err(|error| error.to_string())?;
-    let mut found = Vec::new();
-    for device in &devices {
-        for queue in &device.queues {
-            let id = QueueId::new(device.index, queue.index);
-            if options.wants(id, device.driver.as_deref()) {
-                found.push(look_at(&walk, device, queue, id));
+
+    fn walk(&self) -> Walk<'_> {
+        Walk::new(&self.memory, &self.offsets, &self.symbols)
+    }
+
+    /// All devices with their queues, as they are now.
+    ///
+    /// # Errors
+    /// What stands in the way, in words.
+    pub(super) fn devices(&self) -> Result<Vec<Device>, String> {
+        self.walk().devices().map_err(|error| error.to_string())
+    }
+
+    /// All queues that `options` let through, as they are now.
+    ///
+    /// # Errors
+    /// What stands in the way, in words: tracing goes on without it, and such queues are
+    /// known with their first event.
+    pub(super) fn queues(&self, options: &TraceOptions) -> Result<Vec<Found>, String> {
+        let walk = self.walk();
+        let devices = self.devices()?;
+        let mut found = Vec::new();
+        for device in &devices {
+            for queue in &device.queues {
+                let id = QueueId::new(device.index, queue.index);
+                if options.wants(id, device.driver.as_deref()) {
+                    found.push(look_at(&walk, device, queue, id));
+                }
             }
         }
+        Ok(found)
     }
-    Ok(found)
 }
 
 fn look_at(walk: &Walk<'_>, device: &Device, queue: &Queue, id: QueueId) -> Found {

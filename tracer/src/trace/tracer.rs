@@ -15,10 +15,11 @@ use zerocopy::IntoBytes;
 
 use super::cost::{Cost, CostWatch};
 use super::error::TraceError;
-use super::found::{self, Found};
+use super::found::{Finder, Found};
 use super::hooks::{Attachment, How, Operation, Plan};
 use super::kernel::Kernel;
 use super::layout;
+use super::names;
 use super::options::TraceOptions;
 use super::privileges::missing_privileges;
 use crate::fill::{Fill, footprint};
@@ -110,6 +111,11 @@ impl Tracer {
             return Err(TraceError::FtraceOff);
         }
         let kernel = Kernel::running()?;
+        let finder = Finder::new(&kernel);
+        let options = &names::resolved(options, || {
+            let finder = finder.as_ref().map_err(Clone::clone)?;
+            finder.devices()
+        })?;
         let (mut tracer, refused) = or_by_kprobes(options.kprobes_only, |kprobes_only| {
             let options = TraceOptions {
                 kprobes_only,
@@ -118,6 +124,12 @@ impl Tracer {
             Self::start_by(&kernel, &options)
         })?;
         tracer.fell_back = refused.map(|refused| refused.to_string());
+        // Behind the attaching: a queue of which no event has come since is as it was.
+        match finder.and_then(|finder| finder.queues(options)) {
+            Ok(found) => tracer.found = found,
+            Err(why) => tracer.walk_failed = Some(why),
+        }
+        tracer.began = Instant::now();
         Ok(tracer)
     }
 
@@ -187,12 +199,6 @@ impl Tracer {
             .control
             .set(control::OPEN, 1, 0)
             .map_err(|error| TraceError::Object(error.to_string()))?;
-        // Behind the attaching: a queue of which no event has come since is as it was.
-        match found::queues(kernel, options) {
-            Ok(found) => tracer.found = found,
-            Err(why) => tracer.walk_failed = Some(why),
-        }
-        tracer.began = Instant::now();
         Ok(tracer)
     }
 

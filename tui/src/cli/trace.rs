@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use virtscope_tracer::trace::{QueueFilter, SNAPLEN_LIMIT};
+use virtscope_tracer::trace::{QueueChoice, QueueFilter, QueueName, SNAPLEN_LIMIT};
 
 use super::conflict;
 use super::values::{DEFAULT_SNAPLEN, duration, size};
@@ -91,10 +91,11 @@ pub(crate) struct TargetArgs {
     #[arg(short, long = "device", value_name = "DEVICE", value_parser = device)]
     pub(crate) devices: Vec<u16>,
 
-    /// Only this queue: its index, like 0, or device and index, like virtio0.1; may be
-    /// given several times.
+    /// Only this queue: its index, like 0 or virtio0.1; of this kernel's also its name,
+    /// like requests or virtio0/requests, by which it is looked up when tracing begins. May
+    /// be given several times.
     #[arg(short, long = "queue", value_name = "QUEUE")]
-    pub(crate) queues: Vec<QueueFilter>,
+    pub(crate) queues: Vec<QueueChoice>,
 
     /// Only devices of this driver, like virtio_blk or 9pnet_virtio.
     #[arg(long, value_name = "NAME", value_parser = driver_name)]
@@ -112,7 +113,33 @@ impl TargetArgs {
         self.pid.is_some() || self.program.is_some()
     }
 
+    /// The queues that are chosen by their index.
+    pub(crate) fn by_index(&self) -> Vec<QueueFilter> {
+        let indices = self.queues.iter().filter_map(|queue| match queue {
+            QueueChoice::Index(filter) => Some(*filter),
+            QueueChoice::Name(_) => None,
+        });
+        indices.collect()
+    }
+
+    /// The queues that are chosen by their name.
+    pub(crate) fn by_name(&self) -> Vec<QueueName> {
+        let names = self.queues.iter().filter_map(|queue| match queue {
+            QueueChoice::Index(_) => None,
+            QueueChoice::Name(name) => Some(name.clone()),
+        });
+        names.collect()
+    }
+
     fn check(&self) -> Result<(), String> {
+        if self.is_process()
+            && let Some(name) = self.by_name().first()
+        {
+            return Err(format!(
+                "-q {name} names a queue of this kernel; a process tells its queues' names with \
+                 their first records: choose by index, like 0 or virtio0.1"
+            ));
+        }
         if self.is_process() && self.driver.is_some() {
             return Err(
                 "--driver names a driver of this kernel, and a process has the reference driver \
@@ -162,7 +189,7 @@ pub(crate) struct InspectArgs {
     #[arg(short, long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
 
-    /// Only the queues of this name or number.
+    /// Only the queues of this name or number: requests, 0, virtio0/requests, virtio0.0.
     #[arg(short, long, value_name = "QUEUE")]
     pub(crate) queue: Option<String>,
 

@@ -179,6 +179,7 @@ impl Session<'_> {
     /// Something fails or does not agree; everything is looked at before.
     pub(super) fn run(mut self, asked: &Asked) -> anyhow::Result<()> {
         self.stranger()?;
+        self.named()?;
         let held = held::check(&mut self.guest, self.packed).context("inspect")?;
         self.say(&held);
         let paired = Paired::of(self.kernel, &self.script(hooked::ASK)?)?;
@@ -282,6 +283,29 @@ impl Session<'_> {
             "virtscope list: {queues} devices after {took} s; who may not trace is told what to \
              run"
         ));
+        Ok(())
+    }
+
+    /// A queue is found by its name, and one that is not there is told with those that are.
+    fn named(&mut self) -> anyhow::Result<()> {
+        let said = self.script(
+            "virtscope trace -q nothing > /tmp/told 2>&1; echo $?\ncat /tmp/told\n\
+             virtscope stat -q requests 0.2 3 || exit\n",
+        )?;
+        let (refused, lines) = said.split_once("SECONDS").context(said.clone())?;
+        let is_told = refused.contains("no queue `nothing`; there is virtio0/requests, virtio1/");
+        ensure!(
+            is_told && refused.starts_with("2\n"),
+            "of a queue that is not there is told: {refused}"
+        );
+        let mut queues = lines.lines().filter(|line| line.contains("virtio"));
+        let others = queues
+            .clone()
+            .find(|line| !line.contains("  virtio0/requests "));
+        ensure!(
+            queues.next().is_some() && others.is_none(),
+            "the queue of that name alone is counted:\n{lines}"
+        );
         Ok(())
     }
 

@@ -107,7 +107,8 @@ fn kernel(target: &TargetArgs, wanted: &Wanted, told: &Told) -> anyhow::Result<A
         sample: wanted.sample,
         task: wanted.task,
         devices: target.devices.clone(),
-        queues: target.queues.clone(),
+        queues: target.by_index(),
+        names: target.by_name(),
         driver: target.driver.clone(),
         buffer_bytes: target.buffer_size,
         count_cost: wanted.count_cost,
@@ -158,7 +159,7 @@ fn process(
             _ => wanted.snaplen,
         },
         devices: target.devices.clone(),
-        queues: target.queues.clone(),
+        queues: target.by_index(),
         buffer_bytes: target.buffer_size,
         count_cost: wanted.count_cost,
     };
