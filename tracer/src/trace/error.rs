@@ -8,6 +8,9 @@ use crate::btf::BtfError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
+    /// Whoever starts it wants it no more.
+    #[error("told to end before all was attached")]
+    Stopped,
     /// The kernel's type information cannot be had or lacks something.
     #[error(transparent)]
     Btf(#[from] BtfError),

@@ -27,6 +27,27 @@ const WANTED: Wanted<'static> = Wanted {
     ],
 };
 
+/// Whether what begins is to end again; it takes seconds where CPUs are emulated.
+#[derive(Clone, Copy)]
+pub(super) struct Stopped<'a>(pub(super) &'a dyn Fn() -> bool);
+
+impl Stopped<'_> {
+    /// # Errors
+    /// It is to end.
+    pub(super) fn check(self) -> Result<(), TraceError> {
+        if (self.0)() {
+            return Err(TraceError::Stopped);
+        }
+        Ok(())
+    }
+
+    /// What an error means: what is to end may have failed for that alone. Linux' verifier
+    /// gives up where a signal waits, and says no more than to try again.
+    pub(super) fn explain(self, error: TraceError) -> TraceError {
+        self.check().err().unwrap_or(error)
+    }
+}
+
 /// The running kernel.
 pub(super) struct Kernel {
     pub(super) btf: KernelBtf,
@@ -39,13 +60,15 @@ impl Kernel {
     /// Reads its type information and its symbols.
     ///
     /// # Errors
-    /// It has no type information.
-    pub(super) fn running() -> Result<Self, TraceError> {
+    /// It has no type information, or it has been `stopped` meanwhile.
+    pub(super) fn running(stopped: Stopped<'_>) -> Result<Self, TraceError> {
         let btf = KernelBtf::running()?;
+        stopped.check()?;
         let (symbols, unreadable) = match Symbols::running(&WANTED) {
             Ok(symbols) => (symbols, None),
             Err(error) => (Symbols::default(), Some(error)),
         };
+        stopped.check()?;
         Ok(Self {
             btf,
             symbols,

@@ -17,7 +17,7 @@ use super::cost::{Cost, CostWatch};
 use super::error::TraceError;
 use super::found::{Finder, Found};
 use super::hooks::{Attachment, How, Operation, Plan};
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Stopped};
 use super::layout;
 use super::names;
 use super::options::TraceOptions;
@@ -99,8 +99,10 @@ impl Tracer {
     ///
     /// # Errors
     /// What is missing: a privilege, type information, a member of a struct, a function;
-    /// or what the kernel refuses.
-    pub fn start(options: &TraceOptions) -> Result<Self, TraceError> {
+    /// or what the kernel refuses. [`TraceError::Stopped`] if `stopped`, which is asked
+    /// before each step, is true before the last one: then nothing is left attached.
+    pub fn start(options: &TraceOptions, stopped: &dyn Fn() -> bool) -> Result<Self, TraceError> {
+        let stopped = Stopped(stopped);
         let missing = missing_privileges();
         if !missing.0.is_empty() {
             return Err(TraceError::Privileges {
@@ -110,7 +112,7 @@ impl Tracer {
         if is_off("/proc/sys/kernel/ftrace_enabled") {
             return Err(TraceError::FtraceOff);
         }
-        let kernel = Kernel::running()?;
+        let kernel = Kernel::running(stopped)?;
         let finder = Finder::new(&kernel);
         let options = &names::resolved(options, || {
             let finder = finder.as_ref().map_err(Clone::clone)?;
@@ -121,7 +123,7 @@ impl Tracer {
                 kprobes_only,
                 ..options.clone()
             };
-            Self::start_by(&kernel, &options)
+            Self::start_by(&kernel, &options, stopped).map_err(|error| stopped.explain(error))
         })?;
         tracer.fell_back = refused.map(|refused| refused.to_string());
         // Behind the attaching: a queue of which no event has come since is as it was.
@@ -133,7 +135,11 @@ impl Tracer {
         Ok(tracer)
     }
 
-    fn start_by(kernel: &Kernel, options: &TraceOptions) -> Result<Self, TraceError> {
+    fn start_by(
+        kernel: &Kernel,
+        options: &TraceOptions,
+        stopped: Stopped<'_>,
+    ) -> Result<Self, TraceError> {
         let (btf, symbols) = (&kernel.btf, &kernel.symbols);
         let cpus = aya::util::nr_cpus()
             .map_err(|(what, error)| TraceError::Object(format!("{what}: {error}")))?
@@ -194,7 +200,7 @@ impl Tracer {
         tracer.looker()?.load().map_err(|source| TraceError::Load {
             source: Box::new(source.into()),
         })?;
-        tracer.attach()?;
+        tracer.attach(stopped)?;
         tracer
             .control
             .set(control::OPEN, 1, 0)
@@ -202,7 +208,7 @@ impl Tracer {
         Ok(tracer)
     }
 
-    fn attach(&mut self) -> Result<(), TraceError> {
+    fn attach(&mut self, stopped: Stopped<'_>) -> Result<(), TraceError> {
         let attachments = self.plan.attachments.clone();
         let by_btf = attachments
             .iter()
@@ -232,6 +238,7 @@ impl Tracer {
                 .rev()
                 .filter(|each| each.operation == operation)
             {
+                stopped.check()?;
                 let first = loaded.insert(attachment.program, ()).is_none();
                 self.attach_one(attachment, first, btf.as_ref())?;
             }

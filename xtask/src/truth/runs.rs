@@ -180,6 +180,9 @@ impl Session<'_> {
     pub(super) fn run(mut self, asked: &Asked) -> anyhow::Result<()> {
         self.stranger()?;
         self.named()?;
+        if !self.packed && self.kernel != Kernel::V7_2 {
+            self.early()?;
+        }
         let held = held::check(&mut self.guest, self.packed).context("inspect")?;
         self.say(&held);
         let paired = Paired::of(self.kernel, &self.script(hooked::ASK)?)?;
@@ -306,6 +309,22 @@ impl Session<'_> {
             queues.next().is_some() && others.is_none(),
             "the queue of that name alone is counted:\n{lines}"
         );
+        Ok(())
+    }
+
+    /// A signal at any moment of its start ends a tracer as a later one does.
+    fn early(&mut self) -> anyhow::Result<()> {
+        let said = self.script(include_str!("work/early.sh"))?;
+        let ended = |how: &str| said.lines().filter(|line| line.ends_with(how)).count();
+        let (before, afterwards) = (ended(" none"), ended(" written"));
+        ensure!(
+            before > 0,
+            "none was told to end before all was attached:\n{said}"
+        );
+        self.say(&format!(
+            "a signal while it begins ends a tracer: {before} before all was attached, \
+             {afterwards} with a capture"
+        ));
         Ok(())
     }
 
