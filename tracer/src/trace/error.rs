@@ -131,3 +131,24 @@ impl TraceError {
         )
     }
 }
+
+/// An error with its causes, and of a verifier's log the end.
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = next.source();
+    }
+    const MOST: usize = 2000;
+    if text.len() > MOST {
+        let start = text.ceil_char_boundary(text.len() - MOST / 2);
+        let end = text.floor_char_boundary(MOST / 2);
+        text = format!("{} … {}", &text[..end], &text[start..]);
+    }
+    text
+}

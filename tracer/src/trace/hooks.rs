@@ -291,6 +291,13 @@ pub struct Attachment {
     pub program: &'static str,
 }
 
+impl Attachment {
+    /// Whether it is by kprobe or kretprobe, of which the kernel skips some.
+    pub fn by_kprobe(&self) -> bool {
+        matches!(self.how, How::Kprobe | How::Kretprobe)
+    }
+}
+
 /// What is attached where on one kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
