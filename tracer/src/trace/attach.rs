@@ -1,16 +1,23 @@
 //! Loads the programs and attaches them, each where the plan has it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError};
-use aya::{Btf, Ebpf};
+use aya::{Btf, Ebpf, Endianness};
 
 use super::cost::CostWatch;
 use super::error::{TraceError, explain};
 use super::hooks::{Attachment, How, Operation, Plan};
 use super::kernel::Stopped;
 use super::switches;
+use crate::btf::KernelBtf;
+
+/// Programs that are loaded at once at most.
+const AT_ONCE: usize = 8;
 
 /// Loads and attaches all that is planned, and has `cost` watch it.
 ///
@@ -19,17 +26,11 @@ use super::switches;
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     plan: &Plan,
+    kernel: &KernelBtf,
     cost: &mut CostWatch,
     stopped: Stopped<'_>,
 ) -> Result<(), TraceError> {
-    let attachments = &plan.attachments;
-    let by_btf = attachments
-        .iter()
-        .any(|each| matches!(each.how, How::Fentry | How::Fexit));
-    let btf = by_btf
-        .then(Btf::from_sys_fs)
-        .transpose()
-        .map_err(|error| TraceError::Object(error.to_string()))?;
+    load(ebpf, plan, kernel, stopped)?;
     // What ends a request before what begins one. None of them takes up a queue before
     // all are there (`control::OPEN`).
     let order = [
@@ -42,33 +43,128 @@ pub(super) fn attach(
         Operation::CallbacksEnabled,
         Operation::Add,
     ];
-    let mut loaded = BTreeMap::new();
     for operation in order {
         // Of the two copies of a program the one attached last runs first, and that has
         // to be the first one: else the other takes an operation for a new one.
-        for attachment in attachments
-            .iter()
-            .rev()
-            .filter(|each| each.operation == operation)
-        {
+        let all = plan.attachments.iter().rev();
+        for attachment in all.filter(|each| each.operation == operation) {
             stopped.check()?;
-            let first = loaded.insert(attachment.program, ()).is_none();
-            attach_one(ebpf, attachment, first, btf.as_ref(), cost)?;
+            attach_one(ebpf, attachment)?;
         }
     }
-    let kprobes = attachments.iter().filter(|each| each.by_kprobe());
+    for (program, attachment) in programs(plan) {
+        let refused = |error: &dyn std::error::Error| refusal(attachment, error);
+        let loaded = ebpf.program(program).ok_or_else(|| none(program))?;
+        let fd = loaded.fd().map_err(|error| refused(&error))?;
+        let fd = fd.as_fd().try_clone_to_owned();
+        cost.watch(
+            program,
+            attachment.function,
+            fd.map_err(|error| refused(&error))?,
+        );
+    }
+    let kprobes = plan.attachments.iter().filter(|each| each.by_kprobe());
     cost.attached(kprobes.count());
     Ok(())
 }
 
-fn attach_one(
+/// The programs of a plan, each with what it is attached to, or with one of several.
+fn programs(plan: &Plan) -> HashMap<&'static str, &Attachment> {
+    let all = plan.attachments.iter();
+    all.map(|attachment| (attachment.program, attachment))
+        .collect()
+}
+
+/// Loads the programs that are planned: several at once where there are several CPUs, since
+/// what takes the time is that the kernel verifies them.
+fn load(
     ebpf: &mut Ebpf,
-    attachment: &Attachment,
-    first: bool,
-    btf: Option<&Btf>,
-    cost: &mut CostWatch,
+    plan: &Plan,
+    kernel: &KernelBtf,
+    stopped: Stopped<'_>,
 ) -> Result<(), TraceError> {
-    let refused = |error: &dyn std::error::Error| TraceError::Attach {
+    let planned = programs(plan);
+    let functions: Vec<_> = planned.values().map(|each| each.function).collect();
+    let btf = Btf::parse(
+        &kernel.index_of_functions(&functions),
+        Endianness::default(),
+    )
+    .map_err(|error| TraceError::Object(error.to_string()))?;
+    let waiting: Vec<_> = ebpf
+        .programs_mut()
+        .filter_map(|(name, program)| Some((*planned.get(name)?, program)))
+        .collect();
+    let at_once = thread::available_parallelism().map_or(1, usize::from);
+    let others = at_once.min(AT_ONCE).min(waiting.len()).saturating_sub(1);
+    let waiting = Mutex::new(waiting);
+    let over = AtomicBool::new(false);
+    let load_next = || {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let (attachment, program) = next.filter(|_| !over.load(Ordering::Relaxed))?;
+        let loaded = load_one(program, attachment, &btf);
+        over.fetch_or(loaded.is_err(), Ordering::Relaxed);
+        Some(loaded.map_err(|error| refused(attachment, &error)))
+    };
+    let load_all = || {
+        let mut all = std::iter::from_fn(load_next);
+        all.find_map(Result::err).map_or(Ok(()), Err)
+    };
+    thread::scope(|scope| {
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(load_all)).collect();
+        let mut done = Ok(());
+        // This thread alone may ask whether it is to end.
+        while done.is_ok()
+            && let Some(loaded) = load_next()
+        {
+            done = loaded.and_then(|()| stopped.check());
+        }
+        over.fetch_or(done.is_err(), Ordering::Relaxed);
+        for other in others {
+            let loaded = other
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            done = done.and(loaded);
+        }
+        done
+    })
+}
+
+fn load_one(program: &mut Program, attachment: &Attachment, btf: &Btf) -> Result<(), ProgramError> {
+    match attachment.how {
+        How::Fentry => <&mut FEntry>::try_from(program)?.load(attachment.function, btf),
+        How::Fexit => <&mut FExit>::try_from(program)?.load(attachment.function, btf),
+        How::Kprobe | How::Kretprobe => <&mut KProbe>::try_from(program)?.load(),
+    }
+}
+
+fn attach_one(ebpf: &mut Ebpf, attachment: &Attachment) -> Result<(), TraceError> {
+    let program = ebpf
+        .program_mut(attachment.program)
+        .ok_or_else(|| none(attachment.program))?;
+    attach_to(program, attachment).map_err(|error| refused(attachment, &error))
+}
+
+fn attach_to(program: &mut Program, attachment: &Attachment) -> Result<(), ProgramError> {
+    match attachment.how {
+        How::Fentry => <&mut FEntry>::try_from(program)?.attach().map(|_| ()),
+        How::Fexit => <&mut FExit>::try_from(program)?.attach().map(|_| ()),
+        How::Kprobe | How::Kretprobe => <&mut KProbe>::try_from(program)?
+            .attach(attachment.function, 0)
+            .map(|_| ()),
+    }
+}
+
+fn none(program: &str) -> TraceError {
+    TraceError::Object(format!("no program {program}"))
+}
+
+/// What the kernel refuses, and what to do about it where that is known.
+fn refused(attachment: &Attachment, error: &ProgramError) -> TraceError {
+    switches::refusal(attachment, error).unwrap_or_else(|| refusal(attachment, error))
+}
+
+fn refusal(attachment: &Attachment, error: &dyn std::error::Error) -> TraceError {
+    TraceError::Attach {
         function: attachment.function.to_owned(),
         how: attachment.how,
         // The verifier has nothing to say of what is not allowed at all.
@@ -76,48 +172,7 @@ fn attach_one(
             .trim_end()
             .trim_end_matches(". Verifier output:")
             .to_owned(),
-    };
-    let program = ebpf
-        .program_mut(attachment.program)
-        .ok_or_else(|| TraceError::Object(format!("no program {}", attachment.program)))?;
-    let done = match (attachment.how, btf) {
-        (How::Fentry, Some(btf)) => attach_fentry(program, attachment.function, btf),
-        (How::Fexit, Some(btf)) => attach_fexit(program, attachment.function, btf),
-        _ => attach_kprobe(program, attachment.function, first),
-    };
-    done.map_err(|error| switches::refusal(attachment, &error).unwrap_or_else(|| refused(&error)))?;
-    if first {
-        let fd = program.fd().map_err(|error| refused(&error))?;
-        let fd = fd
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|error| refused(&error))?;
-        cost.watch(attachment.program, attachment.function, fd);
     }
-    Ok(())
-}
-
-fn attach_fentry(program: &mut Program, function: &str, btf: &Btf) -> Result<(), ProgramError> {
-    let program: &mut FEntry = program.try_into()?;
-    program.load(function, btf)?;
-    program.attach()?;
-    Ok(())
-}
-
-fn attach_fexit(program: &mut Program, function: &str, btf: &Btf) -> Result<(), ProgramError> {
-    let program: &mut FExit = program.try_into()?;
-    program.load(function, btf)?;
-    program.attach()?;
-    Ok(())
-}
-
-fn attach_kprobe(program: &mut Program, function: &str, first: bool) -> Result<(), ProgramError> {
-    let program: &mut KProbe = program.try_into()?;
-    if first {
-        program.load()?;
-    }
-    program.attach(function, 0)?;
-    Ok(())
 }
 
 /// What `start` makes; where fentry or fexit is refused, what it makes with kprobes only,

@@ -168,7 +168,7 @@ impl Tracer {
             source: Box::new(source.into()),
         })?;
         if let Some(ebpf) = &mut tracer.ebpf {
-            attach::attach(ebpf, &tracer.plan, &mut tracer.cost, stopped)?;
+            attach::attach(ebpf, &tracer.plan, btf, &mut tracer.cost, stopped)?;
         }
         tracer
             .control
