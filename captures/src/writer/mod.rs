@@ -25,9 +25,12 @@ use packet::Packet;
 
 pub use error::WriteError;
 
-/// The most payload a record can have in a capture: Wireshark reads packets of
-/// up to 262144 bytes.
-pub const MAX_SNAPLEN: u32 = 262_144 - FRAME_LEN as u32;
+/// The most payload a record can have in a capture.
+pub const MAX_SNAPLEN: u32 = 1 << 19;
+
+/// The most it can have for Wireshark, which reads packets of up to 262144 bytes and stops
+/// at one that is longer.
+pub const WIRESHARK_SNAPLEN: u32 = 262_144 - FRAME_LEN as u32;
 
 /// Bytes that facts may have in any case. Those that open an interface may know less than
 /// later ones: a queue of which only the number is known is told of at its first records.
@@ -216,7 +219,7 @@ impl<W: Write> CaptureWriter<W> {
         payload: usize,
     ) -> Result<(), WriteError> {
         let payload_limit = payload
-            .min(MAX_SNAPLEN as usize)
+            .min(WIRESHARK_SNAPLEN as usize)
             .max(self.snaplen as usize)
             .max(FACTS_ROOM);
         let mut options = vec![

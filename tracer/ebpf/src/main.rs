@@ -15,6 +15,7 @@ mod missed;
 mod operations;
 mod payload;
 mod queue;
+mod whole;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_func_arg;

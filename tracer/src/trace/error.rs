@@ -45,6 +45,19 @@ pub enum TraceError {
         /// What the setting is.
         level: i32,
     },
+    /// The buffer has no room for the records that are asked for.
+    #[error(
+        "--snaplen {snaplen} is more than half of the buffer's {buffer} bytes, and long records \
+         would be lost: take --buffer-size {needed}, or a smaller --snaplen"
+    )]
+    Buffer {
+        /// What is asked for.
+        snaplen: u32,
+        /// Bytes of the buffer.
+        buffer: u32,
+        /// Bytes it should have.
+        needed: u64,
+    },
     /// A struct is laid out in a way that the programs do not know.
     #[error(
         "this kernel's `{name}` {problem}: this version of virtscope doesn't know it; look for a newer one"

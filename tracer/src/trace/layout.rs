@@ -1,7 +1,7 @@
 //! The running kernel's structs, as the programs need to know them.
 
 use virtscope_tracer_shared::{
-    Config, MAX_DRIVER_NAME, MAX_FILTERED_DEVICES, MAX_FILTERED_QUEUES, WINDOW,
+    Config, MAX_DRIVER_NAME, MAX_FILTERED_DEVICES, MAX_FILTERED_QUEUES, SNAPLEN_LIMIT, WINDOW,
 };
 
 use super::error::TraceError;
@@ -173,7 +173,8 @@ fn context(btf: &KernelBtf, symbols: &Symbols, config: &mut Config) -> Result<()
 }
 
 fn choices(options: &TraceOptions, config: &mut Config) {
-    config.snaplen = options.snaplen.min(virtscope_tracer_shared::SNAPLEN_LIMIT);
+    config.snaplen = options.snaplen.min(SNAPLEN_LIMIT);
+    config.whole = u32::from(options.is_whole());
     config.payload = options.payload as u32;
     config.sample = options.sample;
     config.task = options.task.unwrap_or(0);

@@ -31,4 +31,4 @@ pub(crate) use privileges::missing_of;
 pub use privileges::{Missing, drop_privileges, missing_privileges};
 pub use tracer::Tracer;
 pub(crate) use tracer::split;
-pub use virtscope_tracer_shared::{Config, PayloadMode, SNAPLEN_LIMIT};
+pub use virtscope_tracer_shared::{Config, PROBE_PAYLOAD_LIMIT, PayloadMode, SNAPLEN_LIMIT};

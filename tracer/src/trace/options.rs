@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use virtscope_record::QueueId;
-use virtscope_tracer_shared::PayloadMode;
+use virtscope_tracer_shared::{PayloadMode, SMALL_SNAPLEN};
+
+use super::error::TraceError;
 
 /// What is to be traced.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,6 +56,28 @@ impl Default for TraceOptions {
 }
 
 impl TraceOptions {
+    /// Whether a record may carry more than there is memory for on each CPU.
+    pub(super) fn is_whole(&self) -> bool {
+        self.payload != PayloadMode::None && self.snaplen > SMALL_SNAPLEN
+    }
+
+    /// Whether the buffer has room for the longest records there may be, twice: with less,
+    /// each of them would be lost that comes while another one waits to be read.
+    ///
+    /// # Errors
+    /// It has not.
+    pub fn check(&self) -> Result<(), TraceError> {
+        let needed = u64::from(self.snaplen) * 2;
+        if self.payload == PayloadMode::None || needed <= u64::from(self.buffer_bytes) {
+            return Ok(());
+        }
+        Err(TraceError::Buffer {
+            snaplen: self.snaplen,
+            buffer: self.buffer_bytes,
+            needed: needed.next_power_of_two(),
+        })
+    }
+
     /// Whether the filters let the queue `id` through, whose device has this driver.
     pub fn wants(&self, id: QueueId, driver: Option<&str>) -> bool {
         let device = self.devices.is_empty() || self.devices.contains(&id.device);
@@ -183,6 +207,45 @@ mod tests {
         assert!(!wants(1, 0, Some("virtio_net")));
         assert!(!wants(1, 0, None));
         assert!(TraceOptions::default().wants(QueueId::new(7, 7), None));
+    }
+
+    #[test]
+    fn the_buffer_must_have_room_for_two_of_the_longest_records() {
+        let options = |snaplen, buffer_bytes, payload| TraceOptions {
+            snaplen,
+            payload,
+            buffer_bytes,
+            ..TraceOptions::default()
+        };
+        let full = PayloadMode::Full;
+        for (snaplen, buffer) in [(0, 4096), (256, 4096), (2048, 4096), (1 << 19, 1 << 20)] {
+            assert!(options(snaplen, buffer, full).check().is_ok(), "{snaplen}");
+            assert!(TraceOptions::default().check().is_ok());
+        }
+        let refused = options((1 << 19) - 1, 1 << 19, full).check().unwrap_err();
+        assert!(
+            refused.to_string().contains("--buffer-size 1048576"),
+            "{refused}"
+        );
+        assert!(
+            options(2049, 4096, PayloadMode::Headers).check().is_err(),
+            "9P messages are headers"
+        );
+        assert!(options(1 << 19, 4096, PayloadMode::None).check().is_ok());
+    }
+
+    #[test]
+    fn memory_for_long_records_is_taken_where_there_are_any() {
+        let options = |snaplen, payload| TraceOptions {
+            snaplen,
+            payload,
+            ..TraceOptions::default()
+        };
+        assert!(!TraceOptions::default().is_whole());
+        assert!(!options(16384, PayloadMode::Full).is_whole());
+        assert!(options(16385, PayloadMode::Full).is_whole());
+        assert!(options(16385, PayloadMode::Headers).is_whole());
+        assert!(!options(16385, PayloadMode::None).is_whole());
     }
 
     #[test]

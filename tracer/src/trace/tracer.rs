@@ -7,7 +7,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, EbpfLoader};
 use virtscope_record::{FRAME_LEN, PseudoHeader, QueueId, Record};
-use virtscope_tracer_shared::{QueueState, control};
+use virtscope_tracer_shared::{LARGE_AT_ONCE, QueueState, control};
 use zerocopy::IntoBytes;
 
 use super::attach::{self, or_by_kprobes};
@@ -33,6 +33,9 @@ const SLOTS: u32 = 1 << 16;
 const QUIET: Duration = Duration::from_millis(200);
 /// Depths of nesting that have scratch memory.
 const DEPTHS: u32 = 4;
+/// Lists of a buffer's segments that are kept where records may be long; of one that finds
+/// no room, the answer's payload is unavailable.
+const LISTS: u32 = 2048;
 /// How long at the end a notification may take that was decided on.
 const NOTIFYING: Duration = Duration::from_secs(1);
 /// Between two looks whether it has come.
@@ -80,6 +83,7 @@ impl Tracer {
     /// before each step, is true before the last one: then nothing is left attached.
     pub fn start(options: &TraceOptions, stopped: &dyn Fn() -> bool) -> Result<Self, TraceError> {
         let stopped = Stopped(stopped);
+        options.check()?;
         switches::allow_tracing()?;
         let kernel = Kernel::running(stopped)?;
         let finder = Finder::new(&kernel);
@@ -124,12 +128,18 @@ impl Tracer {
             });
         }
         switches::allow(&plan)?;
+        let (large, lists) = match options.is_whole() {
+            true => ((cpus * 2).clamp(4, LARGE_AT_ONCE), LISTS),
+            false => (1, 1),
+        };
         let settings = config.as_bytes();
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", settings, true)
             .map_max_entries("RECORDS", options.buffer_bytes)
             .map_max_entries("SLOTS", SLOTS)
             .map_max_entries("SCRATCH", cpus * DEPTHS)
+            .map_max_entries("LARGE", large)
+            .map_max_entries("LISTS", lists)
             .load(OBJECT)
             .map_err(|source| TraceError::Load {
                 source: Box::new(source),
@@ -372,12 +382,18 @@ mod tests {
             eprintln!("SKIPPED: loading programs needs root");
             return;
         }
-        let config = virtscope_tracer_shared::Config {
-            snaplen: 256,
-            payload: 1,
-            slots: SLOTS,
-            ..Default::default()
-        };
+        for (snaplen, payload) in [(256, 1), (1 << 19, 1), (1 << 19, 2)] {
+            load_all(&virtscope_tracer_shared::Config {
+                snaplen,
+                payload,
+                whole: u32::from(snaplen > 256),
+                slots: SLOTS,
+                ..Default::default()
+            });
+        }
+    }
+
+    fn load_all(config: &virtscope_tracer_shared::Config) {
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", config.as_bytes(), true)
             .map_max_entries("RECORDS", 4096)

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use virtscope_tracer::trace::{QueueChoice, QueueFilter, QueueName, SNAPLEN_LIMIT};
+use virtscope_tracer::trace::{
+    PROBE_PAYLOAD_LIMIT, QueueChoice, QueueFilter, QueueName, SNAPLEN_LIMIT,
+};
 
 use super::conflict;
 use super::values::{DEFAULT_SNAPLEN, duration, size};
@@ -25,7 +27,8 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) task: Option<u32>,
 
-    /// Bytes of each buffer to keep, up to 16384.
+    /// Bytes of each buffer to keep, up to 524288; with --pid and --program up to 16384.
+    /// 9P messages of Linux' own size are whole from 131072 on.
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, value_parser = trace_snaplen)]
     pub(crate) snaplen: u32,
 
@@ -267,6 +270,9 @@ impl TraceArgs {
             true if self.payload == Some(Payload::Headers) => Some(
                 "--payload headers is for this kernel's queues: a process shows the first bytes of \
                  a buffer, whatever they are; take fewer with --snaplen, or --payload none",
+            ),
+            true if self.snaplen > PROBE_PAYLOAD_LIMIT => Some(
+                "--snaplen is at most 16384 for a process: its probes show no more of a buffer",
             ),
             true => None,
         };

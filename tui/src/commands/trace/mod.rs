@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use virtscope_analyzer::{Filter, Options, Snapshot, format_bytes};
+use virtscope_captures::WIRESHARK_SNAPLEN;
 use virtscope_tracer::trace::drop_privileges;
 
 use super::demo::open_output;
@@ -54,6 +55,12 @@ pub(crate) fn trace(args: &TraceArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
     let told = session.told();
     let title = session.title();
     let output = args.write.as_deref().map(open_output).transpose()?;
+    if output.is_some() && args.snaplen > WIRESHARK_SNAPLEN {
+        complain(&format!(
+            "Wireshark stops at a packet of more than 262144 bytes, and there may be some; with \
+             --snaplen {WIRESHARK_SNAPLEN} there are none"
+        ));
+    }
     // More files are made where this user may make the first one.
     drop_privileges(rotate.is_some()).context("cannot give up privileges")?;
     // Threads that begin from here on have none; the one before waits for signals and has
