@@ -28,12 +28,13 @@ const NONE: i32 = -1;
 /// Whether `want` bytes are more than the other way takes of these segments.
 #[inline(always)]
 fn is_long(device_type: u16, want: u32, segments: &Segments) -> bool {
-    // Of other devices' messages the headers are short.
-    let matters = config!(payload) == PayloadMode::Full as u32 || device_type == P9;
-    if config!(whole) == 0 || !matters {
+    // First, so that nothing of the rest is left where it is not wanted.
+    if config!(whole) == 0 {
         return false;
     }
-    want > SMALL_SNAPLEN || reaches(segments, want) == 0
+    // Of other devices' messages the headers are short.
+    let matters = config!(payload) == PayloadMode::Full as u32 || device_type == P9;
+    matters && (want > SMALL_SNAPLEN || reaches(segments, want) == 0)
 }
 
 /// Whether these segments have so many bytes; verified by itself.
@@ -57,6 +58,9 @@ pub extern "C" fn reaches(segments: *const Segments, bytes: u32) -> i32 {
 /// Whether the answer in this buffer may be long, so that a list is kept.
 #[inline(always)]
 fn may_be_long(state: &QueueState, slot: &Slot) -> bool {
+    if config!(whole) == 0 {
+        return false;
+    }
     let most = slot.writable_bytes.min(config!(snaplen));
     is_long(state.device_type, most, &slot.segments[1])
 }

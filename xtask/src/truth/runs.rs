@@ -10,7 +10,7 @@ use serde_json::json;
 use super::check::{Room, Skips, Witnesses};
 use super::hooked::{self, Paired};
 use super::status::Status;
-use super::{Asked, held, host, log};
+use super::{Asked, held, host, log, whole};
 use crate::guest::{Guest, Kernel};
 
 /// What one script may take. Only what hangs takes longer.
@@ -198,6 +198,12 @@ impl Session<'_> {
         self.end(&tracers)?;
         let end = self.guest.log_length()?;
         let status = Status::ask(&mut self.guest)?;
+        let began = Instant::now();
+        let whole = whole::check(&mut self.guest, self.share, &paired).context("whole messages")?;
+        self.say(&format!(
+            "{whole} ({:.0} s here)",
+            began.elapsed().as_secs_f64()
+        ));
         // From here on nothing is compared any more, and the device under test can carry
         // the captures out.
         self.script("cp /tmp/*.pcapng /tmp/work.* /share")?;
