@@ -407,6 +407,8 @@ fn pipes_closed_from_the_start(#[case] arguments: &[&str]) {
 #[case(&["demo", "--sneplan", "1"], "unexpected argument")]
 #[case(&["demo", "--snaplen", "1000000"], "262072")]
 #[case(&["demo", "--snaplen=-1"], "262072")]
+#[case(&["trace", "--snaplen", "524289"], "up to 524288")]
+#[case(&["trace", "--pid", "1", "--snaplen", "16385"], "at most 16384 for a process")]
 #[case(&["demo", "--duration", "soon"], "10s, 500ms or 2m")]
 #[case(&["demo", "--duration", "0"], "longer than nothing")]
 #[case(&["demo", "--rate", "0"], "--rate")]

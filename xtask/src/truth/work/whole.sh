@@ -1,5 +1,7 @@
 # The same bytes through 9P messages of the size that Linux has by default and of the largest
-# it has, past the page cache and through it, and a few in messages that are copied.
+# it has, past the page cache and through it, and a few in messages that are copied. Past
+# the cache Linux 6.1 makes messages as long as may be, and later ones one of each page;
+# through it, it is the other way round for what is written.
 cd /root || exit
 for msize in 131072 524288; do
     for cache in none loose; do
