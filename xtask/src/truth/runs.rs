@@ -198,12 +198,16 @@ impl Session<'_> {
         self.end(&tracers)?;
         let end = self.guest.log_length()?;
         let status = Status::ask(&mut self.guest)?;
-        let began = Instant::now();
-        let whole = whole::check(&mut self.guest, self.share, &paired).context("whole messages")?;
-        self.say(&format!(
-            "{whole} ({:.0} s here)",
-            began.elapsed().as_secs_f64()
-        ));
+        // Of one layout for each kernel: another tracer takes its time to be attached.
+        if self.packed == (self.kernel == Kernel::V6_12) {
+            let began = Instant::now();
+            let whole = whole::check(&mut self.guest, self.share, &paired);
+            let whole = whole.context("whole messages")?;
+            self.say(&format!(
+                "{whole} ({:.0} s here)",
+                began.elapsed().as_secs_f64()
+            ));
+        }
         // From here on nothing is compared any more, and the device under test can carry
         // the captures out.
         self.script("cp /tmp/*.pcapng /tmp/work.* /share")?;
