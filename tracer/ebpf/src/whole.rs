@@ -115,13 +115,15 @@ pub(crate) fn emit_used(
     (slot, head): (&Slot, u16),
     want: u32,
 ) {
-    if is_long(state.device_type, want, &slot.segments[1]) {
-        let at = kept_list(number(state, head), token);
-        emit_long(state, draft, at, want);
-    } else {
+    if config!(whole) != 0 {
+        if is_long(state.device_type, want, &slot.segments[1]) {
+            let at = kept_list(number(state, head), token);
+            emit_long(state, draft, at, want);
+            return;
+        }
         forget(state, slot, head);
-        emit_draft(state, draft, &slot.segments[1], want);
     }
+    emit_draft(state, draft, &slot.segments[1], want);
 }
 
 /// No answer comes in this buffer, or a short one.
