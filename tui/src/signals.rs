@@ -43,6 +43,9 @@ fn stop_flag_after(
     prepare: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
+    // One that comes while handlers are put in place is lost to them: it has to wait. The
+    // thread has it wait for good, and this one takes it for both.
+    let held = Held::begin()?;
     let flag = Arc::clone(&stop);
     let mut signals = Signals::new(SIGNALS)?;
     let (prepared, is_prepared) = mpsc::channel();
@@ -69,7 +72,41 @@ fn stop_flag_after(
     for signal in SIGNALS {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
+    drop(held);
     Ok(stop)
+}
+
+/// [`SIGNALS`] are kept from this thread, and from those that it starts, as long as this is
+/// there; then it gets those that have come.
+struct Held(libc::sigset_t);
+
+impl Held {
+    fn begin() -> io::Result<Self> {
+        // SAFETY: numbers alone, for all of which zero is a value.
+        let (mut ours, mut before): (libc::sigset_t, libc::sigset_t) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        // SAFETY: both sets live until the calls are over.
+        let failed = unsafe {
+            libc::sigemptyset(&raw mut ours);
+            for signal in SIGNALS {
+                libc::sigaddset(&raw mut ours, signal);
+            }
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const ours, &raw mut before)
+        };
+        match failed {
+            0 => Ok(Self(before)),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: what the kernel said was the mask before.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut());
+        }
+    }
 }
 
 #[cfg(test)]
