@@ -18,6 +18,7 @@ mod analyzer_tests;
 mod budget;
 #[cfg(test)]
 mod damage_tests;
+mod device_type;
 mod diff;
 mod errno;
 mod filter;
@@ -47,6 +48,7 @@ mod text;
 mod waits;
 
 pub use analyzer::{Analyzer, Options};
+pub use device_type::device_type;
 pub use diff::{
     Change, Comparison, DIFF_SCHEMA_VERSION, DiffOptions, DiffReport, Direction, MeasureName,
     Moved, Run, RunReport, Side, Tail, TooFew,

@@ -1,56 +1,4 @@
-//! Names of virtio's numbers: virtio 1.4 §5 and §6, and the sections of single devices.
-
-/// The name of a device type (virtio 1.4 §5).
-pub(crate) fn device_type(number: u32) -> &'static str {
-    match number {
-        1 => "network",
-        2 => "block",
-        3 => "console",
-        4 => "entropy source",
-        5 | 13 => "memory balloon",
-        6 => "ioMemory",
-        7 => "rpmsg",
-        8 => "SCSI host",
-        9 => "9P transport",
-        10 => "mac80211 wlan",
-        11 => "rproc serial",
-        12 => "CAIF",
-        16 => "GPU",
-        17 => "clock",
-        18 => "input",
-        19 => "socket",
-        20 => "crypto",
-        21 => "signal distribution",
-        22 => "pstore",
-        23 => "IOMMU",
-        24 => "memory",
-        25 => "sound",
-        26 => "file system",
-        27 => "PMEM",
-        28 => "RPMB",
-        29 => "mac80211 hwsim",
-        30 => "video encoder",
-        31 => "video decoder",
-        32 => "SCMI",
-        33 => "Nitro secure module",
-        34 => "I2C adapter",
-        35 => "watchdog",
-        36 => "CAN",
-        38 => "parameter server",
-        39 => "audio policy",
-        40 => "Bluetooth",
-        41 => "GPIO",
-        42 => "RDMA",
-        43 => "camera",
-        44 => "ISM",
-        45 => "SPI controller",
-        46 => "TEE",
-        47 => "CPU balloon",
-        48 => "media",
-        49 => "USB controller",
-        _ => "unknown type",
-    }
-}
+//! Names of features: virtio 1.4 §6, and the sections of single devices.
 
 /// Features of any device (virtio 1.4 §6), by their bits.
 const COMMON: [(u32, &str); 15] = [
@@ -174,7 +122,5 @@ mod tests {
             ["FLUSH", "bit 50", "bit 65"]
         );
         assert_eq!(features(99, 0, 0), [] as [String; 0]);
-        assert_eq!(device_type(9), "9P transport");
-        assert_eq!(device_type(12_345), "unknown type");
     }
 }

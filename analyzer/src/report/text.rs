@@ -214,10 +214,7 @@ impl QueueReport {
             _ => facts.push("facts not seen".to_owned()),
         }
         if let Some(device_type) = self.device_type {
-            facts.push(match device_type {
-                crate::queue::DEVICE_TYPE_9P => "9P".to_owned(),
-                other => format!("device type {other}"),
-            });
+            facts.push(crate::device_type(device_type.into()));
         }
         facts.extend(
             self.properties

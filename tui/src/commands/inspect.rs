@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use virtscope_analyzer::sanitize;
+use virtscope_analyzer::{device_type, sanitize};
 use virtscope_captures::create_file;
 use virtscope_tracer::walk::{
     Area, Device, EventSuppression, InFlight, Inspection, PackedRing, Ring, SplitRing, Stability,
@@ -16,7 +16,6 @@ use super::kernel::{Kernel, Wanted, queue_name};
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::cli::InspectArgs;
 use crate::json;
-use crate::virtio;
 
 /// Buffers in flight that are shown unless all are wanted.
 const SHOWN: usize = 16;
@@ -105,7 +104,7 @@ fn write_ring(text: &mut String, device: &Device, ring: &Inspection, all: bool) 
         "{}/{}  {}, driver {}; queue {}, {} descriptors, {}{}{}",
         device.name,
         queue_name(queue),
-        virtio::device_type(device.device_type),
+        device_type(device.device_type),
         sanitize(driver),
         queue.index,
         queue.size,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::json;
-use virtscope_analyzer::sanitize;
+use virtscope_analyzer::{device_type, sanitize};
 use virtscope_tracer::walk::{Device, Inspection, SYSFS, compare, shown};
 
 use super::kernel::{Kernel, queue_name};
@@ -79,7 +79,7 @@ fn json(rows: &[Row]) -> anyhow::Result<String> {
         .iter()
         .map(|(device, rings)| {
             let mut value = serde_json::to_value(device)?;
-            value["type_name"] = virtio::device_type(device.device_type).into();
+            value["type_name"] = device_type(device.device_type).into();
             value["feature_names"] = features(device).into();
             for (queue, ring) in rings.iter().enumerate() {
                 value["queues"][queue]["in_flight"] = ring.in_flight.len().into();
@@ -122,7 +122,7 @@ fn write_device(text: &mut String, device: &Device) -> std::fmt::Result {
         text,
         "{}  {}, driver {}, on {}",
         device.name,
-        virtio::device_type(device.device_type),
+        device_type(device.device_type),
         or_none(&device.driver),
         or_none(&device.parent),
     )?;

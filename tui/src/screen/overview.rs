@@ -2,7 +2,9 @@
 
 use ratatui::text::Line;
 use ratatui::widgets::Sparkline;
-use virtscope_analyzer::{HistoryBucket, Note, QueueView, format_bytes, format_duration};
+use virtscope_analyzer::{
+    HistoryBucket, Note, QueueView, device_type, format_bytes, format_duration,
+};
 use virtscope_record::FeatureBits;
 
 use super::app::App;
@@ -179,7 +181,7 @@ fn title(theme: &Theme, queue: &QueueView, is_chosen: bool) -> Line<'static> {
     };
     let mut words = words
         .text(format!("{} {}", facts.layout, facts.size))
-        .dim(format!("  {}", device_type(facts.device_type)));
+        .dim(format!("  {}", short_type(facts.device_type.into())));
     for (feature, name) in [
         (FeatureBits::EVENT_IDX, "EVENT_IDX"),
         (FeatureBits::INDIRECT_DESC, "INDIRECT_DESC"),
@@ -194,18 +196,12 @@ fn title(theme: &Theme, queue: &QueueView, is_chosen: bool) -> Line<'static> {
     words.line()
 }
 
-/// virtio 1.4 §5, the types a reader is likely to meet.
-fn device_type(number: u16) -> String {
-    match number {
-        1 => "network".to_owned(),
-        2 => "block".to_owned(),
-        3 => "console".to_owned(),
-        4 => "entropy".to_owned(),
-        8 => "SCSI".to_owned(),
-        9 => "9P".to_owned(),
-        26 => "file system".to_owned(),
-        number => format!("device type {number}"),
-    }
+/// What a device is, without the words that say only that it is one.
+fn short_type(number: u32) -> String {
+    let name = device_type(number);
+    let short = name.strip_suffix(" device");
+    let short = short.or_else(|| name.strip_suffix(" transport"));
+    short.unwrap_or(&name).to_owned()
 }
 
 /// Descriptors in use, as a bar with the peak marked.
