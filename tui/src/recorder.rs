@@ -363,7 +363,11 @@ impl Drainer {
             lost: 0,
             filtered: number,
         };
-        let record = self.own_record(queue, Token::default(), Body::Statistics(before));
+        let record = self.own_record(
+            (queue, Generation(0)),
+            Token::default(),
+            Body::Statistics(before),
+        );
         // At once: its first record comes by the merge.
         self.sink.take(Entry {
             record,
@@ -372,17 +376,15 @@ impl Drainer {
     }
 
     fn announce(&mut self, notice: &QueueNotice) {
-        let record = self.own_record(
-            notice.queue,
-            Token::default(),
-            Body::QueueFacts(notice.facts),
-        );
+        let life = (notice.queue, notice.generation);
+        let facts = Body::QueueFacts(notice.facts);
+        let record = self.own_record(life, Token::default(), facts);
         self.sink.take(Entry {
             record,
             payload: notice.text.as_bytes().into(),
         });
         for (token, found) in &notice.in_flight {
-            let record = self.own_record(notice.queue, *token, Body::InFlight(*found));
+            let record = self.own_record(life, *token, Body::InFlight(*found));
             self.sink.take(Entry {
                 record,
                 payload: Box::default(),
@@ -424,7 +426,7 @@ impl Drainer {
             let stream = (counter.queue, counter.producer);
             let withheld = self.sink.withheld.get(&stream).copied();
             let record = self.own_record(
-                counter.queue,
+                (counter.queue, Generation(0)),
                 Token::default(),
                 Body::Statistics(Statistics {
                     about: counter.producer,
@@ -446,7 +448,13 @@ impl Drainer {
         }
     }
 
-    fn own_record(&mut self, queue: QueueId, token: Token, body: Body) -> Record {
+    /// A record of our own of a queue in one of its lives; statistics are about all of them.
+    fn own_record(
+        &mut self,
+        (queue, generation): (QueueId, Generation),
+        token: Token,
+        body: Body,
+    ) -> Record {
         let sequence = match self.own.iter_mut().find(|(own, _)| *own == queue) {
             Some((_, next)) => {
                 *next += 1;
@@ -465,7 +473,7 @@ impl Drainer {
                     .or(self.stopped)
                     .unwrap_or_else(monotonic_now),
                 queue,
-                generation: Generation(0),
+                generation,
                 producer: ProducerId::from(Producer::Recorder),
                 sequence: Sequence(sequence as u32),
                 context: Context::Task,
@@ -483,6 +491,7 @@ impl Drainer {
 fn unknown(queue: QueueId) -> QueueNotice {
     QueueNotice {
         queue,
+        generation: Generation(0),
         facts: QueueFacts::default(),
         text: format!("virtio{}/{}", queue.device, queue.index),
         in_flight: Vec::new(),

@@ -1,6 +1,6 @@
-//! The queues there are when tracing begins, found without waiting for an event.
+//! The queues there are, found without waiting for an event.
 
-use virtscope_record::{FeatureBits, InFlight, Layout, QueueFacts, QueueId, Token};
+use virtscope_record::{FeatureBits, Generation, InFlight, Layout, QueueFacts, QueueId, Token};
 
 use super::kernel::Kernel;
 use super::options::TraceOptions;
@@ -8,11 +8,15 @@ use crate::kallsyms::Symbols;
 use crate::memory::BpfMemory;
 use crate::walk::{Device, Offsets, Queue, Walk};
 
-/// A queue as it was when tracing began.
+/// A queue as it was when it was looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
     /// Which.
     pub id: QueueId,
+    /// Which life of it.
+    pub generation: Generation,
+    /// Where the kernel has it.
+    pub address: u64,
     /// The driver's own name for it, if it has one.
     pub name: Option<String>,
     /// What it is, and how much was in flight.
@@ -111,6 +115,8 @@ fn look_at(walk: &Walk<'_>, device: &Device, queue: &Queue, id: QueueId) -> Foun
     }
     Found {
         id,
+        generation: Generation(0),
+        address: queue.address,
         name: queue.name.clone(),
         facts,
         in_flight,

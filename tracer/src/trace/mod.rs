@@ -16,6 +16,7 @@ mod links;
 mod names;
 mod options;
 mod privileges;
+mod quiet;
 mod switches;
 mod tracer;
 

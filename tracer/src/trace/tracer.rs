@@ -7,7 +7,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, EbpfLoader};
 use virtscope_record::{FRAME_LEN, PseudoHeader, QueueId, Record};
-use virtscope_tracer_shared::{LARGE_AT_ONCE, QueueState, control};
+use virtscope_tracer_shared::{LARGE_AT_ONCE, control};
 use zerocopy::IntoBytes;
 
 use super::attach::{self, or_by_kprobes};
@@ -20,6 +20,7 @@ use super::kernel::{Kernel, Stopped};
 use super::layout;
 use super::names;
 use super::options::TraceOptions;
+use super::quiet::{Quiet, RawState, State};
 use super::switches;
 use crate::fill::{Fill, footprint};
 
@@ -29,8 +30,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../virtscope.bpf.o");
 /// Slots for buffers in flight, of all queues together: 64 queues of the largest
 /// common size.
 const SLOTS: u32 = 1 << 16;
-/// How long a queue is silent before it is told of without an event.
-const QUIET: Duration = Duration::from_millis(200);
 /// Depths of nesting that have scratch memory.
 const DEPTHS: u32 = 4;
 /// Lists of a buffer's segments that are kept where records may be long; of one that finds
@@ -54,7 +53,7 @@ pub struct Tracer {
     counters: PerCpuArray<MapData, RawCounters>,
     control: Array<MapData, u64>,
     /// The queues, by the address of each.
-    queues: HashMap<MapData, u64, [u8; size_of::<QueueState>()]>,
+    queues: HashMap<MapData, u64, RawState>,
     /// Notifications that were decided on and have not come, with their queue's id.
     promises: HashMap<MapData, u64, u64>,
     /// The queues of those that never came, once tracing has ended.
@@ -63,9 +62,7 @@ pub struct Tracer {
     plan: Plan,
     buffer: u32,
     malformed: u64,
-    /// Queues that were there when it began, and when that was.
-    found: Vec<Found>,
-    began: Instant,
+    quiet: Quiet,
     walk_failed: Option<String>,
     fell_back: Option<String>,
     /// The counters when tracing ended: what is counted while one program after the other is
@@ -100,11 +97,10 @@ impl Tracer {
         })?;
         tracer.fell_back = refused.map(|refused| refused.to_string());
         // Behind the attaching: a queue of which no event has come since is as it was.
-        match finder.and_then(|finder| finder.queues(options)) {
-            Ok(found) => tracer.found = found,
+        match finder.and_then(|finder| Ok((finder.queues(options)?, finder))) {
+            Ok((found, finder)) => tracer.quiet = Quiet::new(Some(finder), options, found),
             Err(why) => tracer.walk_failed = Some(why),
         }
-        tracer.began = Instant::now();
         Ok(tracer)
     }
 
@@ -168,8 +164,7 @@ impl Tracer {
             plan,
             buffer: options.buffer_bytes,
             malformed: 0,
-            found: Vec::new(),
-            began: Instant::now(),
+            quiet: Quiet::new(None, options, Vec::new()),
             walk_failed: None,
             fell_back: None,
             last: None,
@@ -228,20 +223,19 @@ impl Tracer {
         found
     }
 
-    /// Queues that were there when tracing began and of which no event has come for a
-    /// moment since, or none but interrupts, which tell of no facts; each is told of once. Of
-    /// all others their first event tells.
+    /// Queues of which no event has told for a moment, because none has come since tracing
+    /// began, or none but interrupts, which tell of no facts; each is told of once, whether
+    /// it was there from the beginning or came later. Of all others their first event tells.
     pub fn quiet_queues(&mut self) -> Vec<Found> {
-        if self.found.is_empty() || self.began.elapsed() < QUIET {
+        // What there is at the end is not going to be told by anything else.
+        if !self.quiet.is_due() && self.last.is_none() {
             return Vec::new();
         }
-        let states = self.queues.iter().filter_map(Result::ok);
-        let told: Vec<_> = states
-            .filter_map(|(_, state)| told_by_event(&state))
-            .collect();
-        let mut quiet = std::mem::take(&mut self.found);
-        quiet.retain(|queue| !told.contains(&queue.id));
-        quiet
+        let Self { quiet, queues, .. } = self;
+        quiet.look(|| {
+            let states = queues.iter().filter_map(Result::ok);
+            states.map(|(at, raw)| State::of(at, &raw)).collect()
+        })
     }
 
     fn looker(&mut self) -> Result<&mut RawTracePoint, TraceError> {
@@ -280,7 +274,7 @@ impl Tracer {
 
     /// Whether any of the queues that there were when it began is let through.
     pub const fn found_any(&self) -> bool {
-        !self.found.is_empty()
+        self.quiet.found_any()
     }
 
     /// What it has cost so far.
@@ -333,14 +327,6 @@ impl std::fmt::Debug for Tracer {
     }
 }
 
-/// Which queue this state is of, if an event has told of its facts.
-fn told_by_event(state: &[u8; size_of::<QueueState>()]) -> Option<QueueId> {
-    let synced = *state.get(std::mem::offset_of!(QueueState, synced))?;
-    let id = state.get(std::mem::offset_of!(QueueState, id)..)?;
-    let id = u32::from_ne_bytes(*id.first_chunk()?);
-    (synced != 0).then(|| queue_of(id.into()))
-}
-
 fn take(ebpf: &mut Ebpf, map: &str) -> Result<aya::maps::Map, TraceError> {
     ebpf.take_map(map)
         .ok_or_else(|| TraceError::Object(format!("no map {map}")))
@@ -360,18 +346,6 @@ mod tests {
 
     use super::*;
     use crate::trace::{explain, missing_privileges};
-
-    #[test]
-    fn interrupts_alone_tell_of_no_facts() {
-        let state = |synced| {
-            let mut state = [0; size_of::<QueueState>()];
-            state[..4].copy_from_slice(&0x0003_0002_u32.to_ne_bytes());
-            state[std::mem::offset_of!(QueueState, synced)] = synced;
-            state
-        };
-        assert_eq!(told_by_event(&state(1)), Some(QueueId::new(3, 2)));
-        assert_eq!(told_by_event(&state(0)), None);
-    }
 
     /// The kernel's verifier accepts the programs for kprobes and the one that looks, which
     /// share all their functions with those for fentry and fexit. Loaded, they are attached

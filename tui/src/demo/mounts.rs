@@ -14,7 +14,7 @@ use virtscope_driver::p9::client::{Client, ClientError};
 use virtscope_driver::p9::driver::P9Driver;
 use virtscope_driver::ring::QueueSize;
 use virtscope_driver::transport::DEVICE_TYPE_9P;
-use virtscope_record::{FeatureBits, Producer, QueueFacts, QueueId};
+use virtscope_record::{FeatureBits, Generation, Producer, QueueFacts, QueueId};
 
 use crate::recorder::QueueNotice;
 
@@ -154,6 +154,7 @@ impl Machine {
         let features = channel.features();
         let notice = QueueNotice {
             queue,
+            generation: Generation(0),
             facts: QueueFacts {
                 size: channel.queue_size().get(),
                 in_flight: 0,

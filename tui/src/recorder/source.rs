@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use virtscope_captures::Selection;
 use virtscope_driver::instrument::live::Hub;
-use virtscope_record::{InFlight, ProducerId, QueueFacts, QueueId, Record, Timestamp, Token};
+use virtscope_record::{
+    Generation, InFlight, ProducerId, QueueFacts, QueueId, Record, Timestamp, Token,
+};
 use virtscope_tracer::trace::StreamCounters;
 
 /// Where records come from.
@@ -104,6 +106,8 @@ impl Source for Arc<Hub> {
 pub struct QueueNotice {
     /// Which queue.
     pub queue: QueueId,
+    /// Which life of it.
+    pub generation: Generation,
     /// What it is.
     pub facts: QueueFacts,
     /// Its name, then `key=value` lines: the payload of the facts' record.

@@ -1,7 +1,7 @@
 use super::*;
 use rstest::rstest;
 use virtscope_captures::{CaptureReader, Item};
-use virtscope_record::{FeatureBits, Layout, QueueFacts};
+use virtscope_record::{FeatureBits, Generation, Layout, QueueFacts};
 use virtscope_tracer::trace::StreamCounters;
 
 /// A source of one queue on which nothing happens.
@@ -26,6 +26,7 @@ fn all() -> Option<Options> {
 fn silent() -> QueueNotice {
     QueueNotice {
         queue: QueueId::new(3, 1),
+        generation: Generation(0),
         facts: QueueFacts {
             size: 4,
             in_flight: 0,

@@ -44,6 +44,9 @@ pub(crate) enum Device {
     Fs,
 }
 
+/// Busses into each of which a device can be plugged while it runs.
+pub(crate) const SPARE: [&str; 2] = ["spare-1", "spare-2"];
+
 /// What to boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
@@ -58,7 +61,7 @@ pub(crate) struct Machine {
     pub(crate) devices: Vec<Device>,
     /// Patterns of QEMU's trace events that go into its log.
     pub(crate) events: Vec<String>,
-    /// A bus, `spare`, into which devices can be plugged while it runs.
+    /// Whether it has [`SPARE`] busses.
     pub(crate) hotplug: bool,
     /// A disk image for `/dev/sda`, which is no virtio device.
     pub(crate) disk: Option<PathBuf>,
@@ -177,8 +180,11 @@ impl Machine {
             self.add(*device, files, &mut qemu);
         }
         if self.hotplug {
-            let port = "pcie-root-port,id=spare,chassis=1,slot=1";
-            qemu.args(["-device", port]);
+            for (number, bus) in SPARE.iter().enumerate() {
+                let number = number + 1;
+                let port = format!("pcie-root-port,id={bus},chassis={number},slot={number}");
+                qemu.args(["-device", &port]);
+            }
         }
         if let Some(disk) = &self.disk {
             let drive = format!("if=none,id=sda,format=raw,snapshot=on,file={}", value(disk));

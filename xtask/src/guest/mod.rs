@@ -20,7 +20,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 
 pub(crate) use kernel::Kernel;
-pub(crate) use machine::{Device, Machine, QUEUE_EVENTS};
+pub(crate) use machine::{Device, Machine, QUEUE_EVENTS, SPARE};
 pub(crate) use running::{Guest, Place};
 pub(crate) use userland::disk as userland;
 

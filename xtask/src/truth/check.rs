@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use virtscope_record::QueueId;
 
-use super::capture::Capture;
+use super::capture::{Capture, GuestQueue};
 use super::compare::{Compared, Comparison, Use};
 use super::disk::DiskCounts;
 use super::hooked::Paired;
@@ -117,7 +117,7 @@ impl Witnesses<'_> {
         let before = DiskCounts::parse(&self.text("work.before")?)?;
         let counted = DiskCounts::parse(&self.text("work.after")?)? - before;
         let queues = || capture.of_device(DISK).map(|(_, queue)| queue);
-        let missed: u64 = queues().map(super::capture::GuestQueue::missed_adds).sum();
+        let missed: u64 = queues().map(GuestQueue::missed_adds).sum();
         let ours = DiskCounts::of(queues())?;
         let requests = counted.requests();
         ensure!(requests > 0, "nothing was asked of the disk");
@@ -161,8 +161,8 @@ impl Witnesses<'_> {
                 usage: Use::of(guest.driver(), id.index),
                 notifications: true,
             };
-            let compared = comparison
-                .run()
+            let compared = facts(guest, *generation)
+                .and_then(|()| comparison.run())
                 .and_then(|compared| self.paired.none_missed(guest).map(|()| compared));
             match compared {
                 Ok(compared) => sum.add(&compared),
@@ -220,6 +220,14 @@ pub(super) fn skipped(capture: &Capture, skips: Skips) -> anyhow::Result<String>
         }
         Skips::Untold => format!("{missed} missed, and this kernel does not count kprobes"),
     })
+}
+
+/// Whatever came of a queue, what it is has been told; a later life may be over before
+/// anything does.
+fn facts(guest: &GuestQueue, generation: u16) -> anyhow::Result<()> {
+    let told = guest.facts.is_some_and(|facts| facts.size > 0);
+    ensure!(told || generation > 0, "what it is was never told");
+    Ok(())
 }
 
 /// *emitted = stored + lost + filtered*, from three independent counts.

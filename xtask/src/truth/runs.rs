@@ -11,7 +11,7 @@ use super::check::{Room, Skips, Witnesses};
 use super::hooked::{self, Paired};
 use super::status::Status;
 use super::{Asked, held, host, log, whole};
-use crate::guest::{Guest, Kernel};
+use crate::guest::{Guest, Kernel, SPARE};
 
 /// What one script may take. Only what hangs takes longer.
 pub(super) const RUN: Duration = Duration::from_secs(600);
@@ -386,7 +386,8 @@ impl Session<'_> {
     }
 
     /// A disk loses its driver and gets it back, and so does the network, in whose queue
-    /// buffers wait; another disk is plugged in and out.
+    /// buffers wait; another disk is plugged in and out, and a SCSI host, on one of
+    /// whose queues nothing comes but interrupts.
     fn come_and_go(&mut self) -> anyhow::Result<()> {
         self.script("rebind virtio1 virtio_blk vda && reads vda")?;
         self.script("again virtio2 virtio_net")?;
@@ -395,13 +396,30 @@ impl Session<'_> {
         });
         self.guest.qmp("blockdev-add", &disk)?;
         let device = json!({
-            "driver": "virtio-blk-pci", "id": "hot", "bus": "spare", "drive": "hot",
+            "driver": "virtio-blk-pci", "id": "hot", "bus": SPARE[0], "drive": "hot",
             "packed": self.packed, "ioeventfd": false, "disable-legacy": "on",
         });
         self.guest.qmp("device_add", &device)?;
         self.script("until [ -b /dev/vdb ]; do usleep 50000; done\nreads vdb\n")?;
+        // One interrupt for all its queues, one of which nobody uses.
+        let device = json!({
+            "driver": "virtio-scsi-pci", "id": "scsi", "bus": SPARE[1], "vectors": 0,
+            "packed": self.packed, "ioeventfd": false, "disable-legacy": "on",
+        });
+        self.guest.qmp("device_add", &device)?;
+        // Longer than what is looked for comes to be found.
+        self.script(
+            "until [ -e /sys/bus/virtio/drivers/virtio_scsi/virtio4 ]; do usleep 50000; done\n\
+             sleep 2.5",
+        )?;
         self.guest.qmp("device_del", &json!({ "id": "hot" }))?;
-        self.script("while [ -e /dev/vdb ]; do usleep 50000; done\nsleep 1\n")?;
+        self.guest.qmp("device_del", &json!({ "id": "scsi" }))?;
+        self.script(
+            "while [ -e /dev/vdb ] || [ -e /sys/bus/virtio/devices/virtio4 ]; do\n\
+                 usleep 50000\n\
+             done\n\
+             sleep 1",
+        )?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use virtscope_captures::Selection;
 use virtscope_driver::instrument::live::monotonic_now;
-use virtscope_record::{Kind, QueueId, Record, Timestamp};
+use virtscope_record::{Generation, Kind, QueueId, Record, Timestamp};
 use virtscope_tracer::trace::{StreamCounters, Tracer};
 use virtscope_tracer::usdt::UsdtTracer;
 
@@ -119,6 +119,7 @@ impl Source for Traced {
         quiet
             .map(|found| QueueNotice {
                 queue: found.id,
+                generation: found.generation,
                 facts: found.facts,
                 text: describe(found.id, found.name.unwrap_or_default().as_bytes()),
                 in_flight: found.in_flight,
@@ -211,6 +212,7 @@ impl Source for TracedProcess {
         let told = self.tracer.queues().into_iter();
         told.map(|told| QueueNotice {
             queue: told.queue,
+            generation: Generation(0),
             facts: told.facts,
             text: told.text,
             in_flight: Vec::new(),

@@ -17,7 +17,7 @@ use virtscope_driver::p9::client::ClientError;
 use virtscope_driver::ring::{
     AvailableNotification, Features, Notifier, NotifyError, QueueSize, Virtqueue, split_layout,
 };
-use virtscope_record::{FeatureBits, Layout, Producer, QueueFacts, QueueId};
+use virtscope_record::{FeatureBits, Generation, Layout, Producer, QueueFacts, QueueId};
 
 use super::stage::Stage;
 use crate::recorder::QueueNotice;
@@ -43,6 +43,7 @@ pub(super) fn notices(finding: FindingCode) -> Vec<QueueNotice> {
     }
     let notice = |index| QueueNotice {
         queue: QueueId::new(DEVICE, index),
+        generation: Generation(0),
         facts: QueueFacts {
             size: ENTRIES,
             in_flight: 0,

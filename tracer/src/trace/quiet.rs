@@ -1,0 +1,207 @@
+//! Queues of which no event tells what they are: those on which nothing comes, and those
+//! on which nothing comes but interrupts, which tell no facts.
+
+use std::collections::HashSet;
+use std::mem::offset_of;
+use std::time::{Duration, Instant};
+
+use virtscope_record::{Generation, QueueId};
+use virtscope_tracer_shared::QueueState;
+
+use super::counters::queue_of;
+use super::found::{Finder, Found};
+use super::options::TraceOptions;
+
+/// How long a queue is silent before it is told of without an event.
+const QUIET: Duration = Duration::from_millis(200);
+/// Between two looks for queues that have come since.
+const LATER: Duration = Duration::from_secs(1);
+
+/// A queue's state as the map has it.
+pub(super) type RawState = [u8; size_of::<QueueState>()];
+
+/// What of a queue's state says whether an event has told of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct State {
+    /// Where the kernel has it.
+    address: u64,
+    id: QueueId,
+    generation: Generation,
+    is_told: bool,
+    is_ignored: bool,
+}
+
+impl State {
+    pub(super) fn of(address: u64, raw: &RawState) -> Self {
+        let (id, rest) = (
+            offset_of!(QueueState, id),
+            offset_of!(QueueState, generation),
+        );
+        let id = [raw[id], raw[id + 1], raw[id + 2], raw[id + 3]];
+        Self {
+            address,
+            id: queue_of(u32::from_ne_bytes(id).into()),
+            generation: Generation(u16::from_ne_bytes([raw[rest], raw[rest + 1]])),
+            is_told: raw[offset_of!(QueueState, synced)] != 0,
+            is_ignored: raw[offset_of!(QueueState, ignored)] != 0,
+        }
+    }
+
+    const fn life(&self) -> Life {
+        (self.address, self.generation.0)
+    }
+}
+
+/// A queue from when it is set up until it is deleted.
+type Life = (u64, u16);
+
+/// Tells of them.
+pub(super) struct Quiet {
+    finder: Option<Finder>,
+    options: TraceOptions,
+    /// Queues that were there when it began, until it has been seen of which no event comes.
+    found: Vec<Found>,
+    /// Lives that have been told of, or that were looked up in vain.
+    known: HashSet<Life>,
+    next: Instant,
+}
+
+impl Quiet {
+    /// `found` were there when it began, just now.
+    pub(super) fn new(finder: Option<Finder>, options: &TraceOptions, found: Vec<Found>) -> Self {
+        Self {
+            finder,
+            options: options.clone(),
+            known: found.iter().map(|queue| (queue.address, 0)).collect(),
+            found,
+            next: Instant::now() + QUIET,
+        }
+    }
+
+    /// Whether there is any that was there when it began.
+    pub(super) const fn found_any(&self) -> bool {
+        !self.found.is_empty()
+    }
+
+    /// Whether it is time to look again.
+    pub(super) fn is_due(&self) -> bool {
+        Instant::now() >= self.next
+    }
+
+    /// The queues of which no event has told, each once; `states` reads all there are now.
+    pub(super) fn look(&mut self, states: impl Fn() -> Vec<State>) -> Vec<Found> {
+        self.next = Instant::now() + LATER;
+        let now = states();
+        let mut quiet = std::mem::take(&mut self.found);
+        quiet.retain(|queue| !is_told(&now, queue));
+        let later = self.unknown(&now);
+        if !later.is_empty() {
+            let found = self.find(&later);
+            // An event may have come meanwhile, and that tells more.
+            let now = states();
+            quiet.extend(found.into_iter().filter(|queue| !is_told(&now, queue)));
+        }
+        quiet
+    }
+
+    /// Those that have never been looked up; from now on they have.
+    fn unknown(&mut self, states: &[State]) -> Vec<State> {
+        let mut unknown = states.to_vec();
+        unknown
+            .retain(|state| !state.is_told && !state.is_ignored && self.known.insert(state.life()));
+        unknown
+    }
+
+    /// What they are. One that is gone again has no facts any more, and none is needed.
+    fn find(&self, states: &[State]) -> Vec<Found> {
+        let found = self
+            .finder
+            .as_ref()
+            .map(|finder| finder.queues(&self.options));
+        let mut found = found.and_then(Result::ok).unwrap_or_default();
+        found.retain_mut(|queue| {
+            let state = states.iter().find(|state| state.address == queue.address);
+            if let Some(state) = state {
+                queue.generation = state.generation;
+            }
+            state.is_some_and(|state| state.id == queue.id)
+        });
+        found
+    }
+}
+
+fn is_told(states: &[State], queue: &Found) -> bool {
+    let mut states = states.iter().filter(|state| state.is_told);
+    states.any(|state| state.id == queue.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use virtscope_record::QueueFacts;
+
+    fn raw(id: u32, generation: u16, is_told: bool, is_ignored: bool) -> RawState {
+        let mut raw = [0; size_of::<QueueState>()];
+        raw[..4].copy_from_slice(&id.to_ne_bytes());
+        let at = offset_of!(QueueState, generation);
+        raw[at..at + 2].copy_from_slice(&generation.to_ne_bytes());
+        raw[offset_of!(QueueState, synced)] = is_told.into();
+        raw[offset_of!(QueueState, ignored)] = is_ignored.into();
+        raw
+    }
+
+    fn found(address: u64, id: QueueId) -> Found {
+        Found {
+            id,
+            generation: Generation(0),
+            address,
+            name: None,
+            facts: QueueFacts::default(),
+            in_flight: Vec::new(),
+        }
+    }
+
+    fn quiet(found: Vec<Found>) -> Quiet {
+        Quiet::new(None, &TraceOptions::default(), found)
+    }
+
+    #[test]
+    fn interrupts_alone_tell_of_no_facts() {
+        let (control, used) = (QueueId::new(3, 2), QueueId::new(3, 0));
+        let mut quiet = quiet(vec![found(0x10, control), found(0x20, used)]);
+        assert!(quiet.found_any() && !quiet.is_due());
+        let states = || {
+            vec![
+                State::of(0x10, &raw(0x0003_0002, 0, false, false)),
+                State::of(0x20, &raw(0x0003_0000, 0, true, false)),
+            ]
+        };
+        let ids: Vec<_> = quiet.look(states).iter().map(|queue| queue.id).collect();
+        assert_eq!(ids, [control]);
+        assert!(quiet.look(states).is_empty());
+    }
+
+    #[test]
+    fn queues_that_come_later_are_looked_up_once() {
+        let mut quiet = quiet(vec![found(0x10, QueueId::new(0, 0))]);
+        let state = |address, generation, is_told, is_ignored| {
+            State::of(address, &raw(0x0004_0001, generation, is_told, is_ignored))
+        };
+        let new = state(0x30, 0, false, false);
+        assert_eq!(new.id, QueueId::new(4, 1));
+        let states = [
+            // Was there when it began, and is told of otherwise.
+            state(0x10, 0, false, false),
+            new,
+            state(0x40, 0, true, false),
+            state(0x50, 0, false, true),
+        ];
+        assert_eq!(quiet.unknown(&states), [new]);
+        assert_eq!(quiet.unknown(&states), []);
+        // Its next life is another one, and so is that of the first.
+        let next = [state(0x30, 1, false, false), state(0x10, 1, false, false)];
+        assert_eq!(quiet.unknown(&next), next);
+        // Nothing to look with: they are known by their numbers.
+        assert!(quiet.find(&next).is_empty());
+    }
+}
