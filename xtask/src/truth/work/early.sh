@@ -17,10 +17,10 @@ early() {
     rm -f /tmp/early.pcapng
     "$@" > /tmp/early.said 2> /tmp/early.errors &
     pid=$!
-    [ "$status" = 0 ] && caught $pid
+    [ "$status" = 0 ] && caught "$pid"
     usleep "${wait}000"
-    kill "-$signal" $pid
-    wait $pid
+    kill "-$signal" "$pid"
+    wait "$pid"
     ended=$?
     if [ $ended != 0 ] && [ $ended != "$status" ]; then
         echo "SIG$signal after $wait ms: $ended"
@@ -36,17 +36,16 @@ early() {
             exit 1
         }
         echo "$wait written"
-    elif grep -q 'told to end before all was attached' /tmp/early.errors; then
+    elif grep -qs 'told to end before all was attached' /tmp/early.errors; then
         echo "$wait none"
     fi
 }
 
-trace="virtscope trace -w /tmp/early.pcapng"
 # It may not even have begun: then it dies of it, as any program does.
-early TERM 0 143 $trace
+early TERM 0 143 virtscope trace -w /tmp/early.pcapng
 for wait in 0 50 100 200 400 800 1600 2800 4500; do
-    early INT $wait 0 $trace
+    early INT "$wait" 0 virtscope trace -w /tmp/early.pcapng
 done
-early HUP 150 0 $trace
+early HUP 150 0 virtscope trace -w /tmp/early.pcapng
 early TERM 300 0 virtscope stat 1
 early TERM 20 143 virtscope list
