@@ -103,7 +103,8 @@ fn load(
         let (attachment, program) = next.filter(|_| !over.load(Ordering::Relaxed))?;
         let loaded = load_one(program, attachment, &btf);
         over.fetch_or(loaded.is_err(), Ordering::Relaxed);
-        Some(loaded.map_err(|error| refused(attachment, &error)))
+        // What the verifier refuses is refused by the same error as a lack of rights.
+        Some(loaded.map_err(|error| refusal(attachment, &error)))
     };
     let load_all = || {
         let mut all = std::iter::from_fn(load_next);
