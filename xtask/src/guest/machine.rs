@@ -5,10 +5,8 @@ use std::process::Command;
 
 use clap::ValueEnum;
 
+use super::emulator::Emulator;
 use super::kernel::Kernel;
-
-/// The emulator.
-pub(crate) const QEMU: &str = "qemu-system-x86_64";
 
 /// QEMU's trace events that say what its half of a queue does.
 pub(crate) const QUEUE_EVENTS: &[&str] = &[
@@ -53,6 +51,8 @@ pub(crate) struct Machine {
     pub(crate) memory: u32,
     /// Offer `VIRTIO_F_RING_PACKED`.
     pub(crate) packed: bool,
+    /// Offer `VIRTIO_F_IN_ORDER`, which takes a newer [`Emulator`] than Debian 12 has.
+    pub(crate) in_order: bool,
     /// Take notifications by an eventfd, beside the vCPU: QEMU's default.
     pub(crate) ioeventfd: bool,
     pub(crate) devices: Vec<Device>,
@@ -71,6 +71,7 @@ impl Default for Machine {
             cpus: 1,
             memory: 512,
             packed: false,
+            in_order: false,
             ioeventfd: true,
             devices: vec![Device::P9, Device::Blk, Device::Net],
             events: Vec::new(),
@@ -83,6 +84,7 @@ impl Default for Machine {
 /// The files that a running guest is about.
 #[derive(Debug)]
 pub(crate) struct Files<'a> {
+    pub(crate) emulator: &'a Emulator,
     pub(crate) kernel: &'a Path,
     pub(crate) initramfs: &'a Path,
     /// The folder that the guest sees as `/share`.
@@ -138,7 +140,7 @@ impl Machine {
     /// The command line. QEMU connects to the two sockets, which must be listened
     /// on.
     pub(crate) fn command(&self, files: &Files<'_>) -> Command {
-        let mut qemu = Command::new(QEMU);
+        let mut qemu = files.emulator.command();
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);
         // All processors in one thread of ours, one after the other. In a thread each, one
         // that was about to run an instruction which another has just replaced, as a kernel
@@ -242,6 +244,9 @@ impl Machine {
         let on_off = |on: bool| if on { "on" } else { "off" };
         let kind = device.split(',').next().unwrap_or_default();
         let mut options = format!("{device},packed={}", on_off(self.packed));
+        if self.in_order {
+            options.push_str(",in_order=on");
+        }
         // These are no older than virtio 1.0, and have no choice.
         if !["virtio-keyboard-pci", "vhost-user-fs-pci"].contains(&kind) {
             options.push_str(",disable-legacy=on");
@@ -286,6 +291,7 @@ mod tests {
         };
         let nowhere = Path::new("/nowhere");
         let command = machine.command(&Files {
+            emulator: &Emulator::System,
             kernel: nowhere,
             initramfs: nowhere,
             share: nowhere,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::agent::Agent;
+use super::emulator::Emulator;
 use super::initramfs;
 use super::machine::{Device, Files, Machine};
 use super::qmp::Qmp;
@@ -75,6 +76,10 @@ impl Place {
         deadline: Deadline,
     ) -> Result<Guest, Failure> {
         let image = machine.kernel.fetch(deadline)?;
+        let emulator = match machine.in_order {
+            true => Emulator::with_in_order(deadline)?,
+            false => Emulator::System,
+        };
         let folder = tempfile::Builder::new()
             .prefix("guest-")
             .tempdir()
@@ -89,6 +94,7 @@ impl Place {
         initramfs::write(&initramfs, &image.modules()?, &all)?;
         let kernel = image.kernel();
         let files = Files {
+            emulator: &emulator,
             kernel: &kernel,
             initramfs: &initramfs,
             share,

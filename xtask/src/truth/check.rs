@@ -27,6 +27,8 @@ pub(super) struct Witnesses<'a> {
     pub(super) elsewhere: Option<u16>,
     /// Operations of which none may be missed.
     pub(super) paired: &'a Paired,
+    /// Whether every queue must have `VIRTIO_F_IN_ORDER`, or none.
+    pub(super) in_order: bool,
 }
 
 /// Whether a capture's buffer was too small on purpose.
@@ -149,9 +151,14 @@ impl Witnesses<'_> {
                 usage: Use::of(guest.driver(), id.index),
                 notifications: true,
             };
-            let compared = comparison
-                .run()
-                .and_then(|compared| self.paired.none_missed(guest).map(|()| compared));
+            let compared = comparison.run().and_then(|compared| {
+                ensure!(
+                    comparison.is_in_order() == self.in_order,
+                    "that its buffers are used in order should be {}",
+                    self.in_order
+                );
+                self.paired.none_missed(guest).map(|()| compared)
+            });
             match compared {
                 Ok(compared) => sum.add(&compared),
                 Err(error) => wrong.push(format!(
@@ -180,6 +187,12 @@ impl Witnesses<'_> {
              counted as missed",
             sum.adds, sum.used, sum.notifications, number, sum.missed
         );
+        if sum.early > 0 {
+            said.push_str(&format!(
+                "; {} of them QEMU had done before their turn, and used in order",
+                sum.early
+            ));
+        }
         if sum.kicks_missed > 0 {
             said.push_str(&format!(", and {} kick decisions", sum.kicks_missed));
         }

@@ -154,6 +154,7 @@ pub(super) fn check(
         window,
         elsewhere: Some(ELSEWHERE),
         paired: &paired,
+        in_order: false,
     };
     let capture = witnesses.read("first")?;
     super::check::account(&capture, super::check::Room::Enough)?;

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::check::{Room, Witnesses};
 use super::hooked::{self, Paired};
 use super::status::Status;
-use super::{Asked, held, host, log};
+use super::{Asked, Rings, held, host, log};
 use crate::guest::{Guest, Kernel};
 
 /// What one script may take. Only what hangs takes longer.
@@ -138,7 +138,7 @@ pub(super) struct Session<'a> {
     /// What it is called in what is printed.
     pub(super) about: String,
     pub(super) kernel: Kernel,
-    pub(super) packed: bool,
+    pub(super) rings: Rings,
 }
 
 impl Session<'_> {
@@ -158,7 +158,9 @@ impl Session<'_> {
     /// Something fails or does not agree; everything is looked at before.
     pub(super) fn run(mut self, asked: &Asked) -> anyhow::Result<()> {
         self.stranger()?;
-        let held = held::check(&mut self.guest, self.packed).context("inspect")?;
+        let layouts = self.layouts()?;
+        self.say(&layouts);
+        let held = held::check(&mut self.guest, self.rings.packed).context("inspect")?;
         self.say(&held);
         let paired = Paired::of(self.kernel, &self.script(hooked::ASK)?)?;
         self.say(&format!(
@@ -166,7 +168,7 @@ impl Session<'_> {
         ));
 
         let start = self.guest.log_length()?;
-        let tracers = tracers(self.kernel, self.packed);
+        let tracers = tracers(self.kernel, self.rings.packed);
         self.start(&tracers)?;
         self.load(&tracers)?;
         self.come_and_go()?;
@@ -180,7 +182,7 @@ impl Session<'_> {
             guest,
             share,
             about,
-            packed,
+            rings,
             ..
         } = self;
         let log = guest.power_off()?;
@@ -194,7 +196,7 @@ impl Session<'_> {
             .context("QEMU's log has shrunk")?;
         let events = log::parse(text)?;
         let devices = host::follow(&events, start)?;
-        if !packed {
+        if !rings.packed {
             // A packed ring's positions are no counts.
             status.agrees(&devices)?;
         }
@@ -205,6 +207,7 @@ impl Session<'_> {
             window: start..end,
             elsewhere: None,
             paired: &paired,
+            in_order: rings.in_order,
         };
         let mut wrong = Vec::new();
         for tracer in &tracers {
@@ -251,6 +254,25 @@ impl Session<'_> {
              run"
         ));
         Ok(())
+    }
+
+    /// `virtscope list` says of every queue what kind of ring it has.
+    fn layouts(&mut self) -> anyhow::Result<String> {
+        let said = self.script("virtscope list --json")?;
+        let listed: Value = serde_json::from_str(&said).context(said)?;
+        let expected = self.rings.to_string().replace('-', "_");
+        let mut queues = 0;
+        for device in listed["devices"].as_array().context("no devices")? {
+            for queue in device["queues"].as_array().context("no queues")? {
+                ensure!(
+                    queue["layout"] == expected.as_str(),
+                    "a {expected} queue is listed as {queue}"
+                );
+                queues += 1;
+            }
+        }
+        ensure!(queues > 0, "no queue is listed");
+        Ok(format!("virtscope list: {queues} queues, {expected}"))
     }
 
     fn start(&mut self, tracers: &[Tracer]) -> anyhow::Result<()> {
@@ -309,10 +331,13 @@ impl Session<'_> {
             "driver": "null-co", "node-name": "hot", "size": 1 << 20, "read-zeroes": true,
         });
         self.guest.qmp("blockdev-add", &disk)?;
-        let device = json!({
+        let mut device = json!({
             "driver": "virtio-blk-pci", "id": "hot", "bus": "spare", "drive": "hot",
-            "packed": self.packed, "ioeventfd": false, "disable-legacy": "on",
+            "packed": self.rings.packed, "ioeventfd": false, "disable-legacy": "on",
         });
+        if self.rings.in_order {
+            device["in_order"] = true.into();
+        }
         self.guest.qmp("device_add", &device)?;
         self.script("until [ -b /dev/vdb ]; do usleep 50000; done\nreads vdb\n")?;
         self.guest.qmp("device_del", &json!({ "id": "hot" }))?;
