@@ -12,6 +12,7 @@ mod qmp;
 mod running;
 mod userland;
 mod virtiofsd;
+mod vsock;
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,8 +23,10 @@ use clap::Args;
 
 pub(crate) use kernel::Kernel;
 pub(crate) use machine::{Device, Machine, QUEUE_EVENTS};
+pub(crate) use program::vsock as vsock_program;
 pub(crate) use running::{Guest, Place};
 pub(crate) use userland::disk as userland;
+pub(crate) use vsock::GUEST as VSOCK_CID;
 
 use crate::limit::{Deadline, LIMIT};
 use crate::steps::Failure;

@@ -23,8 +23,8 @@ pub(super) struct Witnesses<'a> {
     pub(super) devices: &'a Devices,
     /// The part of QEMU's log in which tracing began and ended.
     pub(super) window: Range<u64>,
-    /// The device that another process serves: QEMU's log has nothing of it.
-    pub(super) elsewhere: Option<u16>,
+    /// The devices that other processes serve: QEMU's log has nothing of them.
+    pub(super) elsewhere: &'a [u16],
     /// Operations of which none may be missed.
     pub(super) paired: &'a Paired,
     /// Whether every queue must have `VIRTIO_F_IN_ORDER`, or none.
@@ -137,7 +137,7 @@ impl Witnesses<'_> {
         let nothing = HostQueue::default();
         let mut sum = Compared::default();
         let mut wrong = Vec::new();
-        let logged = |(id, _): &super::capture::Life| Some(id.device) != self.elsewhere;
+        let logged = |(id, _): &super::capture::Life| !self.elsewhere.contains(&id.device);
         let queues = capture.queues.iter().filter(|(life, _)| logged(life));
         let number = queues.clone().count();
         for ((id, generation), guest) in queues {

@@ -15,6 +15,7 @@ mod p9;
 mod runs;
 mod status;
 mod tracepoints;
+mod vsock;
 
 #[cfg(test)]
 mod tests;

@@ -205,7 +205,7 @@ impl Session<'_> {
             events: &events,
             devices: &devices,
             window: start..end,
-            elsewhere: None,
+            elsewhere: &[],
             paired: &paired,
             in_order: rings.in_order,
         };
