@@ -62,7 +62,7 @@ pub use reader::{
     CaptureReader, Damage, End, Follow, Interface, InterfaceStatistics, Item, LooksLike, Packet,
     PacketProblem, ReadError, SectionStart,
 };
-pub use writer::{CaptureWriter, MAX_SNAPLEN, WriteError};
+pub use writer::{CaptureWriter, MAX_SNAPLEN, WIRESHARK_SNAPLEN, WriteError};
 
 /// The link type of every interface of ours: `LINKTYPE_USER0`.
 pub const LINK_TYPE: u16 = 147;

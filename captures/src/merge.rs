@@ -6,8 +6,9 @@
 //! sequence.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
 use virtscope_record::{ProducerId, QueueId, Record, Sequence, Timestamp};
 
 use crate::sequence::unwrap_sequence;
@@ -82,7 +83,7 @@ impl MergeConfig {
 #[derive(Debug)]
 pub struct Merge<T> {
     config: MergeConfig,
-    numbers: HashMap<StreamKey, usize>,
+    numbers: HashMap<StreamKey, usize, RandomState>,
     streams: Vec<Stream<T>>,
     /// The first item of every stream that holds any. An entry is stale when it
     /// is no longer that; it is thrown away when it comes up.
@@ -101,10 +102,57 @@ struct Stream<T> {
     next: u64,
     /// One more than the highest sequence that came: what the next is near to.
     near: u64,
-    /// The lowest sequence first; equal ones in the order they came. A heap,
-    /// because the threads of one producer bring their records in long runs that
-    /// interleave.
-    held: BinaryHeap<Reverse<Held<T>>>,
+    held: Line<T>,
+}
+
+/// What is held of a stream: the lowest sequence first, equal ones in the order they came.
+#[derive(Debug)]
+struct Line<T> {
+    /// Those that came in order, as nearly all do.
+    run: VecDeque<Held<T>>,
+    /// Those that came behind a later one. A heap, because the threads of one producer
+    /// bring their records in long runs that interleave.
+    rest: BinaryHeap<Reverse<Held<T>>>,
+}
+
+impl<T> Line<T> {
+    const fn new() -> Self {
+        Self {
+            run: VecDeque::new(),
+            rest: BinaryHeap::new(),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, held: Held<T>) {
+        if self.run.back().is_none_or(|last| *last <= held) {
+            self.run.push_back(held);
+        } else {
+            self.rest.push(Reverse(held));
+        }
+    }
+
+    #[inline]
+    fn first(&self) -> Option<&Held<T>> {
+        let rest = self.rest.peek().map(|Reverse(held)| held);
+        match (self.run.front(), rest) {
+            (Some(run), Some(rest)) => Some(run.min(rest)),
+            (run, rest) => run.or(rest),
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<Held<T>> {
+        let is_of_rest = match (self.run.front(), self.rest.peek()) {
+            (Some(run), Some(Reverse(rest))) => rest < run,
+            (run, _) => run.is_none(),
+        };
+        if is_of_rest {
+            self.rest.pop().map(|Reverse(held)| held)
+        } else {
+            self.run.pop_front()
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -146,7 +194,7 @@ struct Head {
 
 impl<T> Stream<T> {
     fn head(&self, stream: usize) -> Option<Head> {
-        self.held.peek().map(|Reverse(held)| Head {
+        self.held.first().map(|held| Head {
             time: held.time,
             producer: self.key.producer,
             sequence: held.sequence,
@@ -161,7 +209,7 @@ impl<T> Merge<T> {
     pub fn new(config: MergeConfig) -> Self {
         Self {
             config,
-            numbers: HashMap::new(),
+            numbers: HashMap::default(),
             streams: Vec::new(),
             heads: BinaryHeap::new(),
             len: 0,
@@ -187,7 +235,7 @@ impl<T> Merge<T> {
                 key,
                 next: 0,
                 near: 0,
-                held: BinaryHeap::new(),
+                held: Line::new(),
             });
             self.streams.len() - 1
         })
@@ -213,14 +261,14 @@ impl<T> Merge<T> {
             }
             let is_first = stream
                 .held
-                .peek()
-                .is_none_or(|Reverse(first)| sequence < first.sequence);
-            stream.held.push(Reverse(Held {
+                .first()
+                .is_none_or(|first| sequence < first.sequence);
+            stream.held.push(Held {
                 sequence,
                 arrival: self.arrivals,
                 time,
                 item,
-            }));
+            });
             self.arrivals += 1;
             self.len += 1;
             if is_first {
@@ -267,7 +315,7 @@ impl<T> Merge<T> {
         let head = self.first()?;
         self.heads.pop();
         let stream = self.streams.get_mut(head.stream)?;
-        let Reverse(held) = stream.held.pop()?;
+        let held = stream.held.pop()?;
         self.heads.extend(stream.head(head.stream).map(Reverse));
         stream.next = stream.next.max(held.sequence + 1);
         self.released = self.released.max(held.time);

@@ -135,7 +135,7 @@ fn an_undeclared_queue_is_refused() {
 #[test]
 fn too_long_a_snaplen_is_refused() {
     let error = CaptureWriter::new(Vec::new(), info(MAX_SNAPLEN + 1)).unwrap_err();
-    assert!(error.to_string().contains("262072 at most"), "{error}");
+    assert!(error.to_string().contains("524288 at most"), "{error}");
     let huge = vec![0x55; 2 * MAX_SNAPLEN as usize];
     let records = [facts(QUEUE, 0, 0, "q"), add(QUEUE, 0, &huge)];
     let contents = read(&write(&records, MAX_SNAPLEN)).unwrap();

@@ -29,28 +29,48 @@ pub enum SymbolError {
     Absent(String),
 }
 
-/// The addresses of some symbols.
+/// Which symbols are wanted; all others are passed over.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// Those of these names.
+    pub names: &'a [&'a str],
+    /// Those whose names begin so.
+    pub beginnings: &'a [&'a str],
+}
+
+impl Wanted<'_> {
+    fn has(&self, name: &[u8]) -> bool {
+        let names = || self.names.iter().any(|wanted| wanted.as_bytes() == name);
+        let mut beginnings = self.beginnings.iter();
+        names() || beginnings.any(|beginning| name.starts_with(beginning.as_bytes()))
+    }
+}
+
+/// Some symbols of the kernel and its modules. Their names are shown to everybody, their
+/// addresses to those with CAP_SYSLOG; to others all are zero.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Symbols {
     addresses: HashMap<String, Vec<u64>>,
+    /// Whether there are symbols, and all addresses are zero.
+    hidden: bool,
 }
 
 impl Symbols {
-    /// Looks `names` up in the running kernel, in the order of the file.
+    /// Looks up those that are `wanted` in the running kernel, in one pass over the file.
     ///
     /// # Errors
-    /// [`SymbolError::Hidden`] if none of the addresses is shown. A name that is not
-    /// there is no error until it is asked for.
-    pub fn running(names: &[&str]) -> Result<Self, SymbolError> {
+    /// [`SymbolError::Unreadable`]. Addresses that are hidden, and a name that is not
+    /// there, are no error until they are asked for.
+    pub fn running(wanted: &Wanted<'_>) -> Result<Self, SymbolError> {
         let file = File::open(KALLSYMS).map_err(SymbolError::Unreadable)?;
-        Self::read(BufReader::with_capacity(1 << 16, file), names)
+        Self::read(BufReader::with_capacity(1 << 16, file), wanted)
     }
 
-    /// Looks `names` up in what is laid out like `/proc/kallsyms`.
+    /// The same in what is laid out like `/proc/kallsyms`.
     ///
     /// # Errors
     /// As for [`running`](Self::running).
-    pub fn read(mut from: impl BufRead, names: &[&str]) -> Result<Self, SymbolError> {
+    pub fn read(mut from: impl BufRead, wanted: &Wanted<'_>) -> Result<Self, SymbolError> {
         let mut addresses: HashMap<String, Vec<u64>> = HashMap::new();
         let (mut any, mut shown) = (false, false);
         let mut line = Vec::new();
@@ -60,20 +80,22 @@ impl Symbols {
             if read.map_err(SymbolError::Unreadable)? == 0 {
                 break;
             }
-            let Some((address, name)) = parse(&line) else {
+            let Some(symbol) = Symbol::parse(&line) else {
                 continue;
             };
             any = true;
-            shown |= address != 0;
-            if let Some(name) = names.iter().find(|wanted| wanted.as_bytes() == name) {
-                let known = addresses.entry((*name).to_owned()).or_default();
-                known.push(address);
+            shown |= symbol.address != 0;
+            if wanted.has(symbol.name)
+                && let Ok(name) = str::from_utf8(symbol.name)
+            {
+                let known = addresses.entry(name.to_owned()).or_default();
+                known.push(symbol.address);
             }
         }
-        if any && !shown {
-            return Err(SymbolError::Hidden);
-        }
-        Ok(Self { addresses })
+        Ok(Self {
+            addresses,
+            hidden: any && !shown,
+        })
     }
 
     /// These symbols, known otherwise.
@@ -82,7 +104,21 @@ impl Symbols {
         for (name, address) in symbols {
             addresses.entry(name).or_default().push(address);
         }
-        Self { addresses }
+        Self {
+            addresses,
+            hidden: false,
+        }
+    }
+
+    /// The same, if their addresses are shown.
+    ///
+    /// # Errors
+    /// [`SymbolError::Hidden`].
+    pub fn shown(self) -> Result<Self, SymbolError> {
+        if self.hidden {
+            return Err(SymbolError::Hidden);
+        }
+        Ok(self)
     }
 
     /// All symbols and their addresses, in the order of their names.
@@ -96,15 +132,31 @@ impl Symbols {
         all
     }
 
+    /// Whether there is a symbol `name`, wherever it is.
+    pub fn contains(&self, name: &str) -> bool {
+        self.addresses.contains_key(name)
+    }
+
     /// The address of `name`: the first one, if a static name is used twice.
     ///
     /// # Errors
-    /// [`SymbolError::Absent`].
+    /// [`SymbolError::Absent`], or [`SymbolError::Hidden`].
     pub fn address(&self, name: &str) -> Result<u64, SymbolError> {
-        let first = self.addresses(name).first();
-        first
-            .copied()
-            .ok_or_else(|| SymbolError::Absent(name.to_owned()))
+        match self.offset(name) {
+            Some(_) if self.hidden => Err(SymbolError::Hidden),
+            Some(address) => Ok(address),
+            None => Err(SymbolError::Absent(name.to_owned())),
+        }
+    }
+
+    /// The address of `name`, or zero where there is none to be had.
+    pub fn address_or_zero(&self, name: &str) -> u64 {
+        self.offset(name).unwrap_or(0)
+    }
+
+    /// What stands beside `name`: of a per-CPU variable its offset, which may well be zero.
+    pub fn offset(&self, name: &str) -> Option<u64> {
+        self.addresses(name).first().copied()
     }
 
     /// All addresses of `name`.
@@ -113,14 +165,32 @@ impl Symbols {
     }
 }
 
-/// The address and the name in `ffffffff81000000 T _text [module]`.
-fn parse(line: &[u8]) -> Option<(u64, &[u8])> {
-    let mut words = line
-        .split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty());
-    let address = str::from_utf8(words.next()?).ok()?;
-    let address = u64::from_str_radix(address, 16).ok()?;
-    Some((address, words.nth(1)?))
+/// A line like `ffffffffc0201000 t vp_notify [virtio_pci]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Symbol<'a> {
+    pub(crate) address: u64,
+    /// What it is, as nm(1) has it.
+    pub(crate) kind: &'a [u8],
+    pub(crate) name: &'a [u8],
+    /// The module it is in, if it is in one.
+    pub(crate) module: Option<&'a [u8]>,
+}
+
+impl<'a> Symbol<'a> {
+    pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut words = line
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty());
+        let address = str::from_utf8(words.next()?).ok()?;
+        Some(Self {
+            address: u64::from_str_radix(address, 16).ok()?,
+            kind: words.next()?,
+            name: words.next()?,
+            module: words
+                .next()
+                .and_then(|word| word.strip_prefix(b"[")?.strip_suffix(b"]")),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -135,15 +205,37 @@ ffffffff82a1b2e0 t probe
 ffffffffc0201000 d virtio_bus\t[virtio]
 ";
 
+    fn read(lines: &str, names: &[&str], beginnings: &[&str]) -> Symbols {
+        Symbols::read(lines.as_bytes(), &Wanted { names, beginnings }).unwrap()
+    }
+
     #[test]
     fn finds_symbols_of_the_kernel_and_of_modules() {
-        let found = Symbols::read(LINES.as_bytes(), &["virtio_bus", "probe", "none"]).unwrap();
+        let found = read(LINES, &["virtio_bus", "probe", "none"], &[]);
         assert_eq!(found.address("virtio_bus").unwrap(), 0xffff_ffff_c020_1000);
         assert_eq!(found.addresses("probe").len(), 2);
         assert_eq!(found.address("probe").unwrap(), 0xffff_ffff_82a1_b2d0);
         assert_eq!(found.addresses("bus_kset"), [] as [u64; 0]);
         let error = found.address("none").unwrap_err().to_string();
         assert!(error.contains("no symbol `none`"), "{error}");
+        assert_eq!(found.address_or_zero("none"), 0);
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_kept() {
+        let lines = "ffffffff81000000 T _stext\nffffffff82a00010 D vmemmap_base\n\
+            0000000000000000 A __per_cpu_start\nffffffffc0010000 t detach_buf_split\t[virtio_ring]\n\
+            nonsense\n0000000000020e00 A __preempt_count\n";
+        let found = read(
+            lines,
+            &["vmemmap_base", "__preempt_count"],
+            &["detach_buf_"],
+        );
+        assert_eq!(found.address_or_zero("vmemmap_base"), 0xffff_ffff_82a0_0010);
+        assert!(found.contains("detach_buf_split"));
+        assert!(!found.contains("_stext") && !found.contains("__per_cpu_start"));
+        assert_eq!(found.offset("__preempt_count"), Some(0x20e00));
+        assert_eq!(found.all().len(), 3);
     }
 
     #[test]
@@ -152,8 +244,24 @@ ffffffffc0201000 d virtio_bus\t[virtio]
             .lines()
             .map(|line| format!("0000000000000000{}\n", &line[16..]))
             .collect();
-        let error = Symbols::read(hidden.as_bytes(), &["_text"]).unwrap_err();
+        let found = read(&hidden, &["virtio_bus"], &[]);
+        // The names are there all the same.
+        assert!(found.contains("virtio_bus"));
+        assert_eq!(found.address_or_zero("virtio_bus"), 0);
+        let error = found.address("virtio_bus").unwrap_err();
         assert!(error.to_string().contains("CAP_SYSLOG"));
-        assert!(Symbols::read(&b""[..], &["_text"]).is_ok());
+        assert!(matches!(found.address("none"), Err(SymbolError::Absent(_))));
+        assert!(matches!(found.shown(), Err(SymbolError::Hidden)));
+        assert!(read("", &["virtio_bus"], &[]).shown().is_ok());
+    }
+
+    #[test]
+    fn lines_are_taken_apart() {
+        let symbol = Symbol::parse(b"ffffffffc0201000 t vp_notify\t[virtio_pci]\n").unwrap();
+        assert_eq!((symbol.kind, symbol.name), (&b"t"[..], &b"vp_notify"[..]));
+        assert_eq!(symbol.module, Some(&b"virtio_pci"[..]));
+        assert_eq!(Symbol::parse(b"10 A x").unwrap().module, None);
+        assert_eq!(Symbol::parse(b"10 A"), None);
+        assert_eq!(Symbol::parse(b"nonsense A x"), None);
     }
 }

@@ -62,19 +62,27 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
-    // Tracing gives up its privileges before any other thread begins.
+    // From here on a signal ends tracing as one that comes later does, also while it begins.
     match &cli.command {
-        Some(Command::Trace(args)) => return commands::trace::trace(args),
-        Some(Command::Stat(args)) if args.read.is_none() => {
-            return commands::stat::stat_live(args);
+        Some(Command::Trace(args)) => {
+            let stop = signals::stop_flag_without_privileges()?;
+            return commands::trace::trace(args, &stop);
         }
+        Some(Command::Stat(args)) if args.read.is_none() => {
+            let stop = signals::stop_flag_without_privileges()?;
+            return commands::stat::stat_live(args, &stop);
+        }
+        // They have nothing to end: a signal ends them as it ends any program, and nothing
+        // is left of what they looked with.
+        Some(Command::List(args)) => return commands::list::list(args),
+        Some(Command::Inspect(args)) => return commands::inspect::inspect(args),
+        Some(Command::Doctor(args)) => return commands::doctor::doctor(args),
         _ => {}
     }
     let stop = signals::stop_flag()?;
     match cli.command {
         None => commands::demo::demo(&demo_defaults(), &stop),
         Some(Command::Demo(args)) => commands::demo::demo(&args, &stop),
-        Some(Command::Trace(_)) => Ok(Outcome::Clean),
         Some(Command::View(args)) => commands::view::view(&args, &stop),
         Some(Command::Report(args)) => commands::report::report(&args, &stop),
         Some(Command::Print(args)) => commands::print::print(&args, &stop),
@@ -83,10 +91,11 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Slice(args)) => commands::slice::slice(&args, &stop),
         Some(Command::Redact(args)) => commands::redact::redact(&args, &stop),
         Some(Command::Export(args)) => commands::export::export(&args, &stop),
-        Some(Command::List(args)) => commands::list::list(&args),
-        Some(Command::Inspect(args)) => commands::inspect::inspect(&args),
         Some(Command::Stat(args)) => commands::stat::stat(&args, &stop),
-        Some(Command::Doctor(args)) => commands::doctor::doctor(&args),
+        // See above.
+        Some(Command::Trace(_) | Command::List(_) | Command::Inspect(_) | Command::Doctor(_)) => {
+            Ok(Outcome::Clean)
+        }
     }
 }
 

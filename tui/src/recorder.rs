@@ -196,7 +196,7 @@ impl Recorder {
                 REORDER_CAPACITY,
             )),
             sink: Sink {
-                declared: HashSet::new(),
+                declared: HashSet::default(),
                 held: HashMap::new(),
                 own: HashMap::new(),
                 analyzer,
@@ -252,10 +252,10 @@ struct Drainer {
     stopped: Option<Timestamp>,
 }
 
-/// Records of a queue that are held until its facts have come. On many CPUs the first
+/// Bytes of a queue's records that are held until its facts have come. On many CPUs the first
 /// event of a queue and the facts that the other one tells of it race, and a process
 /// tells of its queues four times a second.
-const HELD: usize = 1 << 16;
+const HELD: usize = 16 << 20;
 
 impl Drainer {
     fn run(mut self) -> Recorded {

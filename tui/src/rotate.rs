@@ -22,7 +22,7 @@ use crate::recorder::Output;
 /// How much more than its size a file may get while records are out of order: one that
 /// comes late belongs into the file in which it is missing. A gap is believed, and waited
 /// for no longer, when 256 records of its producer have come behind it; this is for those
-/// that make no more.
+/// that make no more. It is more where records may be long.
 const OVERDRAFT: u64 = 64 << 10;
 
 /// Records this much behind the latest are those of a queue that became known late, which
@@ -141,9 +141,14 @@ impl Files {
         // The recorder tells of the present, and records of what was before may be on
         // their way.
         if record.producer() == Producer::Recorder {
-            return more >= OVERDRAFT;
+            return more >= self.overdraft();
         }
-        writer.ledger().is_settled() || more >= OVERDRAFT
+        writer.ledger().is_settled() || more >= self.overdraft()
+    }
+
+    /// See [`OVERDRAFT`]: room for a few of the longest records in any case.
+    fn overdraft(&self) -> u64 {
+        OVERDRAFT.max(4 * u64::from(self.info.snaplen))
     }
 
     fn follow(&mut self, record: &Record, payload: &[u8], losses: u64) {

@@ -36,7 +36,13 @@ fn devices_and_rings_of_a_guest(#[case] name: &str) {
 #[test]
 fn one_queue_is_chosen_by_name_or_number() {
     let path = image("6.1-split");
-    for queue in ["requests", "0"] {
+    for queue in [
+        "requests",
+        "0",
+        "virtio0/requests",
+        "virtio0.0",
+        "virtio0/0",
+    ] {
         let mut command = virtscope(["inspect", "-d", "9pnet_virtio", "-q", queue, "--json"]);
         let ended = run(command.arg("--from").arg(&path));
         let json = ended.assert_clean().json();

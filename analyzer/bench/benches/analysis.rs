@@ -12,9 +12,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 use virtscope_analysis_bench::{
-    analyse, analyse_without_findings, pcap_file_blocks, pcap_file_raw, read, write_capture,
+    analyse, analyse_without_findings, pcap_file_blocks, pcap_file_raw, print_table, read,
+    write_capture,
 };
-use virtscope_bench::harness::{Contender, Samples, interleave};
+use virtscope_bench::harness::{Contender, interleave};
 
 #[derive(Parser, Debug)]
 #[command(about = "How fast captures are read and analysed")]
@@ -84,23 +85,6 @@ fn main() -> anyhow::Result<()> {
     }
     let each = u32::try_from(records).context("a capture of fewer than 2³² records")?;
     let samples = interleave(&mut contenders, args.rounds, each);
-    print_table(&samples);
+    print_table(&samples, PEER);
     Ok(())
-}
-
-fn print_table(samples: &[Samples]) {
-    println!("| | fastest, ns a record | median | / {PEER} | of processors, median | / {PEER} |");
-    println!("|---|---|---|---|---|---|");
-    let peer = samples.iter().find(|samples| samples.name == PEER);
-    for row in samples {
-        let ratio = peer.map_or(f64::NAN, |peer| row.ratio_to(peer));
-        let of_processors = peer.map_or(f64::NAN, |peer| row.processor_ratio_to(peer));
-        println!(
-            "| {} | {:.1} | {:.1} | {ratio:.2} | {:.1} | {of_processors:.2} |",
-            row.name,
-            row.min(),
-            row.median(),
-            row.processor_median(),
-        );
-    }
 }

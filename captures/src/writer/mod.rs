@@ -1,13 +1,12 @@
 //! Writing a capture: to a file, or to a pipe that someone reads meanwhile.
 
 mod error;
+mod packet;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
-use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption, InterfaceTsResolution,
 };
@@ -18,15 +17,20 @@ use pcap_file::pcapng::blocks::opt_common::CommonOption;
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
 use pcap_file::{DataLink, Endianness};
-use virtscope_record::{FRAME_LEN, Kind, PseudoHeader, QueueId, Record, Timestamp};
+use virtscope_record::{FRAME_LEN, Kind, QueueId, Record, Timestamp};
 
 use crate::{CaptureInfo, Ledger, Origin, QueueDescription, Totals};
 
+use packet::Packet;
+
 pub use error::WriteError;
 
-/// The most payload a record can have in a capture: Wireshark reads packets of
-/// up to 262144 bytes.
-pub const MAX_SNAPLEN: u32 = 262_144 - FRAME_LEN as u32;
+/// The most payload a record can have in a capture.
+pub const MAX_SNAPLEN: u32 = 1 << 19;
+
+/// The most it can have for Wireshark, which reads packets of up to 262144 bytes and stops
+/// at one that is longer.
+pub const WIRESHARK_SNAPLEN: u32 = 262_144 - FRAME_LEN as u32;
 
 /// Bytes that facts may have in any case. Those that open an interface may know less than
 /// later ones: a queue of which only the number is known is told of at its first records.
@@ -54,7 +58,6 @@ pub struct CaptureWriter<W: Write> {
     clock: crate::ClockOffset,
     ledger: Ledger,
     interfaces: BTreeMap<QueueId, Interface>,
-    frame: Vec<u8>,
     programs_skipped: u64,
     written: u64,
     ended: bool,
@@ -115,7 +118,6 @@ impl<W: Write> CaptureWriter<W> {
             clock: info.clock,
             ledger: Ledger::new(info.selection),
             interfaces: BTreeMap::new(),
-            frame: Vec::new(),
             programs_skipped: 0,
             written: 0,
             ended: false,
@@ -152,39 +154,27 @@ impl<W: Write> CaptureWriter<W> {
         };
         let stored = payload.get(..limit).unwrap_or(payload);
         let full = saturate(payload.len()).max(record.full_payload_len().unwrap_or(0));
-        self.frame.clear();
-        self.frame
-            .extend_from_slice(PseudoHeader::new(saturate(stored.len())).as_bytes());
-        self.frame.extend_from_slice(record.as_bytes());
-        self.frame.extend_from_slice(stored);
 
         self.ledger.observe(record);
-        let mut options = Vec::with_capacity(2);
-        if let Some(kind) = kind {
-            let outbound = kind.is_towards_device();
-            options.push(EnhancedPacketOption::Flags(if outbound {
-                OUTBOUND
-            } else {
-                INBOUND
-            }));
-        }
+        let flags = kind.map(|kind| match kind.is_towards_device() {
+            true => OUTBOUND,
+            false => INBOUND,
+        });
         let losses = self.ledger.settled_losses(queue);
-        if losses > interface.losses_told {
-            options.push(EnhancedPacketOption::DropCount(
-                losses - interface.losses_told,
-            ));
-            interface.losses_told = losses;
-        }
+        let untold = losses.saturating_sub(interface.losses_told);
+        interface.losses_told += untold;
         let time = record.time();
         interface.first = interface.first.min(time);
         interface.last = interface.last.max(time);
-        self.blocks.push(EnhancedPacketBlock {
-            interface_id: interface.id,
-            timestamp: Duration::from_nanos(self.clock.to_unix_ns(time)),
+        self.blocks.push_packet(&Packet {
+            interface: interface.id,
+            unix_ns: self.clock.to_unix_ns(time),
             original_len: full.saturating_add(FRAME_LEN as u32),
-            data: Cow::Borrowed(&self.frame),
-            options,
-        })?;
+            record,
+            payload: stored,
+            flags,
+            dropcount: (untold > 0).then_some(untold),
+        });
         if self.blocks.pending().len() >= BATCH {
             self.send()?;
         }
@@ -229,7 +219,7 @@ impl<W: Write> CaptureWriter<W> {
         payload: usize,
     ) -> Result<(), WriteError> {
         let payload_limit = payload
-            .min(MAX_SNAPLEN as usize)
+            .min(WIRESHARK_SNAPLEN as usize)
             .max(self.snaplen as usize)
             .max(FACTS_ROOM);
         let mut options = vec![
@@ -381,6 +371,11 @@ impl Blocks {
             .write_pcapng_block(block)
             .map(|_| ())
             .map_err(WriteError::Block)
+    }
+
+    /// A packet of an interface that was pushed before.
+    fn push_packet(&mut self, packet: &Packet<'_>) {
+        packet.append(self.0.get_mut());
     }
 
     fn pending(&self) -> &[u8] {

@@ -7,20 +7,20 @@ use aya_ebpf::helpers::generated::{
 use virtscope_record::{
     Body, Common, Context, FRAME_LEN, Flags, Producer, PseudoHeader, Record, Token,
 };
-use virtscope_tracer_shared::{Counters, QueueState, SNAPLEN_LIMIT, Segments};
+use virtscope_tracer_shared::{Counters, QueueState, SMALL_SNAPLEN, Segments};
 
 use crate::kernel::read;
-use crate::maps::{COUNTERS, DEPTHS, RECORDS, SCRATCH, Scratch, config};
+use crate::maps::{COUNTERS, DEPTHS, RECORDS, SCRATCH, Scratch, config, this_cpu};
 
 /// The reader looks often enough by itself: waking it for each record costs more than
 /// the record.
-const NO_WAKEUP: u64 = 1;
+pub(crate) const NO_WAKEUP: u64 = 1;
 
 /// A frame without payload.
 #[repr(C, align(8))]
-struct Frame {
-    header: PseudoHeader,
-    record: Record,
+pub(crate) struct Frame {
+    pub(crate) header: PseudoHeader,
+    pub(crate) record: Record,
 }
 
 #[inline(always)]
@@ -45,11 +45,10 @@ pub(crate) fn task() -> (u32, u32) {
 /// Where the program runs, from the preemption counter (Linux `preempt.h`).
 #[inline(always)]
 pub(crate) fn context() -> Context {
-    if config!(per_cpu_offset) == 0 {
+    let Some(at) = preempt_count() else {
         return Context::Unknown;
-    }
-    let base: u64 = read(config!(per_cpu_offset) + 8 * u64::from(cpu()));
-    let count: u32 = read(base.wrapping_add(config!(preempt_count)));
+    };
+    let count: u32 = read(at);
     if count & 0x00ff_0000 != 0 {
         Context::HardIrq
     } else if count & 0x100 != 0 {
@@ -59,8 +58,23 @@ pub(crate) fn context() -> Context {
     }
 }
 
+/// Where this CPU's preemption counter is, which is looked up once.
 #[inline(always)]
-fn counters(state: &QueueState) -> Option<&'static mut Counters> {
+fn preempt_count() -> Option<u64> {
+    if config!(per_cpu_offset) == 0 {
+        return None;
+    }
+    // SAFETY: a map's value, see `maps`; whoever writes it writes the same.
+    let known = unsafe { &mut (*this_cpu()?).preempt_count };
+    if *known == 0 {
+        let base: u64 = read(config!(per_cpu_offset) + 8 * u64::from(cpu()));
+        *known = base.wrapping_add(config!(preempt_count));
+    }
+    Some(*known)
+}
+
+#[inline(always)]
+pub(crate) fn counters(state: &QueueState) -> Option<&'static mut Counters> {
     // SAFETY: a map's value, see `maps`; this CPU's own, so that only interrupts share it.
     let counters = unsafe { COUNTERS.get_ptr_mut(state.number)?.as_mut()? };
     counters.queue = (1 << 32) | u64::from(state.id);
@@ -103,7 +117,7 @@ pub(crate) fn missed(state: &QueueState, how_many: u64) {
 /// A record that says what is special about it, and not yet what all records of one
 /// place say.
 #[inline(always)]
-fn draft(token: u64, flags: Flags, body: Body) -> Record {
+pub(crate) fn draft(token: u64, flags: Flags, body: Body) -> Record {
     let common = Common {
         token: Token(token),
         flags,
@@ -115,7 +129,7 @@ fn draft(token: u64, flags: Flags, body: Body) -> Record {
 /// Says the rest: when, where, who, in the order of the record's bytes. `record` is in a
 /// frame of the caller's.
 #[inline(always)]
-fn complete(record: *mut Record, state: &QueueState, sequence: u64) {
+pub(crate) fn complete(record: *mut Record, state: &QueueState, sequence: u64) {
     let (process, thread) = task();
     let at = record.cast::<u8>();
     // SAFETY: all of it is within a record's 64 bytes, and aligned as the record is.
@@ -136,7 +150,7 @@ fn complete(record: *mut Record, state: &QueueState, sequence: u64) {
 /// Marks that payload was wanted and could not be reached. `record` is in a frame of the
 /// caller's, and has been written.
 #[inline(always)]
-fn mark_unreached(record: *mut Record) {
+pub(crate) fn mark_unreached(record: *mut Record) {
     // SAFETY: the flags are within a record's 64 bytes.
     unsafe {
         let flags = record.cast::<u8>().add(38).cast::<u16>();
@@ -191,11 +205,16 @@ pub(crate) fn emit_with(
     segments: &Segments,
     want: u32,
 ) {
-    let draft = draft(token, flags, body);
+    emit_draft(state, &draft(token, flags, body), segments, want);
+}
+
+/// The same of a draft.
+#[inline(always)]
+pub(crate) fn emit_draft(state: &QueueState, draft: &Record, segments: &Segments, want: u32) {
     if want == 0 {
-        emit_plain(state, &draft);
+        emit_plain(state, draft);
     } else {
-        emit_loaded(state, &draft, segments, want);
+        emit_loaded(state, draft, segments, want);
     }
 }
 
@@ -277,7 +296,7 @@ fn claim() -> Option<*mut Scratch> {
 
 /// Sets `mark`; whether it was free.
 #[inline(always)]
-fn take(mark: &mut u64) -> bool {
+pub(crate) fn take(mark: &mut u64) -> bool {
     let mut value = 1_u64;
     // SAFETY: it changes the word that `mark` borrows, and the register `value`.
     unsafe {
@@ -328,15 +347,15 @@ fn gather(scratch: *mut Scratch, segments: &Segments, want: u32) {
     }
 }
 
-/// `value`, which is at most [`SNAPLEN_LIMIT`], in a way that the verifier sees it.
+/// `value`, which is at most [`SMALL_SNAPLEN`], in a way that the verifier sees it.
 #[inline(always)]
 fn chunk(mut value: u32) -> u32 {
-    const { assert!(SNAPLEN_LIMIT == 16384) };
+    const { assert!(SMALL_SNAPLEN == 16384) };
     // One less than twice the limit: as a mask it bounds, and lets the limit through.
     // SAFETY: it changes a register, `value`.
     unsafe { core::arch::asm!("{0} &= 32767", inout(reg) value) };
-    if value > SNAPLEN_LIMIT {
-        SNAPLEN_LIMIT
+    if value > SMALL_SNAPLEN {
+        SMALL_SNAPLEN
     } else {
         value
     }

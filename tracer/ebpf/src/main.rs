@@ -7,6 +7,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod copies;
 mod emit;
 mod kernel;
 mod maps;
@@ -14,6 +15,7 @@ mod missed;
 mod operations;
 mod payload;
 mod queue;
+mod whole;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_func_arg;
@@ -61,29 +63,43 @@ macro_rules! kprobes {
     )*};
 }
 
+/// The same in two copies.
+macro_rules! fentry_copies {
+    ($($a:ident, $b:ident: |$arg:ident, $copy:ident| $body:expr;)*) => {$(
+        #[fentry]
+        pub fn $a(ctx: FEntryContext) -> i32 {
+            let ($arg, $copy) = (|n: usize| -> u64 { argument(ctx.as_ptr(), n) }, 0);
+            copies::first(ctx.as_ptr(), || $body);
+            0
+        }
+
+        #[fentry]
+        pub fn $b(ctx: FEntryContext) -> i32 {
+            let ($arg, $copy) = (|n: usize| -> u64 { argument(ctx.as_ptr(), n) }, 1);
+            copies::second(ctx.as_ptr(), || $body);
+            0
+        }
+    )*};
+}
+
 fentries! {
-    detached_s_a: |arg| operations::detached(arg(0), arg(1) as u16);
-    detached_s_b: |arg| operations::detached(arg(0), arg(1) as u16);
-    detached_p_a: |arg| operations::detached(arg(0), arg(1) as u16);
-    detached_p_b: |arg| operations::detached(arg(0), arg(1) as u16);
-    detached_so_a: |arg| operations::detached(arg(0), arg(1) as u16);
-    detached_so_b: |arg| operations::detached(arg(0), arg(1) as u16);
-    detached_po_a: |arg| operations::detached(arg(0), arg(1) as u16);
-    detached_po_b: |arg| operations::detached(arg(0), arg(1) as u16);
-    notified_1_a: |arg| operations::notified(arg(0), 0);
-    notified_1_b: |arg| operations::notified(arg(0), 1);
-    notified_2_a: |arg| operations::notified(arg(0), 0);
-    notified_2_b: |arg| operations::notified(arg(0), 1);
-    notified_3_a: |arg| operations::notified(arg(0), 0);
-    notified_3_b: |arg| operations::notified(arg(0), 1);
-    notified_4_a: |arg| operations::notified(arg(0), 0);
-    notified_4_b: |arg| operations::notified(arg(0), 1);
     interrupted_a: |arg| operations::interrupted(arg(1));
     enabling_a: |arg| operations::enabling(arg(0));
     enabling_b: |arg| operations::enabling(arg(0));
     restarting_1: |arg| missed::settle(arg(0), Quiet::Surely);
     restarting_2: |arg| missed::settle(arg(0), Quiet::Surely);
     deleted_a: |arg| queue::delete(arg(0));
+}
+
+fentry_copies! {
+    detached_s_a, detached_s_b: |arg, _copy| operations::detached(arg(0), arg(1) as u16);
+    detached_p_a, detached_p_b: |arg, _copy| operations::detached(arg(0), arg(1) as u16);
+    detached_so_a, detached_so_b: |arg, _copy| operations::detached(arg(0), arg(1) as u16);
+    detached_po_a, detached_po_b: |arg, _copy| operations::detached(arg(0), arg(1) as u16);
+    notified_1_a, notified_1_b: |arg, copy| operations::notified(arg(0), copy);
+    notified_2_a, notified_2_b: |arg, copy| operations::notified(arg(0), copy);
+    notified_3_a, notified_3_b: |arg, copy| operations::notified(arg(0), copy);
+    notified_4_a, notified_4_b: |arg, copy| operations::notified(arg(0), copy);
 }
 
 kprobes! {
@@ -128,14 +144,18 @@ macro_rules! adds {
         #[fexit]
         pub fn $a(ctx: FExitContext) -> i32 {
             let $arg = |n: usize| -> u64 { argument(ctx.as_ptr(), n) };
-            operations::added(&$add, ctx.arg::<u64>($result) as i32, 0);
+            copies::first(ctx.as_ptr(), || {
+                operations::added(&$add, ctx.arg::<u64>($result) as i32, 0);
+            });
             0
         }
 
         #[fexit]
         pub fn $b(ctx: FExitContext) -> i32 {
             let $arg = |n: usize| -> u64 { argument(ctx.as_ptr(), n) };
-            operations::added(&$add, ctx.arg::<u64>($result) as i32, 1);
+            copies::second(ctx.as_ptr(), || {
+                operations::added(&$add, ctx.arg::<u64>($result) as i32, 1);
+            });
             0
         }
     )*};

@@ -9,7 +9,8 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use virtscope_tracer_shared::{
-    COUNTERS_PER_CPU, Config, Counters, PendingAdd, QueueState, SNAPLEN_LIMIT, Slot, control,
+    COUNTERS_PER_CPU, Config, Counters, LISTED, PendingAdd, QueueState, SMALL_SNAPLEN,
+    SNAPLEN_LIMIT, Segment, Slot, control,
 };
 
 /// Read with `read_volatile`, so that the compiler leaves it to the loader.
@@ -69,6 +70,26 @@ pub(crate) static COUNTERS: PerCpuArray<Counters> =
 #[map]
 pub(crate) static CONTROL: Array<u64> = Array::with_max_entries(control::COUNT, 0);
 
+/// What each CPU keeps for itself.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Cpu {
+    /// The call whose operation a program's first copy has recorded, for the second one; 0:
+    /// none. See `copies`.
+    pub(crate) done: u64,
+    /// Where its preemption counter is; 0: not looked up yet.
+    pub(crate) preempt_count: u64,
+}
+
+#[map]
+static CPUS: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(1, 0);
+
+/// This CPU's; programs do not move from one to another while they run.
+#[inline(always)]
+pub(crate) fn this_cpu() -> Option<*mut Cpu> {
+    CPUS.get_ptr_mut(0)
+}
+
 /// What an add was given, by its stack pointer, until it returns.
 #[map]
 pub(crate) static PENDING: HashMap<u64, PendingAdd> = HashMap::with_max_entries(4096, 0);
@@ -95,9 +116,53 @@ pub(crate) struct Scratch {
     /// Whether a segment could not be read.
     pub(crate) unreached: u64,
     pub(crate) frame: [u8; virtscope_record::FRAME_LEN],
-    pub(crate) payload: [u8; 2 * SNAPLEN_LIMIT as usize],
+    pub(crate) payload: [u8; 2 * SMALL_SNAPLEN as usize],
 }
 
 /// Scratch memory by CPU and depth; the loader sets how much.
 #[map]
 pub(crate) static SCRATCH: Array<Scratch> = Array::with_max_entries(8, 0);
+
+/// All segments of one direction of a buffer, or as many as there is room for.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct List {
+    /// The buffer's token.
+    pub(crate) token: u64,
+    /// How many there are.
+    pub(crate) count: u32,
+    pub(crate) reserved: u32,
+    pub(crate) segments: [Segment; LISTED],
+}
+
+/// Bytes that are copied at once into [`Large`].
+pub(crate) const PIECE: u32 = 1 << 15;
+
+/// What [`Scratch`] is, for payload that does not fit there. A program takes any that is
+/// free; for each depth of each CPU it would be too much.
+#[repr(C, align(8))]
+pub(crate) struct Large {
+    /// Not 0: a program is using it.
+    pub(crate) taken: u64,
+    /// Bytes copied so far.
+    pub(crate) at: u32,
+    /// Bytes still wanted.
+    pub(crate) left: u32,
+    /// The segment that is next, and how much of it has been copied.
+    pub(crate) next: u32,
+    pub(crate) within: u32,
+    /// Where the bytes are.
+    pub(crate) list: List,
+    pub(crate) frame: [u8; virtscope_record::FRAME_LEN],
+    /// The verifier adds the greatest offset and the greatest length.
+    pub(crate) payload: [u8; (SNAPLEN_LIMIT + PIECE) as usize],
+}
+
+/// The loader sets how many: one, which nobody uses, unless records may be so large.
+#[map]
+pub(crate) static LARGE: Array<Large> = Array::with_max_entries(1, 0);
+
+/// Device-writable segments of the buffers in flight that have more than a slot keeps, by the
+/// slot's number; the loader sets how many, as above.
+#[map]
+pub(crate) static LISTS: HashMap<u32, List> = HashMap::with_max_entries(1, 0);

@@ -11,7 +11,7 @@ use crate::kernel::read;
 use crate::maps::{CONTROL, config};
 
 /// Scatter list entries that are looked at in one buffer.
-const MAX_ENTRIES: u32 = 2048;
+pub(crate) const MAX_ENTRIES: u32 = 2048;
 
 const CHAIN: u64 = 1;
 const END: u64 = 2;
@@ -24,11 +24,9 @@ pub struct Walk {
     pub(crate) segments: [u32; 2],
 }
 
-/// How far the walk is.
+/// How far a walk over scatter lists is.
 #[repr(C)]
-struct Steps {
-    slot: *mut Slot,
-    walk: *mut Walk,
+pub(crate) struct Steps {
     lists: u64,
     sg: u64,
     vmemmap: u64,
@@ -37,6 +35,81 @@ struct Steps {
     next: u32,
     readable_lists: u32,
     all_lists: u32,
+}
+
+/// What a step comes to.
+pub(crate) enum Step {
+    /// Behind the last entry.
+    End,
+    /// Somewhere else.
+    Onward,
+    /// An entry.
+    Entry {
+        writable: bool,
+        address: u64,
+        len: u32,
+    },
+}
+
+impl Steps {
+    /// To the first entry of the lists of `add`.
+    #[inline(always)]
+    pub(crate) fn of(add: &PendingAdd) -> Self {
+        Self {
+            lists: add.lists,
+            sg: 0,
+            vmemmap: base(control::VMEMMAP, config!(vmemmap_base)),
+            page_offset: base(control::PAGE_OFFSET, config!(page_offset_base)),
+            is_array: add.is_array,
+            next: 0,
+            readable_lists: add.readable,
+            all_lists: add.readable + add.writable,
+        }
+    }
+
+    /// One scatter list entry, or the next list.
+    #[inline(always)]
+    pub(crate) fn step(&mut self) -> Step {
+        if self.sg == 0 {
+            if self.next >= self.all_lists {
+                return Step::End;
+            }
+            self.sg = if self.is_array != 0 {
+                read(self.lists + 8 * u64::from(self.next))
+            } else {
+                self.lists
+            };
+            self.next += 1;
+            if self.sg == 0 {
+                return Step::Onward;
+            }
+        }
+        let entry: [u64; 2] = read(self.sg);
+        let link = entry[0];
+        if link & CHAIN != 0 {
+            self.sg = link & !3;
+            return Step::Onward;
+        }
+        let (offset, len) = (entry[1] & 0xffff_ffff, (entry[1] >> 32) as u32);
+        self.sg = if link & END != 0 {
+            0
+        } else {
+            self.sg + u64::from(config!(sg_size))
+        };
+        Step::Entry {
+            writable: self.next > self.readable_lists,
+            address: address(self.vmemmap, self.page_offset, link & !3, offset),
+            len,
+        }
+    }
+}
+
+/// A walk that counts, and keeps the first segments.
+#[repr(C)]
+struct Counting {
+    slot: *mut Slot,
+    walk: *mut Walk,
+    steps: Steps,
 }
 
 impl Walk {
@@ -63,75 +136,48 @@ pub extern "C" fn walk_lists(add: *const PendingAdd, slot: *mut Slot, walk: *mut
     if slot.is_null() || walk.is_null() {
         return 0;
     }
-    let mut steps = Steps {
+    let mut counting = Counting {
         slot,
         walk,
-        lists: add.lists,
-        sg: 0,
-        vmemmap: base(control::VMEMMAP, config!(vmemmap_base)),
-        page_offset: base(control::PAGE_OFFSET, config!(page_offset_base)),
-        is_array: add.is_array,
-        next: 0,
-        readable_lists: add.readable,
-        all_lists: add.readable + add.writable,
+        steps: Steps::of(add),
     };
     let callback = step as extern "C" fn(u32, *mut c_void) -> i64;
-    let (callback, context) = (callback as *mut c_void, (&raw mut steps).cast());
-    // SAFETY: the callback has the type that the helper calls, and `steps` stays meanwhile.
+    let (callback, context) = (callback as *mut c_void, (&raw mut counting).cast());
+    // SAFETY: the callback has the type that the helper calls, and `counting` stays meanwhile.
     unsafe { bpf_loop(MAX_ENTRIES, callback, context, 0) };
     0
 }
 
-/// One scatter list entry, or the next list.
 extern "C" fn step(_: u32, context: *mut c_void) -> i64 {
     // SAFETY: what `walk_lists` has on its stack, and does not use meanwhile.
-    let steps = unsafe { &mut *context.cast::<Steps>() };
+    let counting = unsafe { &mut *context.cast::<Counting>() };
     // SAFETY: its caller's reference; `walk_lists` has checked that it is not null.
-    let walk = unsafe { &mut *steps.walk };
-    if steps.sg == 0 {
-        if steps.next >= steps.all_lists {
-            return 1;
-        }
-        steps.sg = if steps.is_array != 0 {
-            read(steps.lists + 8 * u64::from(steps.next))
-        } else {
-            steps.lists
-        };
-        steps.next += 1;
-        if steps.sg == 0 {
-            return 0;
-        }
-    }
-    let entry: [u64; 2] = read(steps.sg);
-    let link = entry[0];
-    if link & CHAIN != 0 {
-        steps.sg = link & !3;
-        return 0;
-    }
-    let (offset, len) = (entry[1] & 0xffff_ffff, (entry[1] >> 32) as u32);
-    let writable = steps.next > steps.readable_lists;
-    let address = address(steps.vmemmap, steps.page_offset, link & !3, offset);
+    let walk = unsafe { &mut *counting.walk };
+    let (writable, address, len) = match counting.steps.step() {
+        Step::End => return 1,
+        Step::Onward => return 0,
+        Step::Entry {
+            writable,
+            address,
+            len,
+        } => (writable, address, len),
+    };
     // Each direction by itself, so that every index is one the verifier knows.
     if writable {
         let at = walk.segments[1] as usize;
         if at < SEGMENTS {
-            keep(steps.slot, 1, at, address, len);
+            keep(counting.slot, 1, at, address, len);
         }
         walk.segments[1] += 1;
         walk.bytes[1] = walk.bytes[1].wrapping_add(len);
     } else {
         let at = walk.segments[0] as usize;
         if at < SEGMENTS {
-            keep(steps.slot, 0, at, address, len);
+            keep(counting.slot, 0, at, address, len);
         }
         walk.segments[0] += 1;
         walk.bytes[0] = walk.bytes[0].wrapping_add(len);
     }
-    steps.sg = if link & END != 0 {
-        0
-    } else {
-        steps.sg + u64::from(config!(sg_size))
-    };
     0
 }
 
@@ -185,7 +231,7 @@ fn base(at: u32, variable: u64) -> u64 {
 const NET: u16 = 1;
 const BLK: u16 = 2;
 const SCSI: u16 = 8;
-const P9: u16 = 9;
+pub(crate) const P9: u16 = 9;
 const VSOCK: u16 = 19;
 const FS: u16 = 26;
 

@@ -12,6 +12,7 @@ use crate::emit::{count, emit, emit_with};
 use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, NUMBERS, Number, QUEUES, SLOTS, config};
 use crate::missed::{Quiet, settle};
+use crate::whole::forget_all;
 
 /// The queue at `vq`, if its operations are wanted.
 #[inline(always)]
@@ -385,6 +386,7 @@ pub(crate) fn delete(vq: u64) {
 #[inline(always)]
 pub(crate) fn end(vq: u64) {
     if let Some(state) = known(vq) {
+        forget_all(state);
         let ring = Ring::of(vq);
         emit(
             state,

@@ -161,6 +161,7 @@ pub struct Config {
     pub slots: u32,
     /// CPUs there may be.
     pub cpus: u32,
-    /// Nothing.
-    pub reserved: u32,
+    /// Whether a record may carry more than [`SMALL_SNAPLEN`](crate::SMALL_SNAPLEN), for
+    /// which there are memory and lists of their own then.
+    pub whole: u32,
 }

@@ -18,6 +18,6 @@ pub use config::{
 pub use position::{Step, packed_distance, step};
 pub use probe::{LostKey, LostRecords, PROBE_PAYLOAD_LIMIT};
 pub use state::{
-    COUNTERS_PER_CPU, Counters, PendingAdd, QueueState, SEGMENTS, SNAPLEN_LIMIT, Segment, Segments,
-    Slot, control,
+    COUNTERS_PER_CPU, Counters, LARGE_AT_ONCE, LISTED, PendingAdd, QueueState, SEGMENTS,
+    SMALL_SNAPLEN, SNAPLEN_LIMIT, Segment, Segments, Slot, control,
 };

@@ -2,8 +2,16 @@
 
 /// Segments of either direction whose addresses are kept, for the payload.
 pub const SEGMENTS: usize = 8;
-/// Bytes of payload a record can carry at most.
-pub const SNAPLEN_LIMIT: u32 = 16384;
+/// Bytes of payload a record can carry at most: the largest 9P message of Linux has
+/// 512000, which is 125 pages.
+pub const SNAPLEN_LIMIT: u32 = 1 << 19;
+/// The largest snaplen that takes no memory beyond what is there for each CPU.
+pub const SMALL_SNAPLEN: u32 = 16384;
+/// Segments that a list has room for, where a record may carry more than that: as many as
+/// [`SNAPLEN_LIMIT`] has pages, and as many again.
+pub const LISTED: usize = 256;
+/// Records of more than [`SMALL_SNAPLEN`] that can be made at once, at most.
+pub const LARGE_AT_ONCE: u32 = 16;
 /// Queues that can be followed at once.
 pub const COUNTERS_PER_CPU: u32 = 1024;
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::BtfError;
+use super::index;
 use super::query::{Member, Obstacle};
 use super::raw::{Btf, Kind, TypeId};
 
@@ -235,6 +236,12 @@ impl KernelBtf {
     /// inlined everywhere is not there.
     pub fn function(&self, name: &str) -> Option<Home> {
         self.home(Kind::Func, name)
+    }
+
+    /// The bytes of a BTF in which those functions of `names` that vmlinux has are quickly
+    /// found, each with its number in the kernel's own.
+    pub(crate) fn index_of_functions(&self, names: &[&str]) -> Vec<u8> {
+        index::of_functions(&self.vmlinux, names)
     }
 
     /// Where a variable is, if the kernel's type information has it. Most kernels tell

@@ -19,6 +19,7 @@
 //! meet simply, or keep looking up members to themselves; hence a reader of its own.
 
 mod error;
+mod index;
 mod kernel;
 mod query;
 mod raw;

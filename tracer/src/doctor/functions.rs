@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Host, Refusal, Tried};
 use crate::btf::{Home, KernelBtf};
+use crate::kallsyms::Symbol;
 use crate::trace::{Hook, Operation};
 
 /// How a function can be seen.
@@ -110,18 +111,18 @@ fn symbols(host: &Host) -> HashMap<&'static str, Home> {
     let Ok(file) = File::open(host.path("proc/kallsyms")) else {
         return found;
     };
-    let lines = BufReader::new(file).lines();
-    for line in lines.map_while(Result::ok) {
-        let mut words = line.split_whitespace().skip(1);
-        let (Some(kind), Some(name)) = (words.next(), words.next()) else {
+    for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
+        let Some(symbol) = Symbol::parse(&line) else {
             continue;
         };
-        if !kind.eq_ignore_ascii_case("t") {
+        if !symbol.kind.eq_ignore_ascii_case(b"t") {
             continue;
         }
-        if let Some(hook) = Hook::ALL.iter().find(|hook| hook.function == name) {
-            let module = words.next().map(|word| word.trim_matches(['[', ']']));
-            let home = module.map_or(Home::Vmlinux, |module| Home::Module(module.to_owned()));
+        let mut hooks = Hook::ALL.iter();
+        if let Some(hook) = hooks.find(|hook| hook.function.as_bytes() == symbol.name) {
+            let home = symbol.module.map_or(Home::Vmlinux, |module| {
+                Home::Module(String::from_utf8_lossy(module).into_owned())
+            });
             found.entry(hook.function).or_insert(home);
         }
     }

@@ -100,7 +100,8 @@ pub fn diagnose(root: &Path, release: &str, attempts: &dyn Attempts) -> Diagnosi
         fentry: attempts.fentry(quiet),
         kprobe: attempts.kprobe(quiet),
     };
-    let checks = checks::all(&host, &btf, &functions, &tried, attempts);
+    let counted = counts_kprobes(release);
+    let checks = checks::all(&host, &btf, &functions, &tried, attempts, counted);
     for function in &mut functions {
         function.settle(&tried);
     }
@@ -109,6 +110,16 @@ pub fn diagnose(root: &Path, release: &str, attempts: &dyn Attempts) -> Diagnosi
         checks,
         functions,
     }
+}
+
+/// Whether the kernel of that release tells how often it skips a kprobe, or a program at one:
+/// Linux does from 6.7 on.
+fn counts_kprobes(release: &str) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next(), numbers.next());
+    version >= (Some(6), Some(7))
 }
 
 /// Looks at this machine.

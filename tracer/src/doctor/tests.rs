@@ -246,7 +246,11 @@ fn functions_are_those_of_the_tracers_plan() {
             .map(|each| each.function)
             .collect();
         let btf = KernelBtf::open(&machine.0.path().join("sys/kernel/btf"), String::new()).unwrap();
-        let symbols = crate::trace::Symbols::read(KALLSYMS.as_bytes());
+        let wanted = crate::kallsyms::Wanted {
+            beginnings: &["v", "detach_buf_"],
+            ..Default::default()
+        };
+        let symbols = crate::kallsyms::Symbols::read(KALLSYMS.as_bytes(), &wanted).unwrap();
         let plan = crate::trace::Plan::new(&btf, &symbols, false);
         let mut planned: Vec<_> = plan.attachments.iter().map(|each| each.function).collect();
         planned.dedup();
@@ -269,4 +273,31 @@ fn an_empty_machine_is_told_what_it_lacks() {
     assert_eq!(diagnosis.functions, []);
     let text = format!("{diagnosis:?}");
     assert!(text.contains("CONFIG_DEBUG_INFO_BTF=y"), "{text}");
+}
+
+#[test]
+fn kernels_that_do_not_count_skipped_kprobes_are_told_of() {
+    let all = Answers::all(&Ok(()));
+    let found = |machine: &Machine, release: &str| {
+        let diagnosis = diagnose(machine.0.path(), release, &all);
+        let mut checks = diagnosis.checks.into_iter();
+        let check = checks.find(|check| check.name == "kprobe, kretprobe");
+        check.unwrap().found
+    };
+    let modules = Machine::new("6.1");
+    for release in ["6.1.0-49-amd64", "6.6.15", "5.15", "4.19.0", "6"] {
+        let found = found(&modules, release);
+        assert!(
+            found.contains("Linux 6.7 and newer do"),
+            "{release}: {found}"
+        );
+    }
+    for release in ["6.7.0-rc1", "6.12.48+deb13-amd64", "7.2", "10.0"] {
+        let found = found(&modules, release);
+        assert!(!found.contains("6.7"), "{release}: {found}");
+    }
+    // Where no kprobe is needed, it is nothing to anybody.
+    let built_in = Machine::new("6.12");
+    built_in.put("proc/kallsyms", b"ffffffff81800000 T virtqueue_add_sgs\n");
+    assert!(!found(&built_in, "6.1.0").contains("6.7"));
 }

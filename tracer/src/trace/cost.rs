@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use super::links::Links;
 use crate::fill::Fill;
 
 /// What one program has cost.
@@ -15,7 +16,8 @@ pub struct ProgramCost {
     pub runs: u64,
     /// Time it ran for, ns.
     pub nanos: u64,
-    /// Times the kernel skipped it, because it was running on that CPU already.
+    /// Times the kernel skipped it, because it was running on that CPU already; or its
+    /// kprobe, because another one was handled there.
     pub skipped: u64,
 }
 
@@ -26,6 +28,9 @@ pub struct Cost {
     pub programs: Vec<ProgramCost>,
     /// Whether the kernel counts runs and times.
     pub is_counted: bool,
+    /// Whether there are kprobes of which the kernel does not tell how often it skipped
+    /// them: it does from Linux 6.7 on.
+    pub untold: bool,
     /// Bytes of the buffer that waited to be read when it was last looked at.
     pub waiting: u64,
     /// The most there were whenever it was looked at.
@@ -55,6 +60,7 @@ impl Cost {
 #[derive(Debug)]
 pub(crate) struct CostWatch {
     watched: Vec<Watched>,
+    links: Links,
     /// The kernel counts for as long as this is open.
     counting: Option<OwnedFd>,
     fill: Option<Fill>,
@@ -70,6 +76,7 @@ impl CostWatch {
             .flatten();
         Self {
             watched: Vec::new(),
+            links: Links::default(),
             fill: None,
             last: Cost {
                 is_counted: counting.is_some(),
@@ -87,11 +94,22 @@ impl CostWatch {
 
     /// The program `fd` runs at `function`.
     pub(crate) fn watch(&mut self, program: &'static str, function: &'static str, fd: OwnedFd) {
+        let id = number(&information(&fd), "prog_id");
         self.watched.push(Watched {
             program,
             function,
+            id: id as u32,
             fd,
         });
+    }
+
+    /// All is attached, `kprobes` of it by kprobe and kretprobe.
+    pub(crate) fn attached(&mut self, kprobes: usize) {
+        let programs: Vec<u32> = self.watched.iter().map(|watched| watched.id).collect();
+        if kprobes > 0 {
+            self.links = Links::of(&programs).unwrap_or_default();
+        }
+        self.last.untold = self.links.told() < kprobes;
     }
 
     /// Looks how full the buffer is: bytes that wait, and `u64::MAX` where that can't be
@@ -109,16 +127,18 @@ impl CostWatch {
     pub(crate) fn cost(&self) -> Cost {
         let mut cost = self.last.clone();
         if !self.watched.is_empty() {
-            cost.programs = self.watched.iter().map(Watched::cost).collect();
+            let watched = self.watched.iter();
+            cost.programs = watched.map(|watched| watched.cost(&self.links)).collect();
         }
         cost
     }
 
-    /// Keeps what has been counted, and lets go of the programs: while somebody has one
-    /// open it stays in the kernel. The kernel stops counting.
+    /// Keeps what has been counted, and lets go of the programs and links: while somebody has
+    /// one open it stays in the kernel. The kernel stops counting.
     pub(crate) fn close(&mut self) {
         self.last = self.cost();
         self.watched.clear();
+        self.links = Links::default();
         self.counting = None;
     }
 }
@@ -128,35 +148,37 @@ impl CostWatch {
 struct Watched {
     program: &'static str,
     function: &'static str,
+    /// The kernel's number of it.
+    id: u32,
     fd: OwnedFd,
 }
 
 impl Watched {
-    /// Its counters, as the kernel shows them of the descriptor.
-    fn cost(&self) -> ProgramCost {
-        let path = format!("/proc/self/fdinfo/{}", self.fd.as_fd().as_raw_fd());
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let mut cost = parse(&text);
-        self.program.clone_into(&mut cost.program);
-        self.function.clone_into(&mut cost.function);
-        cost
+    /// Its counters, as the kernel shows them of the descriptor, and its links'.
+    fn cost(&self, links: &Links) -> ProgramCost {
+        let text = information(&self.fd);
+        ProgramCost {
+            program: self.program.to_owned(),
+            function: self.function.to_owned(),
+            runs: number(&text, "run_cnt"),
+            nanos: number(&text, "run_time_ns"),
+            skipped: number(&text, "recursion_misses") + links.missed(self.id),
+        }
     }
 }
 
-fn parse(text: &str) -> ProgramCost {
-    let number = |key: &str| {
-        text.lines()
-            .filter_map(|line| line.split_once(':'))
-            .find(|(found, _)| *found == key)
-            .and_then(|(_, value)| value.trim().parse().ok())
-            .unwrap_or(0)
-    };
-    ProgramCost {
-        runs: number("run_cnt"),
-        nanos: number("run_time_ns"),
-        skipped: number("recursion_misses"),
-        ..ProgramCost::default()
-    }
+/// What the kernel shows of a descriptor.
+fn information(fd: &OwnedFd) -> String {
+    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+fn number(text: &str, key: &str) -> u64 {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(found, _)| *found == key)
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -165,10 +187,20 @@ mod tests {
 
     #[test]
     fn counters_are_read_from_the_descriptors_information() {
-        let text = "pos:\t0\nflags:\t02000002\nprog_type:\t26\nrun_time_ns:\t5300\n\
-            run_cnt:\t12\nrecursion_misses:\t3\n";
-        let cost = parse(text);
-        assert_eq!((cost.runs, cost.nanos, cost.skipped), (12, 5300, 3));
-        assert_eq!(parse("").runs, 0);
+        let text = "pos:\t0\nflags:\t02000002\nprog_type:\t26\nprog_id:\t71\n\
+            run_time_ns:\t5300\nrun_cnt:\t12\nrecursion_misses:\t3\n";
+        let keys = ["prog_id", "run_cnt", "run_time_ns", "recursion_misses"];
+        assert_eq!(keys.map(|key| number(text, key)), [71, 12, 5300, 3]);
+        assert_eq!(number("", "run_cnt"), 0);
+    }
+
+    #[test]
+    fn kprobes_that_are_not_told_of_are_known_to_be() {
+        let mut watch = CostWatch::new(4096, false);
+        watch.attached(0);
+        assert!(!watch.cost().untold);
+        watch.attached(1);
+        watch.close();
+        assert!(watch.cost().untold);
     }
 }

@@ -1,12 +1,16 @@
 //! Why tracing cannot begin, for whoever has to act on it.
 
 use super::hooks::How;
+use super::options::QueueName;
 use crate::btf::BtfError;
 
 /// Tracing that could not begin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
+    /// Whoever starts it wants it no more.
+    #[error("told to end before all was attached")]
+    Stopped,
     /// The kernel's type information cannot be had or lacks something.
     #[error(transparent)]
     Btf(#[from] BtfError),
@@ -41,6 +45,19 @@ pub enum TraceError {
         /// What the setting is.
         level: i32,
     },
+    /// The buffer has no room for the records that are asked for.
+    #[error(
+        "--snaplen {snaplen} is more than half of the buffer's {buffer} bytes, and long records \
+         would be lost: take --buffer-size {needed}, or a smaller --snaplen"
+    )]
+    Buffer {
+        /// What is asked for.
+        snaplen: u32,
+        /// Bytes of the buffer.
+        buffer: u32,
+        /// Bytes it should have.
+        needed: u64,
+    },
     /// A struct is laid out in a way that the programs do not know.
     #[error(
         "this kernel's `{name}` {problem}: this version of virtscope doesn't know it; look for a newer one"
@@ -61,6 +78,32 @@ pub enum TraceError {
         operation: &'static str,
         /// The functions looked for.
         functions: String,
+    },
+    /// No queue has a name that was asked for.
+    #[error("there is no queue `{name}`; there is {there}")]
+    NoQueue {
+        /// The name.
+        name: QueueName,
+        /// The queues there are, of the devices that were asked for.
+        there: String,
+    },
+    /// Names were asked for, and which queues have them can't be seen.
+    #[error("which queue `{name}` is cannot be looked up: {why}; by its index it can be chosen")]
+    Names {
+        /// The name.
+        name: QueueName,
+        /// Why not.
+        why: String,
+    },
+    /// More was asked for than the programs can look for.
+    #[error("these are {count} {what} to choose, and {most} can be: choose fewer, or all")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many were asked for.
+        count: usize,
+        /// How many can be.
+        most: usize,
     },
     /// The object cannot be loaded.
     #[error(
@@ -100,4 +143,25 @@ impl TraceError {
             }
         )
     }
+}
+
+/// An error with its causes, and of a verifier's log the end.
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = next.source();
+    }
+    const MOST: usize = 2000;
+    if text.len() > MOST {
+        let start = text.ceil_char_boundary(text.len() - MOST / 2);
+        let end = text.floor_char_boundary(MOST / 2);
+        text = format!("{} … {}", &text[..end], &text[start..]);
+    }
+    text
 }

@@ -2,11 +2,11 @@
 
 use virtscope_record::{FeatureBits, InFlight, Layout, QueueFacts, QueueId, Token};
 
+use super::kernel::Kernel;
 use super::options::TraceOptions;
-use crate::btf::KernelBtf;
 use crate::kallsyms::Symbols;
 use crate::memory::BpfMemory;
-use crate::walk::{Device, Offsets, Queue, SYMBOLS, Walk};
+use crate::walk::{Device, Offsets, Queue, Walk};
 
 /// A queue as it was when tracing began.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,27 +21,58 @@ pub struct Found {
     pub in_flight: Vec<(Token, InFlight)>,
 }
 
-/// All queues that `options` let through, as they are now.
-///
-/// # Errors
-/// What stands in the way, in words: tracing goes on without it, and such queues are
-/// known with their first event.
-pub(super) fn queues(btf: &KernelBtf, options: &TraceOptions) -> Result<Vec<Found>, String> {
-    let offsets = Offsets::of(btf).map_err(|error| error.to_string())?;
-    let symbols = Symbols::running(&SYMBOLS).map_err(|error| error.to_string())?;
-    let memory = BpfMemory::load().map_err(|error| error.to_string())?;
-    let walk = Walk::new(&memory, &offsets, &symbols);
-    let devices = walk.devices().map_err(|error| error.to_string())?;
-    let mut found = Vec::new();
-    for device in &devices {
-        for queue in &device.queues {
-            let id = QueueId::new(device.index, queue.index);
-            if options.wants(id, device.driver.as_deref()) {
-                found.push(look_at(&walk, device, queue, id));
+/// What finds them, in the memory of the running kernel.
+pub(super) struct Finder {
+    offsets: Offsets,
+    symbols: Symbols,
+    memory: BpfMemory,
+}
+
+impl Finder {
+    /// # Errors
+    /// What stands in the way, in words.
+    pub(super) fn new(kernel: &Kernel) -> Result<Self, String> {
+        if let Some(error) = &kernel.unreadable {
+            return Err(error.to_string());
+        }
+        Ok(Self {
+            offsets: Offsets::of(&kernel.btf).map_err(|error| error.to_string())?,
+            symbols: kernel.symbols.clone(),
+            memory: BpfMemory::load().map_err(|error| error.to_string())?,
+        })
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk::new(&self.memory, &self.offsets, &self.symbols)
+    }
+
+    /// All devices with their queues, as they are now.
+    ///
+    /// # Errors
+    /// What stands in the way, in words.
+    pub(super) fn devices(&self) -> Result<Vec<Device>, String> {
+        self.walk().devices().map_err(|error| error.to_string())
+    }
+
+    /// All queues that `options` let through, as they are now.
+    ///
+    /// # Errors
+    /// What stands in the way, in words: tracing goes on without it, and such queues are
+    /// known with their first event.
+    pub(super) fn queues(&self, options: &TraceOptions) -> Result<Vec<Found>, String> {
+        let walk = self.walk();
+        let devices = self.devices()?;
+        let mut found = Vec::new();
+        for device in &devices {
+            for queue in &device.queues {
+                let id = QueueId::new(device.index, queue.index);
+                if options.wants(id, device.driver.as_deref()) {
+                    found.push(look_at(&walk, device, queue, id));
+                }
             }
         }
+        Ok(found)
     }
-    Ok(found)
 }
 
 fn look_at(walk: &Walk<'_>, device: &Device, queue: &Queue, id: QueueId) -> Found {

@@ -6,8 +6,8 @@
 use serde::Serialize;
 use virtscope_record::Kind;
 
-use super::symbols::Symbols;
 use crate::btf::{Home, KernelBtf};
+use crate::kallsyms::Symbols;
 
 /// What a hook tells of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
@@ -289,6 +289,13 @@ pub struct Attachment {
     pub how: How,
     /// The program in the object.
     pub program: &'static str,
+}
+
+impl Attachment {
+    /// Whether it is by kprobe or kretprobe, of which the kernel skips some.
+    pub fn by_kprobe(&self) -> bool {
+        matches!(self.how, How::Kprobe | How::Kretprobe)
+    }
 }
 
 /// What is attached where on one kernel.

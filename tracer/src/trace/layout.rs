@@ -1,14 +1,14 @@
 //! The running kernel's structs, as the programs need to know them.
 
 use virtscope_tracer_shared::{
-    Config, MAX_DRIVER_NAME, MAX_FILTERED_DEVICES, MAX_FILTERED_QUEUES, WINDOW,
+    Config, MAX_DRIVER_NAME, MAX_FILTERED_DEVICES, MAX_FILTERED_QUEUES, SNAPLEN_LIMIT, WINDOW,
 };
 
 use super::error::TraceError;
 use super::hooks::{Operation, Plan};
 use super::options::TraceOptions;
-use super::symbols::Symbols;
 use crate::btf::KernelBtf;
+use crate::kallsyms::Symbols;
 
 const VRING: &str = "vring_virtqueue";
 
@@ -45,7 +45,7 @@ pub(super) fn config(
     context(btf, symbols, &mut config)?;
     let hooked = Plan::functions(Operation::Notify);
     for (slot, function) in config.notify.iter_mut().zip(hooked) {
-        *slot = symbols.address(function).unwrap_or(0);
+        *slot = symbols.address_or_zero(function);
     }
     choices(options, &mut config);
     Ok(config)
@@ -144,8 +144,8 @@ fn memory(btf: &KernelBtf, symbols: &Symbols, config: &mut Config) -> Result<(),
     // be unavailable.
     if cfg!(target_arch = "x86_64") && page.is_power_of_two() {
         config.page_shift = page.trailing_zeros();
-        config.vmemmap_base = symbols.address("vmemmap_base").unwrap_or(0);
-        config.page_offset_base = symbols.address("page_offset_base").unwrap_or(0);
+        config.vmemmap_base = symbols.address_or_zero("vmemmap_base");
+        config.page_offset_base = symbols.address_or_zero("page_offset_base");
     }
     Ok(())
 }
@@ -165,7 +165,7 @@ fn context(btf: &KernelBtf, symbols: &Symbols, config: &mut Config) -> Result<()
             None => None,
         },
     };
-    if let (Some(table), Some(offset)) = (symbols.address("__per_cpu_offset"), offset) {
+    if let (table @ 1.., Some(offset)) = (symbols.address_or_zero("__per_cpu_offset"), offset) {
         config.per_cpu_offset = table;
         config.preempt_count = offset;
     }
@@ -173,7 +173,8 @@ fn context(btf: &KernelBtf, symbols: &Symbols, config: &mut Config) -> Result<()
 }
 
 fn choices(options: &TraceOptions, config: &mut Config) {
-    config.snaplen = options.snaplen.min(virtscope_tracer_shared::SNAPLEN_LIMIT);
+    config.snaplen = options.snaplen.min(SNAPLEN_LIMIT);
+    config.whole = u32::from(options.is_whole());
     config.payload = options.payload as u32;
     config.sample = options.sample;
     config.task = options.task.unwrap_or(0);

@@ -4,25 +4,31 @@
 //! decides what to attach where ([`Plan`]), loads the programs and attaches them.
 //! [`Tracer::drain`] then hands out the records they write.
 
+mod attach;
 mod cost;
+mod counters;
 mod error;
 mod found;
 mod hooks;
+mod kernel;
 mod layout;
+mod links;
+mod names;
 mod options;
 mod privileges;
-mod symbols;
+mod switches;
 mod tracer;
 
 pub(crate) use cost::CostWatch;
 pub use cost::{Cost, ProgramCost};
+pub use counters::StreamCounters;
 pub use error::TraceError;
+pub(crate) use error::explain;
 pub use found::Found;
 pub use hooks::{Attachment, Hook, How, Operation, Plan};
-pub use options::{ParseQueueFilterError, QueueFilter, TraceOptions};
+pub use options::{ParseQueueError, QueueChoice, QueueFilter, QueueName, TraceOptions};
 pub(crate) use privileges::missing_of;
 pub use privileges::{Missing, drop_privileges, missing_privileges};
-pub use symbols::Symbols;
-pub use tracer::{StreamCounters, Tracer};
-pub(crate) use tracer::{explain, split};
-pub use virtscope_tracer_shared::{Config, PayloadMode, SNAPLEN_LIMIT};
+pub use tracer::Tracer;
+pub(crate) use tracer::split;
+pub use virtscope_tracer_shared::{Config, PROBE_PAYLOAD_LIMIT, PayloadMode, SNAPLEN_LIMIT};

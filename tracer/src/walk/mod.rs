@@ -7,10 +7,11 @@
 //! changed, and rings are read until two readings agree ([`Stability`]).
 //!
 //! ```no_run
-//! # use virtscope_tracer::{btf::KernelBtf, kallsyms::Symbols, walk::{Offsets, SYMBOLS, Walk}};
+//! # use virtscope_tracer::{btf::KernelBtf, kallsyms::Symbols};
+//! # use virtscope_tracer::walk::{Offsets, SYMBOLS, Walk};
 //! # fn walk(memory: &dyn virtscope_tracer::memory::KernelMemory) -> anyhow::Result<()> {
 //! let offsets = Offsets::of(&KernelBtf::running()?)?;
-//! let symbols = Symbols::running(&SYMBOLS)?;
+//! let symbols = Symbols::running(&SYMBOLS)?.shown()?;
 //! let walk = Walk::new(memory, &offsets, &symbols);
 //! for device in walk.devices()? {
 //!     for queue in &device.queues {
@@ -44,13 +45,16 @@ pub use offsets::{
 pub use saved::{Saved, SavedError};
 pub use sysfs::{Difference, SYSFS, compare, shown};
 
-use crate::kallsyms::{SymbolError, Symbols};
+use crate::kallsyms::{SymbolError, Symbols, Wanted};
 use crate::memory::{KernelMemory, MemoryError};
 
 /// The symbols a walk begins with: the list of all busses, and the virtio bus in it.
-pub const SYMBOLS: [&str; 2] = [BUSSES, VIRTIO_BUS];
-const BUSSES: &str = "bus_kset";
-const VIRTIO_BUS: &str = "virtio_bus";
+pub const SYMBOLS: Wanted<'static> = Wanted {
+    names: &[BUSSES, VIRTIO_BUS],
+    beginnings: &[],
+};
+pub(crate) const BUSSES: &str = "bus_kset";
+pub(crate) const VIRTIO_BUS: &str = "virtio_bus";
 
 /// How often what changes while it is read is read again.
 const TRIES: usize = 8;

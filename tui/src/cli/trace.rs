@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use virtscope_tracer::trace::{QueueFilter, SNAPLEN_LIMIT};
+use virtscope_tracer::trace::{
+    PROBE_PAYLOAD_LIMIT, QueueChoice, QueueFilter, QueueName, SNAPLEN_LIMIT,
+};
 
 use super::conflict;
 use super::values::{DEFAULT_SNAPLEN, duration, size};
@@ -25,7 +27,8 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) task: Option<u32>,
 
-    /// Bytes of each buffer to keep, up to 16384.
+    /// Bytes of each buffer to keep, up to 524288; with --pid and --program up to 16384.
+    /// 9P messages of Linux' own size are whole from 131072 on.
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, value_parser = trace_snaplen)]
     pub(crate) snaplen: u32,
 
@@ -33,6 +36,11 @@ pub(crate) struct TraceArgs {
     /// each time a program runs.
     #[arg(long)]
     pub(crate) no_cost: bool,
+
+    /// Use kprobes and kretprobes alone, as for virtio in modules, also where the kernel has
+    /// fentry and fexit: they cost more, and the kernel skips some of them.
+    #[arg(long, conflicts_with_all = ["pid", "program"])]
+    pub(crate) kprobes: bool,
 
     /// Which bytes of each buffer to keep. [default: headers; with --pid and --program:
     /// full, as far as the process shows them]
@@ -86,10 +94,11 @@ pub(crate) struct TargetArgs {
     #[arg(short, long = "device", value_name = "DEVICE", value_parser = device)]
     pub(crate) devices: Vec<u16>,
 
-    /// Only this queue: its index, like 0, or device and index, like virtio0.1; may be
-    /// given several times.
+    /// Only this queue: its index, like 0 or virtio0.1; of this kernel's also its name,
+    /// like requests or virtio0/requests, by which it is looked up when tracing begins. May
+    /// be given several times.
     #[arg(short, long = "queue", value_name = "QUEUE")]
-    pub(crate) queues: Vec<QueueFilter>,
+    pub(crate) queues: Vec<QueueChoice>,
 
     /// Only devices of this driver, like virtio_blk or 9pnet_virtio.
     #[arg(long, value_name = "NAME", value_parser = driver_name)]
@@ -107,7 +116,33 @@ impl TargetArgs {
         self.pid.is_some() || self.program.is_some()
     }
 
+    /// The queues that are chosen by their index.
+    pub(crate) fn by_index(&self) -> Vec<QueueFilter> {
+        let indices = self.queues.iter().filter_map(|queue| match queue {
+            QueueChoice::Index(filter) => Some(*filter),
+            QueueChoice::Name(_) => None,
+        });
+        indices.collect()
+    }
+
+    /// The queues that are chosen by their name.
+    pub(crate) fn by_name(&self) -> Vec<QueueName> {
+        let names = self.queues.iter().filter_map(|queue| match queue {
+            QueueChoice::Index(_) => None,
+            QueueChoice::Name(name) => Some(name.clone()),
+        });
+        names.collect()
+    }
+
     fn check(&self) -> Result<(), String> {
+        if self.is_process()
+            && let Some(name) = self.by_name().first()
+        {
+            return Err(format!(
+                "-q {name} names a queue of this kernel; a process tells its queues' names with \
+                 their first records: choose by index, like 0 or virtio0.1"
+            ));
+        }
         if self.is_process() && self.driver.is_some() {
             return Err(
                 "--driver names a driver of this kernel, and a process has the reference driver \
@@ -157,7 +192,7 @@ pub(crate) struct InspectArgs {
     #[arg(short, long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
 
-    /// Only the queues of this name or number.
+    /// Only the queues of this name or number: requests, 0, virtio0/requests, virtio0.0.
     #[arg(short, long, value_name = "QUEUE")]
     pub(crate) queue: Option<String>,
 
@@ -235,6 +270,9 @@ impl TraceArgs {
             true if self.payload == Some(Payload::Headers) => Some(
                 "--payload headers is for this kernel's queues: a process shows the first bytes of \
                  a buffer, whatever they are; take fewer with --snaplen, or --payload none",
+            ),
+            true if self.snaplen > PROBE_PAYLOAD_LIMIT => Some(
+                "--snaplen is at most 16384 for a process: its probes show no more of a buffer",
             ),
             true => None,
         };

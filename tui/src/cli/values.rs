@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use virtscope_captures::MAX_SNAPLEN;
+use virtscope_captures::WIRESHARK_SNAPLEN;
 
 /// Bytes of payload a record carries unless told otherwise: enough for every 9P
 /// message's fields, little of a file's content.
@@ -41,8 +41,8 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 
 pub(super) fn snaplen(text: &str) -> Result<u32, String> {
     match text.parse() {
-        Ok(bytes) if bytes <= MAX_SNAPLEN => Ok(bytes),
-        _ => Err(format!("it must be a number up to {MAX_SNAPLEN}")),
+        Ok(bytes) if bytes <= WIRESHARK_SNAPLEN => Ok(bytes),
+        _ => Err(format!("it must be a number up to {WIRESHARK_SNAPLEN}")),
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
             assert!(size(bad).is_err(), "{bad}");
         }
         assert_eq!(snaplen("0"), Ok(0));
-        assert_eq!(snaplen("262072"), Ok(MAX_SNAPLEN));
+        assert_eq!(snaplen("262072"), Ok(WIRESHARK_SNAPLEN));
         for bad in ["262073", "-1", "99999999999", "x"] {
             assert!(snaplen(bad).is_err(), "{bad}");
         }

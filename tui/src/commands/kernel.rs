@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use virtscope_tracer::btf::KernelBtf;
 use virtscope_tracer::kallsyms::Symbols;
 use virtscope_tracer::memory::{BpfMemory, KernelMemory, Recording};
+use virtscope_tracer::trace::QueueChoice;
 use virtscope_tracer::walk::{Device, Offsets, Queue, SYMBOLS, Saved, SavedError, Walk};
 
 use crate::input::name;
@@ -39,7 +40,8 @@ impl Kernel {
 
     fn running() -> anyhow::Result<Self> {
         let offsets = Offsets::of(&KernelBtf::running()?)?;
-        let symbols = Symbols::running(&SYMBOLS).context(PRIVILEGES)?;
+        let symbols = Symbols::running(&SYMBOLS).and_then(Symbols::shown);
+        let symbols = symbols.context(PRIVILEGES)?;
         let memory = BpfMemory::load().context(PRIVILEGES)?;
         Ok(Self::Running {
             offsets: Box::new(offsets),
@@ -95,7 +97,7 @@ impl Kernel {
 pub(crate) struct Wanted<'a> {
     /// A device's name, or its driver's.
     pub(crate) device: Option<&'a str>,
-    /// A queue's name, or its number.
+    /// A queue's name, or its number, with its device or without.
     pub(crate) queue: Option<&'a str>,
 }
 
@@ -121,7 +123,10 @@ impl Wanted<'_> {
             queues.map(|queue| format!("{}/{}", device.name, queue_name(queue)))
         }));
         for device in &mut chosen {
-            device.queues.retain(|queue| is_queue(queue, wanted));
+            let number = device.index;
+            device
+                .queues
+                .retain(|queue| is_queue(number, queue, wanted));
         }
         chosen.retain(|device| !device.queues.is_empty());
         if chosen.is_empty() {
@@ -135,8 +140,15 @@ fn is_device(device: &Device, wanted: &str) -> bool {
     device.name == wanted || device.driver.as_deref() == Some(wanted)
 }
 
-fn is_queue(queue: &Queue, wanted: &str) -> bool {
-    queue.name.as_deref() == Some(wanted) || wanted.parse() == Ok(queue.index)
+fn is_queue(device: u16, queue: &Queue, wanted: &str) -> bool {
+    let is_there = |wanted: Option<u16>| wanted.is_none_or(|wanted| wanted == device);
+    match wanted.parse() {
+        Ok(QueueChoice::Index(wanted)) => is_there(wanted.device) && queue.index == wanted.index,
+        Ok(QueueChoice::Name(wanted)) => {
+            is_there(wanted.device) && queue.name.as_ref() == Some(&wanted.name)
+        }
+        Err(_) => false,
+    }
 }
 
 /// What to call a queue: its driver's name for it, or its number. Safe to print.

@@ -20,7 +20,6 @@ use crate::analysis::{Analysis, Progress};
 use crate::cli::{Payload, StatArgs};
 use crate::input::{is_pipe, is_stopped, name, open_until};
 use crate::recorder::{Limits, Output};
-use crate::signals;
 
 /// Rows between two headings.
 const ROWS: usize = 20;
@@ -37,7 +36,7 @@ const LONGEST_NS: u64 = 3_600_000_000_000;
 /// Prints one line a queue and interval of a capture.
 pub(crate) fn stat(args: &StatArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
     let Some(path) = &args.read else {
-        return stat_live(args);
+        return stat_live(args, stop);
     };
     let mut reader = open_until(path, args.follow.then(|| Arc::clone(stop)), stop)?;
     let watched = args.follow || is_pipe(path);
@@ -56,7 +55,7 @@ pub(crate) fn stat(args: &StatArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Ou
 
 /// The same of what is traced meanwhile: the recorder writes its capture into a pipe, and
 /// the lines are made of what comes out of it.
-pub(crate) fn stat_live(args: &StatArgs) -> anyhow::Result<Outcome> {
+pub(crate) fn stat_live(args: &StatArgs, stop: &AtomicBool) -> anyhow::Result<Outcome> {
     let wanted = Wanted {
         snaplen: 0,
         payload: Some(Payload::None),
@@ -64,11 +63,13 @@ pub(crate) fn stat_live(args: &StatArgs) -> anyhow::Result<Outcome> {
         task: None,
         // Nobody would see it.
         count_cost: false,
+        kprobes_only: false,
     };
-    let session = Session::begin(&args.target, &wanted)?;
+    let Some(session) = Session::begin(&args.target, &wanted, stop)? else {
+        return Ok(Outcome::Clean);
+    };
     let (ended, skipped) = (session.ended(), session.skipped());
     drop_privileges(false).context("cannot give up privileges")?;
-    let stop = signals::stop_flag()?;
     let (input, output) = io::pipe().context("no pipe for the records")?;
     let output: Output = Box::new(output);
     let recorder = session.record(Some(output), Limits::default(), None)?;

@@ -35,6 +35,8 @@ const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;
 /// Bytes of size, type and tag: less is no message.
 const HEADER_LEN: usize = 7;
+/// The most that Wireshark reads of a packet: it stops at one that is longer.
+const LONGEST: usize = 262_144;
 
 /// Writes 9P messages.
 pub(super) struct P9Pcapng<W: Write> {
@@ -46,6 +48,7 @@ pub(super) struct P9Pcapng<W: Write> {
     requests: u64,
     replies: u64,
     cut: u64,
+    too_long: u64,
     headless: u64,
     other_queues: u64,
 }
@@ -68,6 +71,7 @@ impl<W: Write> P9Pcapng<W> {
             requests: 0,
             replies: 0,
             cut: 0,
+            too_long: 0,
             headless: 0,
             other_queues: 0,
         })
@@ -104,6 +108,8 @@ impl<W: Write> P9Pcapng<W> {
         let original = data.len() as u64 + u64::from(whole);
         data.extend_from_slice(message);
         self.cut += u64::from((message.len() as u64) < u64::from(whole));
+        self.too_long += u64::from(data.len() > LONGEST);
+        data.truncate(LONGEST);
         *(if is_request {
             &mut self.requests
         } else {
@@ -180,6 +186,10 @@ impl<W: Write> Exporter for P9Pcapng<W> {
             (
                 self.cut,
                 "messages are cut: record with a larger --snaplen to have them whole",
+            ),
+            (
+                self.too_long,
+                "messages are cut: Wireshark reads no packet of more than 262144 bytes",
             ),
             (
                 self.headless,

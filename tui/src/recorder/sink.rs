@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use foldhash::fast::RandomState;
 use virtscope_analyzer::{Analyzer, CaptureEnd};
 use virtscope_captures::{CaptureWriter, WriteError};
 use virtscope_record::{Common, Kind, Producer, ProducerId, QueueId, Record, Sequence, Timestamp};
@@ -17,11 +18,25 @@ pub(super) struct Entry {
     pub(super) payload: Box<[u8]>,
 }
 
+/// Records of a queue that was not declared yet, and the bytes that they take.
+#[derive(Default)]
+pub(super) struct Held {
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+impl Held {
+    fn push(&mut self, entry: Entry) {
+        self.bytes += size_of::<Entry>() + entry.payload.len();
+        self.entries.push(entry);
+    }
+}
+
 /// Where records end up, in order.
 pub(super) struct Sink {
-    pub(super) declared: HashSet<QueueId>,
+    pub(super) declared: HashSet<QueueId, RandomState>,
     /// By queue that was not declared yet: its records.
-    pub(super) held: HashMap<QueueId, Vec<Entry>>,
+    pub(super) held: HashMap<QueueId, Held>,
     /// By queue: the next sequence number of our own records. They get it here, because
     /// some come by the merge and some past it.
     pub(super) own: HashMap<QueueId, u64>,
@@ -49,7 +64,7 @@ impl Sink {
         if entry.record.kind() == Ok(Kind::QueueFacts) {
             self.put(&entry);
             self.declared.insert(queue);
-            for held in self.held.remove(&queue).unwrap_or_default() {
+            for held in self.held.remove(&queue).unwrap_or_default().entries {
                 self.put(&held);
             }
         } else if self.declared.contains(&queue) {
@@ -59,10 +74,10 @@ impl Sink {
         }
     }
 
-    /// A queue that has `enough` records held, and still no facts.
+    /// A queue of which so many bytes of records are held, and still no facts.
     pub(super) fn undeclared(&self, enough: usize) -> Option<QueueId> {
         let mut held = self.held.iter();
-        held.find_map(|(queue, held)| (held.len() >= enough).then_some(*queue))
+        held.find_map(|(queue, held)| (held.bytes >= enough).then_some(*queue))
     }
 
     fn put(&mut self, entry: &Entry) {

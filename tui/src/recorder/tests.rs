@@ -238,3 +238,50 @@ fn a_capture_ends_with_the_record_that_reaches_its_limit() {
     let bytes = reading.join().unwrap();
     assert!((1500..3000).contains(&bytes.len()), "{} bytes", bytes.len());
 }
+
+/// A source that makes long records of a queue of whose facts nobody tells.
+struct Nameless(u32);
+
+const LONG: usize = 1 << 19;
+
+impl Source for Nameless {
+    fn snaplen(&self) -> u32 {
+        LONG as u32
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8])) {
+        for number in std::mem::replace(&mut self.0, MADE)..MADE {
+            let common = Common {
+                time: monotonic_now(),
+                queue: silent().queue,
+                producer: Producer::Cpu(0).id(),
+                sequence: Sequence(number),
+                ..Common::default()
+            };
+            let body = Body::Add(virtscope_record::Add::default());
+            take(&Record::new(common, body), &[7; LONG]);
+        }
+    }
+
+    fn counters(&self) -> Vec<StreamCounters> {
+        Vec::new()
+    }
+
+    fn stop(&mut self) {}
+}
+
+/// They are not held until there are as many of them as of short ones.
+#[rstest]
+#[timeout(Duration::from_secs(60))]
+fn long_records_are_held_by_their_bytes() {
+    let (output, reading) = output_and_reader();
+    let recorder =
+        Recorder::start(Nameless(0), &[], Some(output), Limits::default(), None).unwrap();
+    while recorder.shared().written() < 16 << 20 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let recorded = recorder.finish();
+    assert!(recorded.failure.is_none());
+    let bytes = reading.join().unwrap().len();
+    assert!(bytes > MADE as usize * LONG, "{bytes} bytes");
+}

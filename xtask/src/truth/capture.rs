@@ -153,6 +153,8 @@ pub(crate) struct Capture {
     pub(crate) totals: Totals,
     pub(crate) inconsistencies: Inconsistencies,
     pub(crate) tail_known: bool,
+    /// How often the kernel skipped a program, as it counts it itself.
+    pub(crate) programs_skipped: u64,
 }
 
 impl Capture {
@@ -166,6 +168,7 @@ impl Capture {
         let mut names = BTreeMap::new();
         let mut records = 0;
         let mut ledger = None;
+        let mut programs_skipped = 0;
         let mut written: BTreeMap<QueueId, Totals> = BTreeMap::new();
         loop {
             match reader.next_item().context("reading the capture")? {
@@ -193,6 +196,7 @@ impl Capture {
                 } => bail!("packet {packet}: {problem}"),
                 Item::Statistics(statistics) => {
                     let id = statistics.queue.context("statistics without a queue")?;
+                    programs_skipped = statistics.programs_skipped.max(programs_skipped);
                     let totals = statistics.totals.context("statistics without totals")?;
                     ensure!(statistics.tail_known, "{id}: the tail is not known");
                     written.insert(id, totals);
@@ -234,6 +238,7 @@ impl Capture {
             totals: ledger.totals(),
             inconsistencies: ledger.inconsistencies(),
             tail_known: ledger.tail_known(),
+            programs_skipped,
         })
     }
 

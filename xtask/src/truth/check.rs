@@ -29,6 +29,17 @@ pub(super) struct Witnesses<'a> {
     pub(super) paired: &'a Paired,
     /// Whether every queue must have `VIRTIO_F_IN_ORDER`, or none.
     pub(super) in_order: bool,
+    /// Whether the kernel tells of every program it skips.
+    pub(super) skips: Skips,
+}
+
+/// What is known of programs that the kernel skipped, beside what the rings show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Skips {
+    /// The kernel counts all of them.
+    Counted,
+    /// It does not count kprobes: it is older than 6.7.
+    Untold,
 }
 
 /// Whether a capture's buffer was too small on purpose.
@@ -67,6 +78,7 @@ impl Witnesses<'_> {
             "{} records emitted = {} stored + {} lost + {} filtered",
             totals.emitted, totals.stored, totals.lost, totals.filtered
         )];
+        agreed.push(skipped(capture, self.skips)?);
         if room == Room::TooLittle {
             return Ok(agreed);
         }
@@ -205,6 +217,22 @@ impl Witnesses<'_> {
         let life = lives.get(usize::from(generation))?;
         Some(life.get(&id.index))
     }
+}
+
+/// An operation is missed because a program was skipped, one or both of the two that it
+/// takes: so there are at least as many of these, if the kernel counts them.
+pub(super) fn skipped(capture: &Capture, skips: Skips) -> anyhow::Result<String> {
+    let (missed, skipped) = (capture.totals.missed, capture.programs_skipped);
+    ensure!(
+        skips == Skips::Untold || missed <= skipped,
+        "{missed} operations were missed, and the kernel skipped programs {skipped} times"
+    );
+    Ok(match skips {
+        Skips::Counted => {
+            format!("programs skipped {skipped} times, as the kernel counts, for {missed} missed")
+        }
+        Skips::Untold => format!("{missed} missed, and this kernel does not count kprobes"),
+    })
 }
 
 /// *emitted = stored + lost + filtered*, from three independent counts.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use virtscope_record::{Layout, QueueId};
 
 use super::capture::{Capture, GuestQueue};
-use super::check::Witnesses;
+use super::check::{Skips, Witnesses};
 use super::hooked::{self, Paired};
 use super::runs::{COMMON, RUN, keep};
 use super::{Asked, host, log, vsock};
@@ -164,6 +164,7 @@ pub(super) fn check(
         elsewhere: &ELSEWHERE,
         paired: &paired,
         in_order: false,
+        skips: Skips::Counted,
     };
     let capture = witnesses.read("first")?;
     super::check::account(&capture, super::check::Room::Enough)?;

@@ -65,6 +65,11 @@ impl Paired {
         Ok(Self(paired))
     }
 
+    /// Whether they are all that can be counted as missed.
+    pub(super) fn is_all(&self) -> bool {
+        self.0.len() == COUNTED.len()
+    }
+
     /// # Errors
     /// Operations of these kinds count as missed on this queue.
     pub(super) fn none_missed(&self, queue: &GuestQueue) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ mod runs;
 mod status;
 mod tracepoints;
 mod vsock;
+mod whole;
 
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
-use super::check::{Room, Witnesses};
+use super::check::{Room, Skips, Witnesses};
 use super::hooked::{self, Paired};
 use super::status::Status;
-use super::{Asked, Rings, held, host, log};
+use super::{Asked, Rings, held, host, log, whole};
 use crate::guest::{Guest, Kernel};
 
 /// What one script may take. Only what hangs takes longer.
@@ -46,6 +46,8 @@ struct Tracer {
     end: End,
     /// Whether its capture is compared, and how.
     compared: Option<Room>,
+    /// Whether it has to do with kprobes, whatever the kernel offers.
+    by_kprobes: bool,
 }
 
 /// The tracers that run at once in one guest: one whose capture is compared with
@@ -69,16 +71,19 @@ fn tracers(kernel: Kernel, packed: bool) -> [Tracer; 3] {
             name: "first",
             end: End::Signal(signal),
             compared: Some(Room::Enough),
+            by_kprobes: false,
         },
         Tracer {
             name: "one-page",
             end: End::Command,
             compared: Some(Room::TooLittle),
+            by_kprobes: false,
         },
         Tracer {
             name,
             end: third,
             compared: (name == "second").then_some(Room::Enough),
+            by_kprobes: kernel == Kernel::V6_12 && !packed,
         },
     ]
 }
@@ -87,9 +92,10 @@ impl Tracer {
     /// The command that starts it.
     fn command(&self) -> String {
         let name = self.name;
+        let kprobes = if self.by_kprobes { " --kprobes" } else { "" };
         match self.end {
             End::Signal(_) | End::Killed => {
-                format!("begin {name} virtscope trace -w /tmp/{name}.pcapng\n")
+                format!("begin {name} virtscope trace{kprobes} -w /tmp/{name}.pcapng\n")
             }
             End::Command => format!(
                 "begin {name} virtscope trace --buffer-size 4096 -w /tmp/{name}.pcapng -- \
@@ -120,14 +126,29 @@ impl Tracer {
         }
     }
 
-    /// Its end, in words.
+    /// Its end, in words, and how it was attached where that is not the usual way.
     fn ended(&self) -> String {
-        match self.end {
+        let ended = match self.end {
             End::Signal(signal) => format!("ended by SIG{signal}"),
             End::Command => "ended with its command".to_owned(),
             End::Killed => "killed".to_owned(),
             End::ClosedPipe => "ended by a closed pipe".to_owned(),
+        };
+        match self.by_kprobes {
+            true => format!("by kprobes, {ended}"),
+            false => ended,
         }
+    }
+}
+
+/// What a tracer says where there are kprobes of which the kernel tells nothing.
+const UNTOLD: &str = "without kprobes, of which Linux tells from 6.7 on";
+
+/// Whether all that is attached on this kernel is counted when it is skipped.
+fn skips(kernel: Kernel) -> Skips {
+    match kernel {
+        Kernel::V6_1 => Skips::Untold,
+        Kernel::V6_12 | Kernel::V7_2 => Skips::Counted,
     }
 }
 
@@ -160,6 +181,10 @@ impl Session<'_> {
         self.stranger()?;
         let layouts = self.layouts()?;
         self.say(&layouts);
+        self.named()?;
+        if !self.rings.packed && self.kernel != Kernel::V7_2 {
+            self.early()?;
+        }
         let held = held::check(&mut self.guest, self.rings.packed).context("inspect")?;
         self.say(&held);
         let paired = Paired::of(self.kernel, &self.script(hooked::ASK)?)?;
@@ -175,6 +200,16 @@ impl Session<'_> {
         self.end(&tracers)?;
         let end = self.guest.log_length()?;
         let status = Status::ask(&mut self.guest)?;
+        // Of one layout for each kernel: another tracer takes its time to be attached.
+        if self.rings.packed == (self.kernel == Kernel::V6_12) {
+            let began = Instant::now();
+            let whole = whole::check(&mut self.guest, self.share, &paired);
+            let whole = whole.context("whole messages")?;
+            self.say(&format!(
+                "{whole} ({:.0} s here)",
+                began.elapsed().as_secs_f64()
+            ));
+        }
         // From here on nothing is compared any more, and the device under test can carry
         // the captures out.
         self.script("cp /tmp/*.pcapng /tmp/work.* /share")?;
@@ -182,8 +217,8 @@ impl Session<'_> {
             guest,
             share,
             about,
+            kernel,
             rings,
-            ..
         } = self;
         let log = guest.power_off()?;
         if let Some(keep) = &asked.keep {
@@ -208,6 +243,12 @@ impl Session<'_> {
             elsewhere: &[],
             paired: &paired,
             in_order: rings.in_order,
+            skips: skips(kernel),
+        };
+        let unpaired = Witnesses {
+            paired: &Paired::default(),
+            window: witnesses.window.clone(),
+            ..witnesses
         };
         let mut wrong = Vec::new();
         for tracer in &tracers {
@@ -215,6 +256,11 @@ impl Session<'_> {
                 continue;
             };
             let about = format!("{about}, {} ({})", tracer.name, tracer.ended());
+            let witnesses = if tracer.by_kprobes {
+                &unpaired
+            } else {
+                &witnesses
+            };
             let checked = witnesses
                 .read(tracer.name)
                 .and_then(|capture| witnesses.check(&capture, room));
@@ -273,6 +319,45 @@ impl Session<'_> {
         }
         ensure!(queues > 0, "no queue is listed");
         Ok(format!("virtscope list: {queues} queues, {expected}"))
+    }
+
+    /// A queue is found by its name, and one that is not there is told with those that are.
+    fn named(&mut self) -> anyhow::Result<()> {
+        let said = self.script(
+            "virtscope trace -q nothing > /tmp/told 2>&1; echo $?\ncat /tmp/told\n\
+             virtscope stat -q requests 0.2 3 || exit\n",
+        )?;
+        let (refused, lines) = said.split_once("SECONDS").context(said.clone())?;
+        let is_told = refused.contains("no queue `nothing`; there is virtio0/requests, virtio1/");
+        ensure!(
+            is_told && refused.starts_with("2\n"),
+            "of a queue that is not there is told: {refused}"
+        );
+        let mut queues = lines.lines().filter(|line| line.contains("virtio"));
+        let others = queues
+            .clone()
+            .find(|line| !line.contains("  virtio0/requests "));
+        ensure!(
+            queues.next().is_some() && others.is_none(),
+            "the queue of that name alone is counted:\n{lines}"
+        );
+        Ok(())
+    }
+
+    /// A signal at any moment of its start ends a tracer as a later one does.
+    fn early(&mut self) -> anyhow::Result<()> {
+        let said = self.script(include_str!("work/early.sh"))?;
+        let ended = |how: &str| said.lines().filter(|line| line.ends_with(how)).count();
+        let (before, afterwards) = (ended(" none"), ended(" written"));
+        ensure!(
+            before > 0,
+            "none was told to end before all was attached:\n{said}"
+        );
+        self.say(&format!(
+            "a signal while it begins ends a tracer: {before} before all was attached, \
+             {afterwards} with a capture"
+        ));
+        Ok(())
     }
 
     fn start(&mut self, tracers: &[Tracer]) -> anyhow::Result<()> {
@@ -354,8 +439,14 @@ impl Session<'_> {
         for tracer in tracers {
             script.push_str(&format!("ended {}\n", tracer.name));
         }
-        script.push_str("unhooked\n");
+        script.push_str("unhooked\ntail -n 1 /tmp/first.said\n");
         let said = self.script(&script)?;
+        let cost = said.lines().last().unwrap_or_default();
+        ensure!(
+            cost.contains("programs skipped by the kernel: ")
+                && (skips(self.kernel) == Skips::Untold) == cost.contains(UNTOLD),
+            "of programs that were skipped it says: {cost}"
+        );
         for tracer in tracers {
             let expected = format!("{} {}", tracer.name, tracer.status());
             if !said.lines().any(|line| line == expected) {

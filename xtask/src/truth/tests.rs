@@ -356,3 +356,17 @@ fn only_the_first_few_differences_are_listed() {
     assert_eq!(said.lines().count(), 9);
     assert!(said.ends_with("and 32 more"), "{said}");
 }
+
+#[test]
+fn what_was_missed_has_programs_that_were_skipped() {
+    use super::check::{Skips, skipped};
+    let mut requests = [request(0), request(1)];
+    requests[1].missed = true;
+    let mut capture = capture(Layout::Split, 0, &requests);
+    assert!(capture.totals.missed > 0, "{:?}", capture.totals);
+    let (missed, counted) = (capture.totals.missed, Skips::Counted);
+    assert!(skipped(&capture, counted).is_err());
+    assert!(skipped(&capture, Skips::Untold).is_ok());
+    capture.programs_skipped = missed;
+    assert!(skipped(&capture, counted).is_ok());
+}

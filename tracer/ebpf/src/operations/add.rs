@@ -1,15 +1,16 @@
 //! Adds: which buffer it was, and what it is made of.
 
-use virtscope_record::{Add, Body, Flags, Kind, RingIndex};
-use virtscope_tracer_shared::{PendingAdd, QueueState, Step, step};
+use virtscope_record::{Add, Body, Flags, Kind, Record, RingIndex};
+use virtscope_tracer_shared::{PendingAdd, QueueState, Slot, Step, step};
 
 use super::flags_of;
-use crate::emit::{emit, emit_with, filtered, task};
+use crate::emit::{draft, emit, emit_draft, filtered, task};
 use crate::kernel::Ring;
 use crate::maps::config;
 use crate::missed::{completions_before, kick_before, tell_missed};
 use crate::payload::{Walk, wanted};
 use crate::queue::{find, slot, spare_slot, sync};
+use crate::whole::{emit_added, expect, is_long_add};
 
 /// A buffer was added, or refused (Linux `virtqueue_add_sgs` and kin).
 ///
@@ -34,7 +35,13 @@ pub(crate) fn added(add: &PendingAdd, error: i32, copy: u8) {
     }
     let head = placed(state, &ring, add.token, u32::from(is_new));
     if head >= 0 {
-        told(state, &ring, add, head as u32);
+        let long = told(state, &ring, add, head as u32);
+        if config!(whole) != 0 {
+            if long > 0 {
+                told_long(state, &ring, add, head as u32, long as u32);
+            }
+            expect(state, add, head as u32);
+        }
     }
 }
 
@@ -98,7 +105,8 @@ pub extern "C" fn placed(
     i32::from(head)
 }
 
-/// Records the add of the buffer `head`.
+/// Records the add of the buffer `head`. If its payload is long it does not, and returns how
+/// many bytes of it are wanted.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn told(
@@ -135,7 +143,53 @@ pub extern "C" fn told(
         filtered(state);
         return 0;
     }
+    let want = wanted(
+        state.device_type,
+        state.id as u16,
+        false,
+        walk.bytes[0],
+        &slot.segments[0],
+    );
+    if is_long_add(state, slot, want) {
+        return want as i32;
+    }
+    let draft = draft_of(ring, slot, head);
+    emit_draft(state, &draft, &slot.segments[0], want);
+    0
+}
+
+/// Records the add of the buffer `head` with the first `want` bytes of its payload, which is
+/// long; apart from [`told`] for the stack's sake.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn told_long(
+    state: *const QueueState,
+    ring: *const Ring,
+    add: *const PendingAdd,
+    head: u32,
+    want: u32,
+) -> i32 {
+    if config!(whole) == 0 {
+        return 0;
+    }
+    // SAFETY: null, or a caller's reference.
+    let (Some(state), Some(ring), Some(add)) =
+        (unsafe { (state.as_ref(), ring.as_ref(), add.as_ref()) })
+    else {
+        return 0;
+    };
+    let head = head as u16;
+    if let Some(slot) = slot(state, head) {
+        emit_added(state, add, &mut draft_of(ring, slot, head), want);
+    }
+    0
+}
+
+/// The record of the add that its slot tells of.
+#[inline(always)]
+fn draft_of(ring: &Ring, slot: &Slot, head: u16) -> Record {
     let mut flags = flags_of(ring);
+    let segments = u32::from(slot.readable_segments) + u32::from(slot.writable_segments);
     if slot.descriptors == 1 && segments > 1 {
         flags |= Flags::INDIRECT;
     }
@@ -147,23 +201,15 @@ pub extern "C" fn told(
     let body = Body::Add(Add {
         free: ring.free,
         error: 0,
-        readable_bytes: walk.bytes[0],
-        writable_bytes: walk.bytes[1],
+        readable_bytes: slot.readable_bytes,
+        writable_bytes: slot.writable_bytes,
         head,
         position: RingIndex(ring.back(ring.avail, taken)),
-        readable_segments: walk.segments[0] as u16,
-        writable_segments: walk.segments[1] as u16,
+        readable_segments: slot.readable_segments,
+        writable_segments: slot.writable_segments,
         descriptors: slot.descriptors,
     });
-    let want = wanted(
-        state.device_type,
-        state.id as u16,
-        false,
-        walk.bytes[0],
-        &slot.segments[0],
-    );
-    emit_with(state, add.token, flags, body, &slot.segments[0], want);
-    0
+    draft(slot.token, flags, body)
 }
 
 /// Whether the filters by request let this one through.

@@ -15,11 +15,16 @@ pub(crate) fn interrupted(vq: u64) {
     };
     let ring = Ring::of(vq);
     let mut flags = flags_of(&ring);
-    if !ring.is_used(ring.last_used) {
+    let (used_index, is_used) = if ring.is_packed() {
+        (0, ring.is_used(ring.last_used))
+    } else {
+        let used_index = ring.used_idx();
+        (used_index, used_index != ring.last_used)
+    };
+    if !is_used {
         flags |= Flags::SPURIOUS;
     }
     let (used_event, event_flags) = own_event(&ring);
-    let used_index = if ring.is_packed() { 0 } else { ring.used_idx() };
     let body = Body::Callback(Callback {
         free: ring.free,
         error: 0,

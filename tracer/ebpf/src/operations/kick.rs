@@ -17,13 +17,13 @@ pub(crate) fn kicked(vq: u64, needed: bool, copy: u8) {
     let Some(state) = find(vq) else {
         return;
     };
+    if !is_first(state, Unplaced::Kick, copy) {
+        return;
+    }
     let ring = Ring::of(vq);
     if state.synced == 0 {
         sync(vq, state, &ring, 0);
         state.kicked = ring.avail;
-    }
-    if !is_first(state, Unplaced::Kick, copy) {
-        return;
     }
     if needed && state.promises != 0 && ring.broken == 0 {
         promise(state, &ring);

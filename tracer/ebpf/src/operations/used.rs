@@ -3,11 +3,12 @@
 use virtscope_record::{Body, Detach, RingIndex, Used};
 
 use super::flags_of;
-use crate::emit::{emit, emit_with, filtered};
+use crate::emit::{draft, emit, filtered};
 use crate::kernel::Ring;
 use crate::missed::completions_before;
 use crate::payload::wanted;
 use crate::queue::{find, slot, sync};
+use crate::whole::{emit_used, forget};
 
 /// A used buffer is about to be given back, or an unused one at shutdown (Linux
 /// `detach_buf_split` and kin, at their entry).
@@ -47,6 +48,7 @@ pub(crate) fn detached(vq: u64, head: u16) {
         // Nothing was used: the driver takes back what the device never got to.
         if slot.token != 0 {
             slot.token = 0;
+            forget(state, slot, head);
             let detach = Detach {
                 free: ring.free,
                 error: 0,
@@ -107,5 +109,6 @@ pub(crate) fn detached(vq: u64, head: u16) {
         written,
         &slot.segments[1],
     );
-    emit_with(state, token, flags_of(&ring), body, &slot.segments[1], want);
+    let mut draft = draft(token, flags_of(&ring), body);
+    emit_used(state, token, &mut draft, (slot, head), want);
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use virtscope_analyzer::{Filter, Options, Snapshot, format_bytes};
+use virtscope_captures::WIRESHARK_SNAPLEN;
 use virtscope_tracer::trace::drop_privileges;
 
 use super::demo::open_output;
@@ -22,7 +23,6 @@ use crate::input::{is_standard, name};
 use crate::recorder::{Limits, Recorded, Shared};
 use crate::rotate::Rotate;
 use crate::screen::{self, Control, Feed, FeedStatus, Mode};
-use crate::signals;
 use overhead::Overhead;
 use source::Told;
 
@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const LINGER: Duration = Duration::from_millis(100);
 
 /// Traces virtqueues until it is told to end, and prints the report.
-pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Outcome> {
+pub(crate) fn trace(args: &TraceArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
     let rotate = rotation(args)?;
     let to_stdout = args.write.as_deref().is_some_and(is_standard);
     let watched = !to_stdout && args.command.is_empty() && io::stdout().is_terminal();
@@ -47,15 +47,24 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Outcome> {
         sample: args.sample,
         task: args.task,
         count_cost: !args.no_cost,
+        kprobes_only: args.kprobes,
     };
-    let session = Session::begin(&args.target, &wanted)?;
+    let Some(session) = Session::begin(&args.target, &wanted, stop)? else {
+        return Ok(Outcome::Clean);
+    };
     let told = session.told();
     let title = session.title();
     let output = args.write.as_deref().map(open_output).transpose()?;
+    if output.is_some() && args.snaplen > WIRESHARK_SNAPLEN {
+        complain(&format!(
+            "Wireshark stops at a packet of more than 262144 bytes, and there may be some; with \
+             --snaplen {WIRESHARK_SNAPLEN} there are none"
+        ));
+    }
     // More files are made where this user may make the first one.
     drop_privileges(rotate.is_some()).context("cannot give up privileges")?;
-    // Threads that begin from here on have none.
-    let stop = signals::stop_flag()?;
+    // Threads that begin from here on have none; the one before waits for signals and has
+    // none either.
     let limits = Limits {
         bytes: args.max_size,
         requests: args.count,
@@ -73,8 +82,12 @@ pub(crate) fn trace(args: &TraceArgs) -> anyhow::Result<Outcome> {
         until: args
             .duration
             .and_then(|duration| Instant::now().checked_add(duration)),
-        command: command(args)?,
-        stop: Arc::clone(&stop),
+        // Nobody wants it any more where it would be told to end at once.
+        command: match stop.load(Ordering::Acquire) {
+            true => None,
+            false => command(args)?,
+        },
+        stop: Arc::clone(stop),
         told,
     };
     let mut screen = Ok(());

@@ -66,7 +66,7 @@ impl Overhead {
     /// For the last line.
     pub(super) fn all(&self) -> String {
         let mut text = format!(
-            "{}{}; {} records, buffer of {} at most {} full; programs skipped by the kernel: {}",
+            "{}{}; {} records, buffer of {} at most {} full; programs skipped by the kernel: {}{}",
             self.programs(),
             match self.cost.is_counted {
                 true => format!(", {:.2} % of a CPU", 100.0 * self.busy),
@@ -76,6 +76,10 @@ impl Overhead {
             format_bytes(self.cost.buffer),
             percent(self.cost.most_waiting, self.cost.buffer),
             self.skipped(),
+            match self.cost.untold {
+                true => ", without kprobes, of which Linux tells from 6.7 on",
+                false => "",
+            },
         );
         if self.unreadable > 0 {
             text.push_str(&format!(
@@ -127,6 +131,7 @@ mod tests {
         let mut cost = Cost {
             programs: vec![],
             is_counted: true,
+            untold: false,
             waiting: 1 << 19,
             most_waiting: 1 << 20,
             buffer: 16 << 20,
@@ -143,6 +148,10 @@ mod tests {
             "{all}"
         );
         assert!(!all.contains("could not be read"), "{all}");
+        assert!(!all.contains("kprobes"), "{all}");
+        overhead.cost.untold = true;
+        let untold = overhead.all();
+        assert!(untold.contains("kernel: 3, without kprobes"), "{untold}");
         overhead.unreadable = 2;
         assert!(
             overhead

@@ -1,5 +1,7 @@
 //! Tracing as the command line asks for it: of this kernel, or of a process.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use virtscope_analyzer::Options;
 use virtscope_captures::Selection;
 use virtscope_tracer::trace::{PayloadMode, TraceOptions, Tracer};
@@ -19,6 +21,7 @@ pub(in crate::commands) struct Wanted {
     pub(in crate::commands) sample: u32,
     pub(in crate::commands) task: Option<u32>,
     pub(in crate::commands) count_cost: bool,
+    pub(in crate::commands) kprobes_only: bool,
 }
 
 /// A tracer that is attached, whose records nobody takes yet.
@@ -34,8 +37,28 @@ enum Attached {
 }
 
 impl Session {
-    /// Attaches.
-    pub(in crate::commands) fn begin(target: &TargetArgs, wanted: &Wanted) -> anyhow::Result<Self> {
+    /// Attaches; nothing, if `stop` says meanwhile that it is to end.
+    pub(in crate::commands) fn begin(
+        target: &TargetArgs,
+        wanted: &Wanted,
+        stop: &AtomicBool,
+    ) -> anyhow::Result<Option<Self>> {
+        match Self::attach(target, wanted, stop) {
+            Ok(session) => Ok(Some(session)),
+            // Whatever failed: it may have failed for the signal. Linux' verifier gives up
+            // for one, and says no more than to try again.
+            Err(_) if stop.load(Ordering::Acquire) => {
+                complain(
+                    "told to end before all was attached: nothing is traced, and no capture \
+                     is written",
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn attach(target: &TargetArgs, wanted: &Wanted, stop: &AtomicBool) -> anyhow::Result<Self> {
         let told = Told::default();
         let (source, title) = match (&target.pid, &target.program) {
             (Some(pid), _) => {
@@ -50,7 +73,7 @@ impl Session {
                 let program = Target::Program(program.clone());
                 (process(&program, target, wanted, &told)?, title)
             }
-            (None, None) => (kernel(target, wanted, &told)?, "trace".to_owned()),
+            (None, None) => (kernel(target, wanted, &told, stop)?, "trace".to_owned()),
         };
         Ok(Self {
             source,
@@ -95,7 +118,12 @@ impl Session {
     }
 }
 
-fn kernel(target: &TargetArgs, wanted: &Wanted, told: &Told) -> anyhow::Result<Attached> {
+fn kernel(
+    target: &TargetArgs,
+    wanted: &Wanted,
+    told: &Told,
+    stop: &AtomicBool,
+) -> anyhow::Result<Attached> {
     let options = TraceOptions {
         snaplen: wanted.snaplen,
         payload: match wanted.payload.unwrap_or(Payload::Headers) {
@@ -106,11 +134,12 @@ fn kernel(target: &TargetArgs, wanted: &Wanted, told: &Told) -> anyhow::Result<A
         sample: wanted.sample,
         task: wanted.task,
         devices: target.devices.clone(),
-        queues: target.queues.clone(),
+        queues: target.by_index(),
+        names: target.by_name(),
         driver: target.driver.clone(),
         buffer_bytes: target.buffer_size,
         count_cost: wanted.count_cost,
-        kprobes_only: false,
+        kprobes_only: wanted.kprobes_only,
     };
     if let Some(task) = options.task
         && !std::path::Path::new("/proc")
@@ -121,7 +150,7 @@ fn kernel(target: &TargetArgs, wanted: &Wanted, told: &Told) -> anyhow::Result<A
             "there is no process or thread {task} now: `pgrep -a NAME` shows which there are"
         ));
     }
-    let tracer = Tracer::start(&options)?;
+    let tracer = Tracer::start(&options, &|| stop.load(Ordering::Acquire))?;
     if let Some(why) = tracer.walk_failed() {
         complain(&format!("queues without events are not shown: {why}"));
     } else if !tracer.found_any() {
@@ -157,7 +186,7 @@ fn process(
             _ => wanted.snaplen,
         },
         devices: target.devices.clone(),
-        queues: target.queues.clone(),
+        queues: target.by_index(),
         buffer_bytes: target.buffer_size,
         count_cost: wanted.count_cost,
     };

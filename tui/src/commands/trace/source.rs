@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use virtscope_captures::Selection;
 use virtscope_driver::instrument::live::monotonic_now;
-use virtscope_record::{Body, QueueId, Record, Timestamp};
+use virtscope_record::{Kind, QueueId, Record, Timestamp};
 use virtscope_tracer::trace::{StreamCounters, Tracer};
 use virtscope_tracer::usdt::UsdtTracer;
 
@@ -102,7 +102,7 @@ impl Source for Traced {
 
     fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8])) {
         let frames = self.tracer.drain(|record, payload| {
-            if let Ok(Body::QueueFacts(_)) = record.body() {
+            if record.kind() == Ok(Kind::QueueFacts) {
                 take(record, describe(record.queue(), payload).as_bytes());
             } else {
                 take(record, payload);
