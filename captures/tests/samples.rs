@@ -7,7 +7,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use virtscope_captures::{CaptureReader, Item, Ledger, Selection};
-use virtscope_record::Kind;
+use virtscope_record::{Body, FeatureBits, Kind};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("samples")
@@ -24,8 +24,14 @@ fn samples() -> BTreeSet<String> {
 #[test]
 fn there_is_one_of_each_device_layout_and_kernel() {
     let mut expected = BTreeSet::new();
+    let layouts = ["split", "packed"];
+    // The last one is the first whose driver knows them.
+    let in_order = ["split-in-order", "packed-in-order"];
     for kernel in ["6.1", "6.12", "7.2"] {
-        for layout in ["split", "packed"] {
+        for layout in layouts
+            .iter()
+            .chain(in_order.iter().filter(|_| kernel == "7.2"))
+        {
             for device in ["9p", "blk", "net"] {
                 expected.insert(format!("{device}-{layout}-{kernel}.pcapng"));
             }
@@ -40,6 +46,7 @@ fn every_sample_is_whole() {
         let input = BufReader::new(File::open(folder().join(&file)).unwrap());
         let mut reader = CaptureReader::new(input).unwrap();
         let mut ledger = Ledger::new(Selection::WHOLE);
+        let mut seen = BTreeSet::new();
         let mut stored = 0;
         let mut missed = 0;
         loop {
@@ -49,6 +56,11 @@ fn every_sample_is_whole() {
                 }
                 Item::Record(packet) => {
                     ledger.observe(&packet.record);
+                    if let Ok(Body::QueueFacts(facts)) = packet.record.body() {
+                        let is_in_order = facts.features.contains(FeatureBits::IN_ORDER);
+                        assert_eq!(is_in_order, file.contains("-in-order-"), "{file}");
+                        seen.insert(packet.record.queue());
+                    }
                     stored += 1;
                     missed += u64::from(packet.record.kind() == Ok(Kind::Missed));
                 }
@@ -64,6 +76,7 @@ fn every_sample_is_whole() {
         assert!(ledger.inconsistencies().is_empty(), "{file}");
         assert_eq!((totals.stored, totals.lost), (stored, 0), "{file}");
         assert_eq!(totals.emitted, totals.stored + totals.filtered, "{file}");
+        assert!(!seen.is_empty(), "{file}");
         assert!(ledger.tail_known(), "{file}: {totals:?}");
         // Only where all hooks are kprobes is a completion missed.
         let is_missed = file.starts_with("blk") && file.ends_with("-6.1.pcapng");

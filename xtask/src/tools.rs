@@ -111,30 +111,38 @@ pub(crate) fn miri(deadline: Deadline) -> Result<(), Failure> {
     }
 }
 
-/// cargo-fuzz, built into the target directory if it is nowhere else. Returns
-/// the program.
+/// cargo-fuzz.
 pub(crate) fn cargo_fuzz(root: &Path, deadline: Deadline) -> Result<PathBuf, Failure> {
-    if is_there("cargo-fuzz") {
-        return Ok(PathBuf::from("cargo-fuzz"));
+    cargo_installed("cargo-fuzz", "0.13.2", root, deadline)
+}
+
+/// rust-vmm's vhost-device-vsock, the other side of a guest's vsock device.
+pub(crate) fn vhost_device_vsock(root: &Path, deadline: Deadline) -> Result<PathBuf, Failure> {
+    cargo_installed("vhost-device-vsock", "0.3.0", root, deadline)
+}
+
+/// The program of a published crate, both of that name, built into the target directory if
+/// it is nowhere else. Returns the program.
+fn cargo_installed(
+    name: &str,
+    version: &str,
+    root: &Path,
+    deadline: Deadline,
+) -> Result<PathBuf, Failure> {
+    if is_there(name) {
+        return Ok(PathBuf::from(name));
     }
     let tools = root.join("target/tools");
-    let program = tools.join("bin/cargo-fuzz");
+    let program = tools.join("bin").join(name);
     if !program.exists() {
         let installed = deadline.run(
             Command::new("cargo")
-                .args([
-                    "install",
-                    "cargo-fuzz",
-                    "--version",
-                    "0.13.2",
-                    "--locked",
-                    "--root",
-                ])
+                .args(["install", name, "--version", version, "--locked", "--root"])
                 .arg(&tools),
         );
         if let Err(error) = installed {
             return Err(Failure::Missing(format!(
-                "cargo-fuzz (cargo install cargo-fuzz): {error:#}"
+                "{name} (cargo install {name}): {error:#}"
             )));
         }
     }

@@ -144,6 +144,18 @@ impl Ring {
         self.layout == SPLIT_IN_ORDER || self.layout == PACKED_IN_ORDER
     }
 
+    #[inline(always)]
+    pub(crate) fn is_packed_in_order(&self) -> bool {
+        self.layout == PACKED_IN_ORDER
+    }
+
+    /// Whether the driver is about to take back a buffer of which no used entry tells but
+    /// that of a later one.
+    #[inline(always)]
+    pub(crate) fn is_in_batch(&self) -> bool {
+        self.is_in_order() && self.batch_id < u32::from(self.num)
+    }
+
     /// The token that the driver keeps for `head`; 0 if nothing is in flight there.
     #[inline(always)]
     pub(crate) fn token(&self, head: u16) -> u64 {
@@ -182,6 +194,13 @@ impl Ring {
     #[inline(always)]
     pub(crate) fn used_idx(&self) -> u16 {
         read(self.device + 2)
+    }
+
+    /// The head in the available entry at `position` (split).
+    #[inline(always)]
+    pub(crate) fn split_avail(&self, position: u16) -> u16 {
+        let slot = u64::from(position & self.num.wrapping_sub(1));
+        read(self.driver + 4 + 2 * slot)
     }
 
     /// Id and length in the used entry at `position` (split).

@@ -99,13 +99,7 @@ extern "C" fn pass(_: u32, context: *mut c_void) -> i64 {
     if old == until {
         return 1;
     }
-    let (head, used_length, taken) = if ring.is_packed() {
-        let (len, id, _) = ring.packed_desc(old);
-        (id, len, ring.packed_num(id).max(1))
-    } else {
-        let (id, len) = ring.split_used(old);
-        (id as u16, len, 1)
-    };
+    let (head, used_length, taken) = entry(ring, old);
     let left = ring.distance(old, until);
     let new = if taken > left {
         until
@@ -131,6 +125,38 @@ extern "C" fn pass(_: u32, context: *mut c_void) -> i64 {
     missed(state, 1);
     emit(state, token, flags_of(ring), Body::Missed(told));
     0
+}
+
+/// The buffer that was used at `position`, its length, and the entries it takes.
+#[inline(always)]
+fn entry(ring: &Ring, position: u16) -> (u16, u32, u16) {
+    let (told, len) = if ring.is_packed() {
+        let (len, id, _) = ring.packed_desc(position);
+        (id, len)
+    } else {
+        let (id, len) = ring.split_used(position);
+        (id as u16, len)
+    };
+    // In order, an entry may be that of several buffers; which one is next is known
+    // without it.
+    let head = if !ring.is_in_order() {
+        told
+    } else if ring.is_packed() {
+        position & 0x7fff
+    } else {
+        ring.split_avail(position)
+    };
+    let len = if head == told {
+        len
+    } else {
+        ring.total_in_len(head)
+    };
+    let taken = if ring.is_packed() {
+        ring.packed_num(head).max(1)
+    } else {
+        1
+    };
+    (head, len, taken)
 }
 
 /// The decision that was the last one before the adds the driver has counted since, if it

@@ -292,6 +292,7 @@ pub extern "C" fn sync_queue(
     state.kicked = ring.decided();
     state.free = ring.free;
     state.free_head = ring.free_head;
+    state.in_batch = u8::from(ring.is_in_batch());
     let mut search = Search {
         state,
         data: 0,

@@ -60,6 +60,9 @@ pub struct QueueState {
     pub promises: u8,
     /// Every buffer takes one entry of the ring.
     pub one_each: u8,
+    /// The last recorded completion was one of several that the device told of in one
+    /// entry, and not the last of them.
+    pub in_batch: u8,
 }
 
 /// Where a segment of a buffer is in the kernel's address space.

@@ -1,7 +1,7 @@
 //! Queues of which no event tells what they are: those on which nothing comes, and those
 //! on which nothing comes but interrupts, which tell no facts.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,9 @@ use super::options::TraceOptions;
 const QUIET: Duration = Duration::from_millis(200);
 /// Between two looks for queues that have come since.
 const LATER: Duration = Duration::from_secs(1);
+/// How often a queue is looked up that is not found: interrupts may come while its device is
+/// still being set up.
+const TRIES: u32 = 5;
 
 /// A queue's state as the map has it.
 pub(super) type RawState = [u8; size_of::<QueueState>()];
@@ -61,8 +64,8 @@ pub(super) struct Quiet {
     options: TraceOptions,
     /// Queues that were there when it began, until it has been seen of which no event comes.
     found: Vec<Found>,
-    /// Lives that have been told of, or that were looked up in vain.
-    known: HashSet<Life>,
+    /// How often each life is still looked up: not at all once it has been told of.
+    tries: HashMap<Life, u32>,
     next: Instant,
 }
 
@@ -72,7 +75,7 @@ impl Quiet {
         Self {
             finder,
             options: options.clone(),
-            known: found.iter().map(|queue| (queue.address, 0)).collect(),
+            tries: found.iter().map(|queue| ((queue.address, 0), 0)).collect(),
             found,
             next: Instant::now() + QUIET,
         }
@@ -97,6 +100,9 @@ impl Quiet {
         let later = self.unknown(&now);
         if !later.is_empty() {
             let found = self.find(&later);
+            for queue in &found {
+                self.tries.insert((queue.address, queue.generation.0), 0);
+            }
             // An event may have come meanwhile, and that tells more.
             let now = states();
             quiet.extend(found.into_iter().filter(|queue| !is_told(&now, queue)));
@@ -104,12 +110,18 @@ impl Quiet {
         quiet
     }
 
-    /// Those that have never been looked up; from now on they have.
+    /// Those that are to be looked up, once more now.
     fn unknown(&mut self, states: &[State]) -> Vec<State> {
         let mut unknown = states.to_vec();
+        unknown.retain(|state| !state.is_told && !state.is_ignored && self.tries_again(state));
         unknown
-            .retain(|state| !state.is_told && !state.is_ignored && self.known.insert(state.life()));
-        unknown
+    }
+
+    fn tries_again(&mut self, state: &State) -> bool {
+        let left = self.tries.entry(state.life()).or_insert(TRIES);
+        let again = *left > 0;
+        *left = left.saturating_sub(1);
+        again
     }
 
     /// What they are. One that is gone again has no facts any more, and none is needed.
@@ -182,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_that_come_later_are_looked_up_once() {
+    fn queues_that_come_later_are_looked_up_until_they_are_found() {
         let mut quiet = quiet(vec![found(0x10, QueueId::new(0, 0))]);
         let state = |address, generation, is_told, is_ignored| {
             State::of(address, &raw(0x0004_0001, generation, is_told, is_ignored))
@@ -196,12 +208,18 @@ mod tests {
             state(0x40, 0, true, false),
             state(0x50, 0, false, true),
         ];
+        // Not found so far, and then it is.
         assert_eq!(quiet.unknown(&states), [new]);
+        assert_eq!(quiet.unknown(&states), [new]);
+        quiet.tries.insert(new.life(), 0);
         assert_eq!(quiet.unknown(&states), []);
         // Its next life is another one, and so is that of the first.
         let next = [state(0x30, 1, false, false), state(0x10, 1, false, false)];
-        assert_eq!(quiet.unknown(&next), next);
-        // Nothing to look with: they are known by their numbers.
+        for _ in 0..TRIES {
+            assert_eq!(quiet.unknown(&next), next);
+        }
+        assert_eq!(quiet.unknown(&next), [], "they are known by their numbers");
+        // Nothing to look with.
         assert!(quiet.find(&next).is_empty());
     }
 }

@@ -229,6 +229,4 @@ pub enum Whereabouts {
     Device,
     /// The device has returned it, and the driver has not taken it back.
     Returned,
-    /// The device has returned some buffers, and which ones cannot be told.
-    Unknown,
 }

@@ -106,6 +106,8 @@ pub struct QueueOffsets {
     pub event_triggered: Option<u32>,
     /// `use_dma_api`, or `use_map_api` on newer kernels.
     pub maps: Option<u32>,
+    /// `batch_last.id`, on kernels that know buffers which are used in order.
+    pub batch: Option<u32>,
 }
 
 /// How a kernel says which layout a ring has.
@@ -297,6 +299,7 @@ impl QueueOffsets {
                 Some(at) => Some(at),
                 None => maybe("use_map_api")?,
             },
+            batch: maybe("batch_last.id")?,
         })
     }
 }

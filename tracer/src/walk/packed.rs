@@ -72,11 +72,16 @@ impl Walk<'_> {
                 .pieces(DESCRIPTOR)
                 .collect(),
         };
-        let returned = self.returned(queue, &ring, &tables);
+        let batch = self.offsets.queue.batch.map(|at| bytes.u32(at));
+        let batch = batch.filter(|id| queue.layout == RingLayout::PackedInOrder && *id < size);
+        let returned = self.returned(queue, &ring, &tables, batch.map(|id| id as u16));
         let in_flight = (0..queue.size)
             .filter_map(|id| {
                 let token = tables.states.get(usize::from(id))?.u64(at.data);
-                let whereabouts = returned.of(id);
+                let whereabouts = match returned.contains(&id) {
+                    true => Whereabouts::Returned,
+                    false => Whereabouts::Device,
+                };
                 (token != 0).then(|| self.packed_buffer(&tables, id, token, whereabouts))
             })
             .collect();
@@ -138,28 +143,30 @@ impl Walk<'_> {
         Some((lengths, table))
     }
 
-    /// Which buffers the device has returned and the driver has not taken back: as
-    /// Linux `more_used_packed` sees it, from where the driver reads next.
-    fn returned(&self, queue: &Queue, ring: &PackedRing, tables: &Tables) -> Returned {
-        let mut returned = Returned::default();
+    /// The ids of buffers that the device has returned and the driver has not taken back:
+    /// as Linux `more_used_packed` sees it, from where the driver reads next. `batch` is the
+    /// last of several that the driver is about to take back for one used descriptor.
+    fn returned(
+        &self,
+        queue: &Queue,
+        ring: &PackedRing,
+        tables: &Tables,
+        batch: Option<u16>,
+    ) -> HashSet<u16> {
+        let mut returned = HashSet::new();
         let (mut position, mut wrap) = (ring.next_used, ring.used_wrap);
         let mut left = queue.size;
-        while let Some(descriptor) = tables.descriptors.get(usize::from(position)) {
-            let flags = descriptor.le16(FLAGS);
-            let used = flags & USED != 0;
-            if (flags & AVAIL != 0) != used || used != wrap {
-                break;
-            }
-            if queue.layout == RingLayout::PackedInOrder {
-                // One descriptor may stand for several buffers (virtio 1.4 §2.8.8), and
-                // which ones cannot be told from the ring.
-                returned.unclear = true;
-                break;
-            }
-            let id = descriptor.le16(ID);
+        let mut batch = batch;
+        while let Some(last) = batch.take().or_else(|| tables.used(position, wrap)) {
+            // In order, one descriptor may stand for several buffers, up to the one that it
+            // names (virtio 1.4 §2.8.8). Linux numbers them by their places in the ring then.
+            let id = match queue.layout {
+                RingLayout::PackedInOrder => position,
+                _ => last,
+            };
             let state = tables.states.get(usize::from(id));
             let count = state.map_or(0, |state| state.u16(self.offsets.packed.count));
-            if count == 0 || count > left || !returned.ids.insert(id) {
+            if count == 0 || count > left || !returned.insert(id) {
                 break;
             }
             left -= count;
@@ -168,24 +175,18 @@ impl Walk<'_> {
                 position -= queue.size;
                 wrap = !wrap;
             }
+            batch = (id != last).then_some(last);
         }
         returned
     }
 }
 
-#[derive(Default)]
-struct Returned {
-    ids: HashSet<u16>,
-    /// Some have been returned, and it is not known which.
-    unclear: bool,
-}
-
-impl Returned {
-    fn of(&self, id: u16) -> Whereabouts {
-        match self.unclear {
-            true => Whereabouts::Unknown,
-            false if self.ids.contains(&id) => Whereabouts::Returned,
-            false => Whereabouts::Device,
-        }
+impl Tables {
+    /// The id in the descriptor at `position`, if the device has used it.
+    fn used(&self, position: u16, wrap: bool) -> Option<u16> {
+        let descriptor = self.descriptors.get(usize::from(position))?;
+        let flags = descriptor.le16(FLAGS);
+        let used = flags & USED != 0;
+        ((flags & AVAIL != 0) == used && used == wrap).then(|| descriptor.le16(ID))
     }
 }

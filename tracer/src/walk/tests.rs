@@ -346,6 +346,61 @@ fn positions_of_a_packed_ring_wrap() {
     }
 }
 
+/// One used descriptor may stand for several buffers where they are used in order, and a
+/// driver may be in the midst of taking them back.
+#[test]
+fn a_packed_ring_in_order_returns_batches() {
+    for (next_used, batch, expected) in [
+        // 6 (two entries), 0 and 1 are told of by the descriptor of 6, and 2 by its own.
+        (6, u32::MAX, vec![6, 0, 1, 2]),
+        // Of these 6 has been taken back.
+        (8, 1, vec![0, 1, 2]),
+        // All but the last of them have been: that one is no part of a batch any more.
+        (10, u32::MAX, vec![2]),
+    ] {
+        let mut kernel = Kernel::new("7.2", true);
+        let LayoutOffset::Layout {
+            at,
+            packed_in_order: Some(in_order),
+            ..
+        } = kernel.offsets.queue.layout
+        else {
+            panic!("no such layout");
+        };
+        kernel.ring(at, &in_order.to_ne_bytes());
+        let mut in_flight = vec![(6, 2), (0, 1), (1, 1), (2, 1), (3, 1)];
+        in_flight.retain(|(id, _)| *id == 3 || expected.contains(id));
+        for (id, count) in &in_flight {
+            kernel.packed_token(*id, 0x10 + u64::from(*id), *count);
+        }
+        let wrap = u16::from(next_used < SIZE) << 15;
+        kernel.last_used((next_used % SIZE) | wrap);
+        let at = kernel.offsets.queue.batch.unwrap();
+        kernel.ring(at, &batch.to_ne_bytes());
+        let mut used = |position: u64, id: u16, flags: u16| {
+            let at = AREAS + 16 * position;
+            kernel.put(at + 12, &id.to_le_bytes());
+            kernel.put(at + 14, &flags.to_le_bytes());
+        };
+        used(6, 1, 1 << 7 | 1 << 15);
+        // Made available with the counter at 0, used with it, and made available.
+        for position in [0, 1, 3] {
+            used(position, position as u16, 1 << 15);
+        }
+        used(2, 2, 0);
+        let found = kernel.inspect();
+        let mut returned: Vec<_> = found
+            .in_flight
+            .iter()
+            .filter(|each| each.whereabouts == Whereabouts::Returned)
+            .map(|each| each.head)
+            .collect();
+        returned.sort_by_key(|id| expected.iter().position(|each| each == id));
+        assert_eq!(returned, expected, "from {next_used} on");
+        assert_eq!(found.in_flight.len(), expected.len() + 1);
+    }
+}
+
 /// Memory in which one word counts how often it is read, up to a limit.
 struct Changing<'a> {
     memory: &'a MemoryImage,

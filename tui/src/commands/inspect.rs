@@ -241,7 +241,6 @@ fn write_in_flight(text: &mut String, ring: &Inspection, all: bool) -> fmt::Resu
     for (whereabouts, words) in [
         (Whereabouts::Device, "with the device"),
         (Whereabouts::Returned, "returned and not taken back"),
-        (Whereabouts::Unknown, "with the device or returned"),
     ] {
         match with(whereabouts) {
             0 => {}
@@ -286,7 +285,6 @@ fn write_buffer(text: &mut String, buffer: &InFlight) -> fmt::Result {
         match buffer.whereabouts {
             Whereabouts::Device => "device",
             Whereabouts::Returned => "returned",
-            Whereabouts::Unknown => "unknown",
         },
         or_unknown(buffer.descriptors),
         buffer

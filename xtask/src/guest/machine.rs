@@ -5,10 +5,8 @@ use std::process::Command;
 
 use clap::ValueEnum;
 
+use super::emulator::Emulator;
 use super::kernel::Kernel;
-
-/// The emulator.
-pub(crate) const QEMU: &str = "qemu-system-x86_64";
 
 /// QEMU's trace events that say what its half of a queue does.
 pub(crate) const QUEUE_EVENTS: &[&str] = &[
@@ -42,6 +40,15 @@ pub(crate) enum Device {
     /// A folder that virtiofsd serves, `fs`: another process, which shares the guest's
     /// memory (vhost-user).
     Fs,
+    /// Sockets between guest and host, which vhost-device-vsock serves, another process too.
+    Vsock,
+}
+
+impl Device {
+    /// Whether another process than QEMU serves it, which works on the guest's memory.
+    pub(crate) const fn is_elsewhere(self) -> bool {
+        matches!(self, Self::Fs | Self::Vsock)
+    }
 }
 
 /// Busses into each of which a device can be plugged while it runs.
@@ -56,6 +63,8 @@ pub(crate) struct Machine {
     pub(crate) memory: u32,
     /// Offer `VIRTIO_F_RING_PACKED`.
     pub(crate) packed: bool,
+    /// Offer `VIRTIO_F_IN_ORDER`, which takes a newer [`Emulator`] than Debian 12 has.
+    pub(crate) in_order: bool,
     /// Take notifications by an eventfd, beside the vCPU: QEMU's default.
     pub(crate) ioeventfd: bool,
     pub(crate) devices: Vec<Device>,
@@ -74,6 +83,7 @@ impl Default for Machine {
             cpus: 1,
             memory: 512,
             packed: false,
+            in_order: false,
             ioeventfd: true,
             devices: vec![Device::P9, Device::Blk, Device::Net],
             events: Vec::new(),
@@ -86,6 +96,7 @@ impl Default for Machine {
 /// The files that a running guest is about.
 #[derive(Debug)]
 pub(crate) struct Files<'a> {
+    pub(crate) emulator: &'a Emulator,
     pub(crate) kernel: &'a Path,
     pub(crate) initramfs: &'a Path,
     /// The folder that the guest sees as `/share`.
@@ -128,6 +139,16 @@ impl Files<'_> {
         self.folder.join("served")
     }
 
+    /// Where vhost-device-vsock listens.
+    pub(crate) fn vsock(&self) -> PathBuf {
+        self.folder.join("vsock")
+    }
+
+    /// What it takes the guest's connections to: this, and a `_` and the port behind it.
+    pub(crate) fn ports(&self) -> PathBuf {
+        self.folder.join("port")
+    }
+
     /// The disk of a device.
     pub(crate) fn disk(&self, device: Device) -> PathBuf {
         self.folder.join(match device {
@@ -141,7 +162,7 @@ impl Machine {
     /// The command line. QEMU connects to the two sockets, which must be listened
     /// on.
     pub(crate) fn command(&self, files: &Files<'_>) -> Command {
-        let mut qemu = Command::new(QEMU);
+        let mut qemu = files.emulator.command();
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);
         // All processors in one thread of ours, one after the other. In a thread each, one
         // that was about to run an instruction which another has just replaced, as a kernel
@@ -175,6 +196,13 @@ impl Machine {
         }
         for events in &self.events {
             qemu.args(["-trace", events]);
+        }
+        if self.devices.iter().any(|device| device.is_elsewhere()) {
+            let memory = format!(
+                "memory-backend-memfd,id=memory,size={}M,share=on",
+                self.memory
+            );
+            qemu.args(["-object", &memory, "-numa", "node,memdev=memory"]);
         }
         for device in &self.devices {
             self.add(*device, files, &mut qemu);
@@ -234,12 +262,12 @@ impl Machine {
             Device::Fs => {
                 let socket = format!("socket,id=fs,path={}", value(&files.fs()));
                 qemu.args(["-chardev", &socket]);
-                let memory = format!(
-                    "memory-backend-memfd,id=memory,size={}M,share=on",
-                    self.memory
-                );
-                qemu.args(["-object", &memory, "-numa", "node,memdev=memory"]);
                 self.plug(qemu, "vhost-user-fs-pci,chardev=fs,tag=fs");
+            }
+            Device::Vsock => {
+                let socket = format!("socket,id=vsock,path={}", value(&files.vsock()));
+                qemu.args(["-chardev", &socket]);
+                self.plug(qemu, "vhost-user-vsock-pci,chardev=vsock");
             }
         }
     }
@@ -247,18 +275,33 @@ impl Machine {
     fn plug(&self, qemu: &mut Command, device: &str) {
         let on_off = |on: bool| if on { "on" } else { "off" };
         let kind = device.split(',').next().unwrap_or_default();
-        let mut options = format!("{device},packed={}", on_off(self.packed));
+        let mut options = device.to_owned();
+        // QEMU would offer these without asking the process that serves the device, and the
+        // one for vsock knows neither.
+        if kind != "vhost-user-vsock-pci" {
+            options.push_str(",packed=");
+            options.push_str(on_off(self.packed));
+        }
+        if self.in_order && !kind.starts_with("vhost-user-") {
+            options.push_str(",in_order=on");
+        }
         // These are no older than virtio 1.0, and have no choice.
-        if !["virtio-keyboard-pci", "vhost-user-fs-pci"].contains(&kind) {
+        let modern = [
+            "virtio-keyboard-pci",
+            "vhost-user-fs-pci",
+            "vhost-user-vsock-pci",
+        ];
+        if !modern.contains(&kind) {
             options.push_str(",disable-legacy=on");
         }
-        // These take their notifications on the vCPU in any case; the last one where its
+        // These take their notifications on the vCPU in any case; the last two where their
         // other process is.
         let no_choice = [
             "virtio-keyboard-pci",
             "virtio-rng-pci",
             "virtio-balloon-pci",
             "vhost-user-fs-pci",
+            "vhost-user-vsock-pci",
         ];
         if !no_choice.contains(&kind) {
             options.push_str(",ioeventfd=");
@@ -283,15 +326,17 @@ mod tests {
     }
 
     #[test]
-    fn every_device_is_offered_packed_where_that_is_wanted() {
+    fn every_device_offers_what_is_wanted_if_its_process_knows_it() {
         let machine = Machine {
             devices: Device::value_variants().to_vec(),
             packed: true,
+            in_order: true,
             ioeventfd: false,
             ..Machine::default()
         };
         let nowhere = Path::new("/nowhere");
         let command = machine.command(&Files {
+            emulator: &Emulator::System,
             kernel: nowhere,
             initramfs: nowhere,
             share: nowhere,
@@ -306,7 +351,10 @@ mod tests {
             .collect();
         assert_eq!(virtio.len(), machine.devices.len());
         for device in virtio {
-            assert!(device.contains(",packed=on"), "{device}");
+            let is_vsock = device.starts_with("vhost-user-vsock-");
+            assert_eq!(device.contains(",packed=on"), !is_vsock, "{device}");
+            let is_elsewhere = device.starts_with("vhost-user-");
+            assert_eq!(device.contains(",in_order=on"), !is_elsewhere, "{device}");
             assert!(!device.contains("ioeventfd=on"), "{device}");
         }
     }

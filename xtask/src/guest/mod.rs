@@ -2,6 +2,7 @@
 
 mod agent;
 mod apt;
+mod emulator;
 mod initramfs;
 mod kernel;
 mod machine;
@@ -11,6 +12,7 @@ mod qmp;
 mod running;
 mod userland;
 mod virtiofsd;
+mod vsock;
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,8 +23,10 @@ use clap::Args;
 
 pub(crate) use kernel::Kernel;
 pub(crate) use machine::{Device, Machine, QUEUE_EVENTS, SPARE};
+pub(crate) use program::vsock as vsock_program;
 pub(crate) use running::{Guest, Place};
 pub(crate) use userland::disk as userland;
+pub(crate) use vsock::GUEST as VSOCK_CID;
 
 use crate::limit::{Deadline, LIMIT};
 use crate::steps::Failure;
@@ -32,7 +36,7 @@ use crate::tools::{DebianTool, debian};
 /// What guests take, beside their kernel.
 const TOOLS: [DebianTool; 2] = [
     DebianTool {
-        program: machine::QEMU,
+        program: emulator::QEMU,
         package: "qemu-system-x86",
     },
     DebianTool {
@@ -50,6 +54,10 @@ pub(crate) struct GuestArgs {
     /// Devices offer packed rings.
     #[arg(long)]
     packed: bool,
+
+    /// Devices offer to use buffers in order.
+    #[arg(long)]
+    in_order: bool,
 
     /// Notifications are taken on the vCPU, so that none is merged with the next.
     #[arg(long)]
@@ -120,6 +128,7 @@ pub(crate) fn guest(args: &GuestArgs) -> anyhow::Result<bool> {
         cpus: args.cpus,
         memory: args.memory,
         packed: args.packed,
+        in_order: args.in_order,
         ioeventfd: !args.no_ioeventfd,
         devices: args.devices.clone(),
         events,

@@ -22,6 +22,7 @@ pub(crate) const WANTED: &[&str] = &[
     "9pnet_virtio",
     "9p",
     "virtiofs",
+    "vmw_vsock_virtio_transport",
     // A root file system on a disk that is no virtio device.
     "ahci",
     "ext4",

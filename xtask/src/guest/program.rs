@@ -1,7 +1,10 @@
-//! Our program as guests run it: statically linked against musl.
+//! Our programs as guests run them: statically linked against musl.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use anyhow::Context;
 
 use crate::limit::Deadline;
 use crate::steps::Failure;
@@ -23,6 +26,24 @@ pub(crate) fn build(root: &Path, deadline: Deadline) -> Result<PathBuf, Failure>
         .current_dir(root);
     deadline.run(&mut cargo)?;
     Ok(folder.join(TARGET).join(PROFILE).join("virtscope"))
+}
+
+/// Builds the one that talks over vsock.
+///
+/// # Errors
+/// It can't be built here.
+pub(crate) fn vsock(root: &Path, deadline: Deadline) -> Result<PathBuf, Failure> {
+    target(deadline)?;
+    let folder = root.join("target").join(TARGET);
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let program = folder.join("vsock");
+    let mut rustc = Command::new("rustc");
+    rustc
+        .args(["--edition", "2024", "--target", TARGET])
+        .args(["-C", "opt-level=2", "-C", "strip=debuginfo", "-o"])
+        .args([&program, &root.join("xtask/examples/vsock.rs")]);
+    deadline.run(&mut rustc)?;
+    Ok(program)
 }
 
 /// Makes sure that there is a standard library for it.

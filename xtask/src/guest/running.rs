@@ -12,10 +12,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::agent::Agent;
+use super::emulator::Emulator;
 use super::initramfs;
 use super::machine::{Device, Files, Machine};
 use super::qmp::Qmp;
-use super::virtiofsd;
+use super::{virtiofsd, vsock};
 use crate::limit::{Background, Deadline};
 use crate::steps::Failure;
 
@@ -44,8 +45,8 @@ pub(crate) struct Done {
 #[derive(Debug)]
 pub(crate) struct Guest {
     qemu: Background,
-    /// Serves a device of its own.
-    _server: Option<Background>,
+    /// Each serves a device.
+    _servers: Vec<Background>,
     agent: Agent,
     qmp: Qmp,
     folder: TempDir,
@@ -75,6 +76,10 @@ impl Place {
         deadline: Deadline,
     ) -> Result<Guest, Failure> {
         let image = machine.kernel.fetch(deadline)?;
+        let emulator = match machine.in_order {
+            true => Emulator::with_in_order(deadline)?,
+            false => Emulator::System,
+        };
         let folder = tempfile::Builder::new()
             .prefix("guest-")
             .tempdir()
@@ -89,6 +94,7 @@ impl Place {
         initramfs::write(&initramfs, &image.modules()?, &all)?;
         let kernel = image.kernel();
         let files = Files {
+            emulator: &emulator,
             kernel: &kernel,
             initramfs: &initramfs,
             share,
@@ -100,10 +106,14 @@ impl Place {
                 disk.set_len(DISK).context("making a disk")?;
             }
         }
-        let server = match machine.devices.contains(&Device::Fs) {
-            true => Some(virtiofsd::start(&files, deadline)?),
-            false => None,
-        };
+        let mut servers = Vec::new();
+        for device in &machine.devices {
+            match device {
+                Device::Fs => servers.push(virtiofsd::start(&files, deadline)?),
+                Device::Vsock => servers.push(vsock::start(&files, deadline)?),
+                _ => {}
+            }
+        }
         let (qemu, mut agent, qmp) = start(machine, &files)?;
         if let Err(error) = agent.ready(Instant::now() + BOOT) {
             let console = console(&folder);
@@ -111,7 +121,7 @@ impl Place {
         }
         Ok(Guest {
             qemu,
-            _server: server,
+            _servers: servers,
             agent,
             qmp,
             folder,
@@ -216,6 +226,12 @@ impl Guest {
     pub(crate) fn hvc0(&self) -> anyhow::Result<UnixStream> {
         let path = self.folder.path().join("hvc0");
         UnixStream::connect(&path).with_context(|| path.display().to_string())
+    }
+
+    /// Listens where its connections to this port of the host's come.
+    pub(crate) fn port(&self, port: u32) -> anyhow::Result<UnixListener> {
+        let path = self.folder.path().join(format!("port_{port}"));
+        UnixListener::bind(&path).with_context(|| path.display().to_string())
     }
 
     /// How much QEMU has written into its log by now. What the guest did before

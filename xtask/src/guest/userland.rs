@@ -65,13 +65,24 @@ fn fetch(
     let suite = Suite::open(suite, &work.path().join("apt"), deadline)?;
     let debs = suite.fetch_all(packages, &work.path().join("debs"), deadline)?;
     let tree = work.path().join("tree");
+    unpack(&debs, &tree, deadline)?;
+    for name in ["proc", "sys", "dev", "tmp", "share", "run"] {
+        fs::create_dir_all(tree.join(name))?;
+    }
+    let made = work.path().join("image");
+    let mut mke2fs = Command::new("mke2fs");
+    mke2fs.args(["-q", "-t", "ext4", "-d"]).arg(&tree);
+    deadline.run(mke2fs.arg(&made).arg(format!("{SIZE}M")))?;
+    fs::rename(&made, image).context("putting the disk into the cache")?;
+    Ok(())
+}
+
+/// Unpacks packages into `tree`, one beside the other, as they lie in a system.
+pub(super) fn unpack(debs: &[PathBuf], tree: &Path, deadline: Deadline) -> anyhow::Result<()> {
     // Since trixie nothing but /usr is there, and the old names are links into it.
     for name in ["bin", "sbin", "lib", "lib64"] {
         fs::create_dir_all(tree.join("usr").join(name))?;
         symlink(format!("usr/{name}"), tree.join(name))?;
-    }
-    for name in ["proc", "sys", "dev", "tmp", "share", "run"] {
-        fs::create_dir_all(tree.join(name))?;
     }
     // tar goes through the links, where dpkg would replace them.
     let mut extract = Command::new("sh");
@@ -81,11 +92,5 @@ fn fetch(
         "tree=$0; for deb; do dpkg --fsys-tarfile \"$deb\" | \
          tar --extract --keep-directory-symlink --directory \"$tree\"; done",
     ]);
-    deadline.run(extract.arg(&tree).args(&debs))?;
-    let made = work.path().join("image");
-    let mut mke2fs = Command::new("mke2fs");
-    mke2fs.args(["-q", "-t", "ext4", "-d"]).arg(&tree);
-    deadline.run(mke2fs.arg(&made).arg(format!("{SIZE}M")))?;
-    fs::rename(&made, image).context("putting the disk into the cache")?;
-    Ok(())
+    deadline.run(extract.arg(tree).args(debs))
 }

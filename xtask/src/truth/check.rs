@@ -23,10 +23,12 @@ pub(super) struct Witnesses<'a> {
     pub(super) devices: &'a Devices,
     /// The part of QEMU's log in which tracing began and ended.
     pub(super) window: Range<u64>,
-    /// The device that another process serves: QEMU's log has nothing of it.
-    pub(super) elsewhere: Option<u16>,
+    /// The devices that other processes serve: QEMU's log has nothing of them.
+    pub(super) elsewhere: &'a [u16],
     /// Operations of which none may be missed.
     pub(super) paired: &'a Paired,
+    /// Whether every queue must have `VIRTIO_F_IN_ORDER`, or none.
+    pub(super) in_order: bool,
     /// Whether the kernel tells of every program it skips.
     pub(super) skips: Skips,
 }
@@ -147,7 +149,7 @@ impl Witnesses<'_> {
         let nothing = HostQueue::default();
         let mut sum = Compared::default();
         let mut wrong = Vec::new();
-        let logged = |(id, _): &super::capture::Life| Some(id.device) != self.elsewhere;
+        let logged = |(id, _): &super::capture::Life| !self.elsewhere.contains(&id.device);
         let queues = capture.queues.iter().filter(|(life, _)| logged(life));
         let number = queues.clone().count();
         for ((id, generation), guest) in queues {
@@ -163,7 +165,14 @@ impl Witnesses<'_> {
             };
             let compared = facts(guest, *generation)
                 .and_then(|()| comparison.run())
-                .and_then(|compared| self.paired.none_missed(guest).map(|()| compared));
+                .and_then(|compared| {
+                    ensure!(
+                        comparison.is_in_order() == self.in_order,
+                        "that its buffers are used in order should be {}",
+                        self.in_order
+                    );
+                    self.paired.none_missed(guest).map(|()| compared)
+                });
             match compared {
                 Ok(compared) => sum.add(&compared),
                 Err(error) => wrong.push(format!(
@@ -192,6 +201,12 @@ impl Witnesses<'_> {
              counted as missed",
             sum.adds, sum.used, sum.notifications, number, sum.missed
         );
+        if sum.early > 0 {
+            said.push_str(&format!(
+                "; {} of them QEMU had done before their turn, and used in order",
+                sum.early
+            ));
+        }
         if sum.kicks_missed > 0 {
             said.push_str(&format!(", and {} kick decisions", sum.kicks_missed));
         }

@@ -4,10 +4,10 @@
 use std::ops::Range;
 
 use anyhow::Context;
-use virtscope_record::Kind;
+use virtscope_record::{FeatureBits, Kind};
 
 use super::capture::{Added, GuestQueue, Positions, Returned};
-use super::host::HostQueue;
+use super::host::{Fill, HostQueue};
 
 /// How a driver uses a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +54,8 @@ pub(crate) struct Compared {
     pub(crate) notifications: usize,
     /// Operations that QEMU saw and the capture counts as missed.
     pub(crate) missed: u64,
+    /// Buffers that QEMU was done with before their turn, where they are used in order.
+    pub(crate) early: usize,
     /// Kick decisions that the capture counts as missed; QEMU sees none.
     pub(crate) kicks_missed: u64,
 }
@@ -64,6 +66,7 @@ impl Compared {
         self.used += other.used;
         self.notifications += other.notifications;
         self.missed += other.missed;
+        self.early += other.early;
         self.kicks_missed += other.kicks_missed;
     }
 }
@@ -121,8 +124,15 @@ impl Comparison<'_> {
             missed: self.guest.missed_used()
                 + self.guest.missed_adds()
                 + self.guest.missed_of(Kind::Notify),
+            early: self.early(),
             kicks_missed: self.guest.missed_of(Kind::Kick),
         })
+    }
+
+    /// Whether the device uses buffers in the order in which they were made available.
+    pub(crate) fn is_in_order(&self) -> bool {
+        let facts = self.guest.facts.as_ref();
+        facts.is_some_and(|facts| facts.features.contains(FeatureBits::IN_ORDER))
     }
 
     /// Every pop has its add, in order, with the same segments. Returns the number,
@@ -209,6 +219,27 @@ impl Comparison<'_> {
         }
     }
 
+    /// The fills in the order in which the guest sees them: QEMU lets those of a queue whose
+    /// buffers are used in order wait for the ones before them.
+    fn fills(&self) -> Vec<Fill> {
+        let mut fills = self.host.fills.clone();
+        if self.is_in_order() {
+            fills.sort_by_key(|fill| fill.pop);
+        }
+        fills
+    }
+
+    /// How many fills in the log stand before one of a buffer that was popped before theirs.
+    fn early(&self) -> usize {
+        let (_, before) = self.host.before(self.window.start);
+        let (_, after) = self.host.before(self.window.end);
+        let fills = self.host.fills.iter().enumerate();
+        let early = fills.filter(|(number, fill)| self.is_in_order() && fill.pop > *number);
+        early
+            .filter(|(number, _)| (before..after).contains(number))
+            .count()
+    }
+
     /// Every fill has its used buffer, in order, with the same length, and it is the
     /// buffer that was popped. Returns how many.
     fn used(&self, positions: Positions, first_add: usize, wrong: &mut Disagreements) -> usize {
@@ -242,6 +273,7 @@ impl Comparison<'_> {
         let mut seen = 0;
         // Numbers of the adds whose records there are, in order.
         let adds = self.add_numbers(first_add);
+        let fills = self.fills();
         for used in &self.guest.used {
             let used = match used {
                 Returned::Missed { count, .. } => {
@@ -260,11 +292,14 @@ impl Comparison<'_> {
                     )
                 });
             }
-            let Some(fill) = self.host.fills.get(number).filter(|_| number < after) else {
+            let Some(fill) = fills.get(number).filter(|_| number < after) else {
                 wrong.say(|| format!("used {number}, and QEMU filled only {after}"));
                 number += 1;
                 continue;
             };
+            if self.is_in_order() && fill.pop != number {
+                wrong.say(|| format!("used {number} in order, and QEMU filled pop {}", fill.pop));
+            }
             if fill.length != used.used_length {
                 wrong.say(|| {
                     format!(

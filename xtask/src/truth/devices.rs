@@ -1,6 +1,6 @@
 //! Every other virtio device that can be had here, each with a small load, in one guest:
-//! those that QEMU serves against its log, and the one that another process serves
-//! against where its rings stand.
+//! those that QEMU serves against its log, and those that other processes serve against
+//! where their rings stand.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,13 +15,14 @@ use super::capture::{Capture, GuestQueue};
 use super::check::{Skips, Witnesses};
 use super::hooked::{self, Paired};
 use super::runs::{COMMON, RUN, keep};
-use super::{Asked, host, log};
-use crate::guest::{Device, Guest, Kernel, Machine, Place, QUEUE_EVENTS};
+use super::{Asked, host, log, vsock};
+use crate::guest::{Device, Guest, Kernel, Machine, Place, QUEUE_EVENTS, vsock_program};
 use crate::limit::Deadline;
 use crate::steps::Failure;
+use crate::test::root;
 
 /// Which are there: virtio0, virtio1, … in this order.
-const DEVICES: [Device; 7] = [
+const DEVICES: [Device; 8] = [
     Device::P9,
     Device::Console,
     Device::Rng,
@@ -29,11 +30,12 @@ const DEVICES: [Device; 7] = [
     Device::Scsi,
     Device::Input,
     Device::Fs,
+    Device::Vsock,
 ];
 
 /// What each device's queues are: its driver, and its queues' names. What is used of
 /// them must have records; the others are there all the same.
-const QUEUES: [(&str, &[(&str, Used)]); 7] = [
+const QUEUES: [(&str, &[(&str, Used)]); 8] = [
     ("9pnet_virtio", &[("requests", Used::Any)]),
     (
         "virtio_console",
@@ -70,11 +72,16 @@ const QUEUES: [(&str, &[(&str, Used)]); 7] = [
         "virtiofs",
         &[("hiprio", Used::Any), ("requests.0", Used::Yes)],
     ),
+    (
+        "vmw_vsock_virtio_transport",
+        &[("rx", Used::Yes), ("tx", Used::Yes), ("event", Used::Any)],
+    ),
 ];
 
 const CONSOLE: u16 = 1;
-/// The device that no QEMU log tells of.
-const ELSEWHERE: u16 = 6;
+/// The devices that no QEMU log tells of.
+const ELSEWHERE: [u16; 2] = [6, VSOCK];
+const VSOCK: u16 = 7;
 
 /// Whether a queue's load is a part of what is run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,7 +129,8 @@ pub(super) fn check(
         events: QUEUE_EVENTS.iter().map(ToString::to_string).collect(),
         ..Machine::default()
     };
-    let mut guest = place.boot(&machine, share.path(), &[], deadline)?;
+    let programs = [vsock_program(&root()?, deadline)?];
+    let mut guest = place.boot(&machine, share.path(), &programs, deadline)?;
     let layout = if packed { "packed" } else { "split" };
     let about = format!("{}-{layout}, every device", kernel.version());
     let paired = script(&mut guest, hooked::ASK)
@@ -135,6 +143,7 @@ pub(super) fn check(
         before,
         after,
         listed,
+        spoken,
     } = said;
     let log = guest.power_off()?;
     if let Some(folder) = &asked.keep {
@@ -152,8 +161,9 @@ pub(super) fn check(
         events: &events,
         devices: &devices,
         window,
-        elsewhere: Some(ELSEWHERE),
+        elsewhere: &ELSEWHERE,
         paired: &paired,
+        in_order: false,
         skips: Skips::Counted,
     };
     let capture = witnesses.read("first")?;
@@ -161,6 +171,7 @@ pub(super) fn check(
     let mut agreed = vec![witnesses.queues(&capture).context(about.clone())?];
     agreed.push(facts(&listed, &capture).with_context(|| about.clone())?);
     agreed.push(positions(&before, &after, &capture).with_context(|| about.clone())?);
+    agreed.push(vsock::headers(&capture, VSOCK, spoken).with_context(|| about.clone())?);
     agreed.push(counted.with_context(|| about.clone())?);
     for said in agreed {
         println!("{about}: {said}");
@@ -177,6 +188,8 @@ struct Run {
     after: Value,
     /// `list --json`.
     listed: Value,
+    /// Bytes over vsock, each way.
+    spoken: u64,
 }
 
 fn script(guest: &mut Guest, script: &str) -> anyhow::Result<String> {
@@ -210,6 +223,7 @@ fn run(guest: &mut Guest) -> anyhow::Result<Run> {
          attached first",
     )?;
     script(guest, LOAD)?;
+    let spoken = vsock::talk(guest).context("vsock")?;
     hear(guest).context("the console")?;
     squeeze(guest, LESS).context("the balloon")?;
     squeeze(guest, MEMORY).context("the balloon")?;
@@ -230,6 +244,7 @@ fn run(guest: &mut Guest) -> anyhow::Result<Run> {
         before,
         after,
         listed,
+        spoken,
     })
 }
 
@@ -412,7 +427,7 @@ fn positions(before: &Value, after: &Value, capture: &Capture) -> anyhow::Result
         let traced = capture.queues.get(&(*id, 0)).unwrap_or(&nothing);
         let adds = traced.adds_seen().count() as u64 + traced.missed_adds();
         let used = traced.used_seen().count() as u64 + traced.missed_used();
-        if id.device == ELSEWHERE {
+        if ELSEWHERE.contains(&id.device) {
             elsewhere = (elsewhere.0 + adds, elsewhere.1 + used);
         }
         moved_with(before, after, traced, (adds, used)).with_context(|| {
@@ -421,7 +436,7 @@ fn positions(before: &Value, after: &Value, capture: &Capture) -> anyhow::Result
     }
     Ok(format!(
         "{} queues whose rings have moved by as much as the capture says, {} adds and {} used \
-         of virtiofsd's among them",
+         of virtiofsd's and vhost-device-vsock's among them",
         after.len(),
         elsewhere.0,
         elsewhere.1

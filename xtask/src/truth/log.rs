@@ -137,7 +137,7 @@ fn is_stamp(text: &str) -> bool {
     })
 }
 
-/// `name value name value …`
+/// `name value name value …`, or as newer versions have some, `name=value name=value …`.
 struct Fields<'a>(&'a str);
 
 impl Fields<'_> {
@@ -146,6 +146,12 @@ impl Fields<'_> {
         while let Some(word) = words.next() {
             if word == name {
                 return words.next().ok_or_else(|| anyhow!("{name} has no value"));
+            }
+            if let Some(value) = word
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('='))
+            {
+                return Ok(value);
             }
         }
         bail!("no {name}")
@@ -182,6 +188,7 @@ virtqueue_alloc_element elem 0x7f4c34022a00 size 240 in_num 2 out_num 1
 28858@1795724702.442045:virtqueue_flush vq 0x7f4ca6cd8010 count 1
 28870@1795724743.013180:v9fs_walk tag 0 id 110 fid 1 newfid 2 nwnames 1
 28858@1795724743.013265:v9fs_rerror tag 0 id 110 err 2
+21409@1795828599.351462:v9fs_walk tag=7 id=110 fid=1 newfid=2 nwnames=1 wnames={id=3}
 28858@1795724743.014668:v9fs_lcreate_return tag 7 id 14 qid={type 0 version 1 path 2} iounit 3
 ";
         let events = parse(log).unwrap();
@@ -218,6 +225,11 @@ virtqueue_alloc_element elem 0x7f4c34022a00 size 240 in_num 2 out_num 1
                 kind: 110,
                 errno: 2,
             },
+            Event::Request {
+                name: "walk".into(),
+                tag: 7,
+                kind: 110,
+            },
             Event::Reply {
                 name: "lcreate".into(),
                 tag: 7,
@@ -241,6 +253,8 @@ virtqueue_alloc_element elem 0x7f4c34022a00 size 240 in_num 2 out_num 1
             "virtio_set_status vdev 0x1 val 256",
             "v9fs_walk tag 70000 id 110",
             "v9fs_walk tag 1 id",
+            "v9fs_walk tag=1 id=",
+            "v9fs_walk tag=1 kid=2",
             "",
         ] {
             let log = format!("virtio_notify vdev 0x1 vq 0x2\n{line}\n");

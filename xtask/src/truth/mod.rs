@@ -15,6 +15,7 @@ mod p9;
 mod runs;
 mod status;
 mod tracepoints;
+mod vsock;
 mod whole;
 
 #[cfg(test)]
@@ -32,6 +33,27 @@ use runs::Session;
 
 /// The kernel that is given every device.
 const EVERY_DEVICE: Kernel = Kernel::V6_12;
+/// The first of them whose driver knows `VIRTIO_F_IN_ORDER`.
+const IN_ORDER: Kernel = Kernel::V7_2;
+
+/// What the rings of a guest's queues are like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Rings {
+    packed: bool,
+    /// Buffers are used in the order in which they were made available.
+    in_order: bool,
+}
+
+impl std::fmt::Display for Rings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match (self.packed, self.in_order) {
+            (false, false) => "split",
+            (true, false) => "packed",
+            (false, true) => "split-in-order",
+            (true, true) => "packed-in-order",
+        })
+    }
+}
 
 #[derive(Args, Debug)]
 pub(crate) struct TruthArgs {
@@ -42,6 +64,11 @@ pub(crate) struct TruthArgs {
     /// Only packed rings, or only split ones.
     #[arg(long, value_name = "BOOL")]
     packed: Option<bool>,
+
+    /// Only rings whose buffers are used in order, or only the others; 7.2 is the first
+    /// kernel that knows them.
+    #[arg(long, value_name = "BOOL")]
+    in_order: Option<bool>,
 
     /// Only the guests that have a folder, a disk and a network (false), or only the one
     /// that has every other device (true).
@@ -61,6 +88,7 @@ pub(crate) struct TruthArgs {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     packed: Option<bool>,
+    in_order: Option<bool>,
     devices: Option<bool>,
     keep: Option<PathBuf>,
 }
@@ -71,6 +99,7 @@ pub(crate) fn run(args: &TruthArgs) -> anyhow::Result<bool> {
     let deadline = Deadline::after(LIMIT);
     let asked = Asked {
         packed: args.packed,
+        in_order: args.in_order,
         devices: args.devices,
         keep: args.keep.clone(),
     };
@@ -100,8 +129,8 @@ pub(crate) fn run(args: &TruthArgs) -> anyhow::Result<bool> {
     Ok(agrees)
 }
 
-/// Boots `kernel` with each layout, both at once, and holds what is traced in it
-/// against the others. Returns a note if Debian's suite has moved on to another version.
+/// Boots `kernel` with each kind of rings, both layouts at once, and holds what is traced
+/// in it against the others. Returns a note if Debian's suite has moved on to another version.
 pub(crate) fn truth(
     place: &Place,
     kernel: Kernel,
@@ -110,31 +139,26 @@ pub(crate) fn truth(
 ) -> Result<Option<String>, Failure> {
     // Fetched by one of them, before the other looks for it.
     kernel.fetch(deadline)?;
-    let layouts = [false, true];
-    let results = std::thread::scope(|scope| {
-        let threads: Vec<_> = layouts
-            .into_iter()
-            .filter(|_| asked.devices != Some(true))
-            .filter(|packed| asked.packed.is_none_or(|only| only == *packed))
-            .map(|packed| scope.spawn(move || boot(place, kernel, packed, asked, deadline)))
-            .collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        threads.into_iter().map(join).collect::<Vec<_>>()
-    });
     let mut moved = None;
     let mut wrong = Vec::new();
-    for result in results {
-        match result {
-            Ok(note) => moved = moved.or(note),
-            Err(Failure::Failed(error)) => wrong.push(format!("{error:#}")),
-            Err(missing) => return Err(missing),
+    for in_order in [false, true] {
+        let is_asked_for = asked.devices != Some(true)
+            && asked.in_order.is_none_or(|only| only == in_order)
+            && (!in_order || kernel == IN_ORDER);
+        if !is_asked_for {
+            continue;
+        }
+        for result in both_layouts(place, kernel, in_order, asked, deadline) {
+            match result {
+                Ok(note) => moved = moved.or(note),
+                Err(Failure::Failed(error)) => wrong.push(format!("{error:#}")),
+                Err(missing) => return Err(missing),
+            }
         }
     }
     let layout = asked.packed.unwrap_or(false);
-    if kernel == EVERY_DEVICE && asked.devices != Some(false) {
+    let every_device = asked.devices != Some(false) && asked.in_order != Some(true);
+    if kernel == EVERY_DEVICE && every_device {
         match devices::check(place, kernel, layout, asked, deadline) {
             Ok(()) => {}
             Err(Failure::Failed(error)) => wrong.push(format!("{error:#}")),
@@ -147,11 +171,34 @@ pub(crate) fn truth(
     Err(anyhow!(wrong.join("\n")).into())
 }
 
+/// Two boots at once; how each went.
+fn both_layouts(
+    place: &Place,
+    kernel: Kernel,
+    in_order: bool,
+    asked: &Asked,
+    deadline: Deadline,
+) -> Vec<Result<Option<String>, Failure>> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = [false, true]
+            .into_iter()
+            .filter(|packed| asked.packed.is_none_or(|only| only == *packed))
+            .map(|packed| Rings { packed, in_order })
+            .map(|rings| scope.spawn(move || boot(place, kernel, rings, asked, deadline)))
+            .collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        threads.into_iter().map(join).collect()
+    })
+}
+
 /// One boot.
 fn boot(
     place: &Place,
     kernel: Kernel,
-    packed: bool,
+    rings: Rings,
     asked: &Asked,
     deadline: Deadline,
 ) -> Result<Option<String>, Failure> {
@@ -160,7 +207,8 @@ fn boot(
     events.push("v9fs_*".to_owned());
     let machine = Machine {
         kernel,
-        packed,
+        packed: rings.packed,
+        in_order: rings.in_order,
         // Each notification by itself, so that they can be counted.
         ioeventfd: false,
         cpus: 2,
@@ -178,15 +226,14 @@ fn boot(
             guest.release
         )
     });
-    let layout = if packed { "packed" } else { "split" };
-    let about = format!("{}-{layout}", kernel.version());
+    let about = format!("{}-{rings}", kernel.version());
     println!("{about}: {} is up", guest.release);
     let session = Session {
         guest,
         share: share.path(),
         about,
         kernel,
-        packed,
+        rings,
     };
     session.run(asked)?;
     Ok(moved)

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::check::{Room, Skips, Witnesses};
 use super::hooked::{self, Paired};
 use super::status::Status;
-use super::{Asked, held, host, log, whole};
+use super::{Asked, Rings, held, host, log, whole};
 use crate::guest::{Guest, Kernel, SPARE};
 
 /// What one script may take. Only what hangs takes longer.
@@ -159,7 +159,7 @@ pub(super) struct Session<'a> {
     /// What it is called in what is printed.
     pub(super) about: String,
     pub(super) kernel: Kernel,
-    pub(super) packed: bool,
+    pub(super) rings: Rings,
 }
 
 impl Session<'_> {
@@ -179,11 +179,13 @@ impl Session<'_> {
     /// Something fails or does not agree; everything is looked at before.
     pub(super) fn run(mut self, asked: &Asked) -> anyhow::Result<()> {
         self.stranger()?;
+        let layouts = self.layouts()?;
+        self.say(&layouts);
         self.named()?;
-        if !self.packed && self.kernel != Kernel::V7_2 {
+        if !self.rings.packed && self.kernel != Kernel::V7_2 {
             self.early()?;
         }
-        let held = held::check(&mut self.guest, self.packed).context("inspect")?;
+        let held = held::check(&mut self.guest, self.rings.packed).context("inspect")?;
         self.say(&held);
         let paired = Paired::of(self.kernel, &self.script(hooked::ASK)?)?;
         self.say(&format!(
@@ -191,7 +193,7 @@ impl Session<'_> {
         ));
 
         let start = self.guest.log_length()?;
-        let tracers = tracers(self.kernel, self.packed);
+        let tracers = tracers(self.kernel, self.rings.packed);
         self.start(&tracers)?;
         self.load(&tracers)?;
         self.come_and_go()?;
@@ -199,7 +201,7 @@ impl Session<'_> {
         let end = self.guest.log_length()?;
         let status = Status::ask(&mut self.guest)?;
         // Of one layout for each kernel: another tracer takes its time to be attached.
-        if self.packed == (self.kernel == Kernel::V6_12) {
+        if self.rings.packed == (self.kernel == Kernel::V6_12) {
             let began = Instant::now();
             let whole = whole::check(&mut self.guest, self.share, &paired);
             let whole = whole.context("whole messages")?;
@@ -216,7 +218,7 @@ impl Session<'_> {
             share,
             about,
             kernel,
-            packed,
+            rings,
         } = self;
         let log = guest.power_off()?;
         if let Some(keep) = &asked.keep {
@@ -229,7 +231,7 @@ impl Session<'_> {
             .context("QEMU's log has shrunk")?;
         let events = log::parse(text)?;
         let devices = host::follow(&events, start)?;
-        if !packed {
+        if !rings.packed {
             // A packed ring's positions are no counts.
             status.agrees(&devices)?;
         }
@@ -238,8 +240,9 @@ impl Session<'_> {
             events: &events,
             devices: &devices,
             window: start..end,
-            elsewhere: None,
+            elsewhere: &[],
             paired: &paired,
+            in_order: rings.in_order,
             skips: skips(kernel),
         };
         let unpaired = Witnesses {
@@ -297,6 +300,25 @@ impl Session<'_> {
              run"
         ));
         Ok(())
+    }
+
+    /// `virtscope list` says of every queue what kind of ring it has.
+    fn layouts(&mut self) -> anyhow::Result<String> {
+        let said = self.script("virtscope list --json")?;
+        let listed: Value = serde_json::from_str(&said).context(said)?;
+        let expected = self.rings.to_string().replace('-', "_");
+        let mut queues = 0;
+        for device in listed["devices"].as_array().context("no devices")? {
+            for queue in device["queues"].as_array().context("no queues")? {
+                ensure!(
+                    queue["layout"] == expected.as_str(),
+                    "a {expected} queue is listed as {queue}"
+                );
+                queues += 1;
+            }
+        }
+        ensure!(queues > 0, "no queue is listed");
+        Ok(format!("virtscope list: {queues} queues, {expected}"))
     }
 
     /// A queue is found by its name, and one that is not there is told with those that are.
@@ -395,18 +417,25 @@ impl Session<'_> {
             "driver": "null-co", "node-name": "hot", "size": 1 << 20, "read-zeroes": true,
         });
         self.guest.qmp("blockdev-add", &disk)?;
-        let device = json!({
+        let plugged = |mut device: Value| {
+            device["packed"] = self.rings.packed.into();
+            if self.rings.in_order {
+                device["in_order"] = true.into();
+            }
+            device
+        };
+        let disk = plugged(json!({
             "driver": "virtio-blk-pci", "id": "hot", "bus": SPARE[0], "drive": "hot",
-            "packed": self.packed, "ioeventfd": false, "disable-legacy": "on",
-        });
-        self.guest.qmp("device_add", &device)?;
-        self.script("until [ -b /dev/vdb ]; do usleep 50000; done\nreads vdb\n")?;
+            "ioeventfd": false, "disable-legacy": "on",
+        }));
         // One interrupt for all its queues, one of which nobody uses.
-        let device = json!({
+        let host = plugged(json!({
             "driver": "virtio-scsi-pci", "id": "scsi", "bus": SPARE[1], "vectors": 0,
-            "packed": self.packed, "ioeventfd": false, "disable-legacy": "on",
-        });
-        self.guest.qmp("device_add", &device)?;
+            "ioeventfd": false, "disable-legacy": "on",
+        }));
+        self.guest.qmp("device_add", &disk)?;
+        self.script("until [ -b /dev/vdb ]; do usleep 50000; done\nreads vdb\n")?;
+        self.guest.qmp("device_add", &host)?;
         // Longer than what is looked for comes to be found.
         self.script(
             "until [ -e /sys/bus/virtio/drivers/virtio_scsi/virtio4 ]; do usleep 50000; done\n\

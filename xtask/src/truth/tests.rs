@@ -6,8 +6,8 @@ use std::fmt::Write;
 use rstest::rstest;
 use virtscope_captures::{CaptureInfo, CaptureWriter, ClockOffset};
 use virtscope_record::{
-    Add, Body, Common, Flags, Kind, Layout, Missed, Notification, Notify, Producer, QueueFacts,
-    QueueId, Record, RingIndex, Sequence, Statistics, Timestamp, Token, Used,
+    Add, Body, Common, FeatureBits, Flags, Kind, Layout, Missed, Notification, Notify, Producer,
+    QueueFacts, QueueId, Record, RingIndex, Sequence, Statistics, Timestamp, Token, Used,
 };
 
 use super::capture::{Added, Capture, GuestQueue, Returned};
@@ -230,6 +230,38 @@ fn two_that_agree_agree(
         (21, 21, 21)
     );
     assert_eq!(compared.missed, 0);
+}
+
+/// QEMU is done with every other buffer before its turn, and lets it wait where buffers are
+/// used in order.
+#[rstest]
+fn fills_wait_for_their_turn_where_buffers_are_used_in_order(
+    #[values(Layout::Split, Layout::Packed)] layout: Layout,
+) {
+    let mut sides = sides(layout, 2, &requests(20));
+    for pair in sides.host.fills[2..].chunks_exact_mut(2) {
+        let [first, second] = pair else {
+            unreachable!()
+        };
+        std::mem::swap(&mut first.pop, &mut second.pop);
+        std::mem::swap(&mut first.length, &mut second.length);
+    }
+    let told = sides.disagree();
+    assert!(
+        told.contains("used 2 has the length 100, and QEMU wrote 101"),
+        "{told}"
+    );
+    sides.guest.facts.as_mut().unwrap().features = FeatureBits::IN_ORDER;
+    let compared = sides.compare().unwrap();
+    assert_eq!((compared.used, compared.early), (20, 10));
+
+    let last = sides.host.fills.len() - 1;
+    sides.host.fills[last].pop = 77;
+    let told = sides.disagree();
+    assert!(
+        told.contains("used 21 in order, and QEMU filled pop 77"),
+        "{told}"
+    );
 }
 
 #[rstest]

@@ -5,7 +5,7 @@ use virtscope_tracer_shared::{PendingAdd, QueueState, Slot, Step, step};
 
 use super::flags_of;
 use crate::emit::{draft, emit, emit_draft, filtered, task};
-use crate::kernel::{Ring, read};
+use crate::kernel::Ring;
 use crate::maps::config;
 use crate::missed::{completions_before, kick_before, tell_missed};
 use crate::payload::{Walk, wanted};
@@ -231,8 +231,7 @@ fn is_selected(number: u32) -> bool {
 #[inline(always)]
 fn head_of(state: &QueueState, ring: &Ring, token: u64, is_new: bool) -> u16 {
     if !ring.is_packed() {
-        let slot = ring.avail.wrapping_sub(1) & ring.num.wrapping_sub(1);
-        return read(ring.driver + 4 + 2 * u64::from(slot));
+        return ring.split_avail(ring.avail.wrapping_sub(1));
     }
     // The driver's own free list tells, and its own table confirms it; the ring itself
     // may have been written over by a device that was quick.

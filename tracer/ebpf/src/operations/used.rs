@@ -18,7 +18,8 @@ pub(crate) fn detached(vq: u64, head: u16) {
         return;
     };
     let ring = Ring::of(vq);
-    if state.synced == 0 {
+    let is_new = state.synced == 0;
+    if is_new {
         sync(vq, state, &ring, 0);
     }
     let position = ring.last_used;
@@ -32,13 +33,18 @@ pub(crate) fn detached(vq: u64, head: u16) {
     if state.used_next == next {
         return;
     }
+    // What was passed over may have been the beginning of a batch.
+    let after_batch = is_new || state.in_batch != 0 || state.used_next != ring.last_used;
     completions_before(state, &ring);
     let token = ring.token(head);
-    let in_batch = ring.is_in_order() && ring.batch_id < u32::from(ring.num);
+    let in_batch = ring.is_in_batch();
     let Some(slot) = slot(state, head) else {
         return;
     };
-    if !in_batch && !ring.is_in_order() && !ring.is_used(position) {
+    // One entry may stand for several buffers (virtio 1.4 §2.8.8). In a packed ring it is
+    // the one of the first of them.
+    let ends_batch = ring.is_packed_in_order() && after_batch && head == position & 0x7fff;
+    if !in_batch && !ends_batch && !ring.is_used(position) {
         // Nothing was used: the driver takes back what the device never got to.
         if slot.token != 0 {
             slot.token = 0;
@@ -75,6 +81,7 @@ pub(crate) fn detached(vq: u64, head: u16) {
         slot.descriptors
     };
     state.used_next = next;
+    state.in_batch = u8::from(in_batch);
     state.free = ring.free.wrapping_add(descriptors);
     state.free_head = head;
     let was_selected = slot.selected;
