@@ -40,12 +40,13 @@ pub(crate) fn setting<T: Copy + 'static>(field: impl FnOnce(&'static Config) -> 
 #[map]
 pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
-/// Queues by the address of their `struct virtqueue`.
+/// Queues by the address of their `struct virtqueue`; those that a filter leaves out, too.
 #[map]
-pub(crate) static QUEUES: HashMap<u64, QueueState> = HashMap::with_max_entries(COUNTERS_PER_CPU, 0);
+pub(crate) static QUEUES: HashMap<u64, QueueState> =
+    HashMap::with_max_entries(4 * COUNTERS_PER_CPU, 0);
 
-/// A queue's place among the counters and its latest generation, by its id: both
-/// outlive the queue, because its sequences go on.
+/// A queue's place among the counters, its lives and its slots, by its id: they outlive the
+/// queue, because its sequences go on, and because there is no end of lives.
 #[map]
 pub(crate) static NUMBERS: HashMap<u32, Number> = HashMap::with_max_entries(COUNTERS_PER_CPU, 0);
 
@@ -54,7 +55,12 @@ pub(crate) static NUMBERS: HashMap<u32, Number> = HashMap::with_max_entries(COUN
 #[repr(C)]
 pub(crate) struct Number {
     pub(crate) number: u32,
-    pub(crate) generation: u32,
+    /// Lives it has had: the next one's generation.
+    pub(crate) lives: u32,
+    /// Where its slots begin.
+    pub(crate) slots: u32,
+    /// Entries of a ring that there are slots for.
+    pub(crate) size: u32,
 }
 
 /// Buffers in flight; the loader sets how many.

@@ -92,28 +92,55 @@ fn notifies_as_hooked(vq: u64) -> bool {
 /// Gives a queue its counters, its generation and its slots, if there are any left.
 #[inline(always)]
 fn has_room(state: &mut QueueState) -> bool {
-    if let Some(known) = NUMBERS.get_ptr_mut(state.id) {
-        // SAFETY: a map's value, see `maps`.
-        let known = unsafe { &mut *known };
-        known.generation += 1;
-        state.number = known.number;
-        state.generation = known.generation as u16;
-    } else {
-        let number = take(control::QUEUES, 1).unwrap_or(u64::MAX);
-        if number >= u64::from(COUNTERS_PER_CPU) {
+    let Some(known) = number(state.id) else {
+        return false;
+    };
+    state.number = known.number;
+    state.generation = known.lives as u16;
+    known.lives = known.lives.wrapping_add(1);
+    // What stands in slots of an earlier life is of buffers with other tokens.
+    if known.size < state.size {
+        let Some(slots) = slots(state.size) else {
             return false;
-        }
-        state.number = number as u32;
-        let number = Number {
-            number: state.number,
-            generation: 0,
         };
-        let _ = NUMBERS.insert(state.id, &number, 0);
+        known.slots = slots;
+        known.size = state.size;
     }
-    // One more than the ring has, for adds that fail.
-    let slots = take(control::SLOTS, u64::from(state.size) + 1).unwrap_or(u64::MAX);
-    state.slots = slots as u32;
-    slots < u64::from(config!(slots)) && slots + u64::from(state.size) < u64::from(config!(slots))
+    state.slots = known.slots;
+    true
+}
+
+/// What is known of the queue `id`, or is from now on.
+#[inline(always)]
+fn number(id: u32) -> Option<&'static mut Number> {
+    if NUMBERS.get_ptr_mut(id).is_none() {
+        let number = take(control::QUEUES, 1)?;
+        if number >= u64::from(COUNTERS_PER_CPU) {
+            return None;
+        }
+        let new = Number {
+            number: number as u32,
+            lives: 0,
+            slots: 0,
+            size: 0,
+        };
+        let _ = NUMBERS.insert(id, &new, 0);
+    }
+    // SAFETY: a map's value, see `maps`.
+    unsafe { NUMBERS.get_ptr_mut(id)?.as_mut() }
+}
+
+/// Slots for a ring of `size` entries, and one more, for adds that fail.
+#[inline(always)]
+fn slots(size: u32) -> Option<u32> {
+    let wanted = u64::from(size) + 1;
+    let first = take(control::SLOTS, wanted)?;
+    if first + wanted > u64::from(config!(slots)) {
+        // A smaller ring may find room yet.
+        take(control::SLOTS, wanted.wrapping_neg());
+        return None;
+    }
+    Some(first as u32)
 }
 
 /// Tells what a queue is; verified by itself, and apart from its caller for the stack's

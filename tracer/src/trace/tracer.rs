@@ -27,9 +27,11 @@ use crate::fill::{Fill, footprint};
 /// The programs, as `cargo xtask bpf` builds them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../virtscope.bpf.o");
 
-/// Slots for buffers in flight, of all queues together: 64 queues of the largest
-/// common size.
-const SLOTS: u32 = 1 << 16;
+/// Slots for buffers in flight, of all queues together: at least for 64 queues of the
+/// largest common size, and at most for a thousand of them.
+const SLOTS: std::ops::RangeInclusive<u32> = 1 << 16..=1 << 20;
+/// Slots beyond what the queues take that there are: for some that come later.
+const SPARE_SLOTS: u32 = 1 << 14;
 /// Depths of nesting that have scratch memory.
 const DEPTHS: u32 = 4;
 /// Lists of a buffer's segments that are kept where records may be long; of one that finds
@@ -88,12 +90,16 @@ impl Tracer {
             let finder = finder.as_ref().map_err(Clone::clone)?;
             finder.devices()
         })?;
+        let slots = finder.as_ref().map_or(*SLOTS.start(), |finder| {
+            slots(&finder.queues(options).unwrap_or_default())
+        });
         let (mut tracer, refused) = or_by_kprobes(options.kprobes_only, |kprobes_only| {
             let options = TraceOptions {
                 kprobes_only,
                 ..options.clone()
             };
-            Self::start_by(&kernel, &options, stopped).map_err(|error| stopped.explain(error))
+            Self::start_by(&kernel, &options, slots, stopped)
+                .map_err(|error| stopped.explain(error))
         })?;
         tracer.fell_back = refused.map(|refused| refused.to_string());
         // Behind the attaching: a queue of which no event has come since is as it was.
@@ -107,6 +113,7 @@ impl Tracer {
     fn start_by(
         kernel: &Kernel,
         options: &TraceOptions,
+        slots: u32,
         stopped: Stopped<'_>,
     ) -> Result<Self, TraceError> {
         let (btf, symbols) = (&kernel.btf, &kernel.symbols);
@@ -114,7 +121,7 @@ impl Tracer {
             .map_err(|(what, error)| TraceError::Object(format!("{what}: {error}")))?
             as u32;
         let mut config = layout::config(btf, symbols, options)?;
-        config.slots = SLOTS;
+        config.slots = slots;
         config.cpus = cpus;
         let plan = Plan::new(btf, symbols, options.kprobes_only);
         if let Some(operation) = plan.missing.iter().find(|missing| missing.is_needed()) {
@@ -132,7 +139,7 @@ impl Tracer {
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", settings, true)
             .map_max_entries("RECORDS", options.buffer_bytes)
-            .map_max_entries("SLOTS", SLOTS)
+            .map_max_entries("SLOTS", slots)
             .map_max_entries("SCRATCH", cpus * DEPTHS)
             .map_max_entries("LARGE", large)
             .map_max_entries("LISTS", lists)
@@ -238,6 +245,11 @@ impl Tracer {
         })
     }
 
+    /// Queues that could not be followed for want of room: of them there is no record.
+    pub fn refused_queues(&self) -> u64 {
+        self.control.get(&control::REFUSED, 0).unwrap_or(0)
+    }
+
     fn looker(&mut self) -> Result<&mut RawTracePoint, TraceError> {
         self.ebpf
             .as_mut()
@@ -327,6 +339,14 @@ impl std::fmt::Debug for Tracer {
     }
 }
 
+/// Slots for these queues and for some more.
+fn slots(queues: &[Found]) -> u32 {
+    // One more than the ring has, for adds that fail.
+    let each = queues.iter().map(|queue| u32::from(queue.facts.size) + 1);
+    let all = each.fold(SPARE_SLOTS, u32::saturating_add);
+    all.clamp(*SLOTS.start(), *SLOTS.end())
+}
+
 fn take(ebpf: &mut Ebpf, map: &str) -> Result<aya::maps::Map, TraceError> {
     ebpf.take_map(map)
         .ok_or_else(|| TraceError::Object(format!("no map {map}")))
@@ -344,8 +364,29 @@ pub(crate) fn split(frame: &[u8]) -> Option<(Record, &[u8])> {
 mod tests {
     use aya::programs::Program;
 
+    use virtscope_record::{Generation, QueueFacts};
+
     use super::*;
     use crate::trace::{explain, missing_privileges};
+
+    #[test]
+    fn there_are_slots_for_all_queues_and_some_more() {
+        let queue = |size| Found {
+            id: QueueId::new(0, 0),
+            generation: Generation(0),
+            address: 0,
+            name: None,
+            facts: QueueFacts {
+                size,
+                ..QueueFacts::default()
+            },
+            in_flight: Vec::new(),
+        };
+        assert_eq!(slots(&[]), 1 << 16);
+        assert_eq!(slots(&vec![queue(256); 3]), 1 << 16);
+        assert_eq!(slots(&vec![queue(1024); 128]), 128 * 1025 + (1 << 14));
+        assert_eq!(slots(&vec![queue(32768); 1024]), 1 << 20);
+    }
 
     /// The kernel's verifier accepts the programs for kprobes and the one that looks, which
     /// share all their functions with those for fentry and fexit. Loaded, they are attached
@@ -361,7 +402,7 @@ mod tests {
                 snaplen,
                 payload,
                 whole: u32::from(snaplen > 256),
-                slots: SLOTS,
+                slots: *SLOTS.start(),
                 ..Default::default()
             });
         }

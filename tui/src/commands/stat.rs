@@ -14,7 +14,7 @@ use virtscope_driver::instrument::live::monotonic_now;
 use virtscope_record::{Producer, QueueId, Timestamp};
 use virtscope_tracer::trace::drop_privileges;
 
-use super::trace::{Session, Wanted};
+use super::trace::{Session, Wanted, not_followed};
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::{Payload, StatArgs};
@@ -69,6 +69,7 @@ pub(crate) fn stat_live(args: &StatArgs, stop: &AtomicBool) -> anyhow::Result<Ou
         return Ok(Outcome::Clean);
     };
     let (ended, skipped) = (session.ended(), session.skipped());
+    let refused = session.refused();
     drop_privileges(false).context("cannot give up privileges")?;
     let (input, output) = io::pipe().context("no pipe for the records")?;
     let output: Output = Box::new(output);
@@ -108,6 +109,9 @@ pub(crate) fn stat_live(args: &StatArgs, stop: &AtomicBool) -> anyhow::Result<Ou
              ring's positions show is counted as missed",
             skipped()
         ));
+    }
+    if refused() > 0 {
+        complain(&not_followed(refused()));
     }
     Ok(Outcome::Clean)
 }

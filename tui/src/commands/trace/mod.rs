@@ -24,6 +24,7 @@ use crate::recorder::{Limits, Recorded, Shared};
 use crate::rotate::Rotate;
 use crate::screen::{self, Control, Feed, FeedStatus, Mode};
 use overhead::Overhead;
+pub(in crate::commands) use overhead::not_followed;
 use source::Told;
 
 pub(super) use session::{Session, Wanted};

@@ -18,6 +18,8 @@ pub(super) struct Overhead {
     busy: f64,
     /// Hits whose record could not be read.
     pub(super) unreadable: u64,
+    /// Queues that are not followed, for want of room.
+    pub(super) refused: u64,
     /// Whether the process that was traced has ended.
     pub(super) process_ended: bool,
 }
@@ -55,6 +57,9 @@ impl Overhead {
         if self.skipped() > 0 {
             text.push_str(&format!(", {} programs skipped", self.skipped()));
         }
+        if self.refused > 0 {
+            text.push_str(&format!(", {} queues NOT FOLLOWED", self.refused));
+        }
         text
     }
 
@@ -87,6 +92,9 @@ impl Overhead {
                 self.unreadable
             ));
         }
+        if self.refused > 0 {
+            text.push_str(&format!("; {}", not_followed(self.refused)));
+        }
         text
     }
 
@@ -102,6 +110,14 @@ impl Overhead {
             ),
         }
     }
+}
+
+/// That queues are not followed, and what to do about it.
+pub(in crate::commands) fn not_followed(queues: u64) -> String {
+    format!(
+        "{queues} queues were NOT FOLLOWED for want of room: choose some by --device, --driver \
+         or --queue"
+    )
 }
 
 fn percent(part: u64, whole: u64) -> String {
@@ -158,5 +174,8 @@ mod tests {
                 .all()
                 .ends_with("; 2 records could not be read and count as lost")
         );
+        overhead.refused = 7;
+        assert!(overhead.live().ends_with(", 7 queues NOT FOLLOWED"));
+        assert!(overhead.all().contains("; 7 queues were NOT FOLLOWED"));
     }
 }

@@ -104,6 +104,12 @@ impl Session {
         move || told.get().skipped()
     }
 
+    /// How many queues are not followed, for whoever waits elsewhere.
+    pub(in crate::commands) fn refused(&self) -> impl Fn() -> u64 + use<> {
+        let told = self.told.clone();
+        move || told.get().refused
+    }
+
     /// Begins to take the records; `analysis` as for [`Recorder::start`].
     pub(in crate::commands) fn record(
         self,

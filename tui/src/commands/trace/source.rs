@@ -87,7 +87,11 @@ impl Traced {
     fn ask_cost(&mut self) {
         self.pace.asked = Some(Instant::now());
         let (cost, records) = (self.tracer.cost(), self.pace.records);
-        self.told.update(|overhead| overhead.learn(cost, records));
+        let refused = self.tracer.refused_queues();
+        self.told.update(|overhead| {
+            overhead.learn(cost, records);
+            overhead.refused = refused;
+        });
     }
 }
 
