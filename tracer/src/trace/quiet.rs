@@ -51,12 +51,13 @@ impl State {
     }
 
     const fn life(&self) -> Life {
-        (self.address, self.generation.0)
+        (self.id, self.generation.0)
     }
 }
 
-/// A queue from when it is set up until it is deleted.
-type Life = (u64, u16);
+/// A queue from when it is set up until it is deleted. Its place in memory is no part of it:
+/// another one may have had that before.
+type Life = (QueueId, u16);
 
 /// Tells of them.
 pub(super) struct Quiet {
@@ -75,7 +76,7 @@ impl Quiet {
         Self {
             finder,
             options: options.clone(),
-            tries: found.iter().map(|queue| ((queue.address, 0), 0)).collect(),
+            tries: found.iter().map(|queue| ((queue.id, 0), 0)).collect(),
             found,
             next: Instant::now() + QUIET,
         }
@@ -101,7 +102,7 @@ impl Quiet {
         if !later.is_empty() {
             let found = self.find(&later);
             for queue in &found {
-                self.tries.insert((queue.address, queue.generation.0), 0);
+                self.tries.insert((queue.id, queue.generation.0), 0);
             }
             // An event may have come meanwhile, and that tells more.
             let now = states();
@@ -196,25 +197,31 @@ mod tests {
     #[test]
     fn queues_that_come_later_are_looked_up_until_they_are_found() {
         let mut quiet = quiet(vec![found(0x10, QueueId::new(0, 0))]);
-        let state = |address, generation, is_told, is_ignored| {
-            State::of(address, &raw(0x0004_0001, generation, is_told, is_ignored))
+        let state = |address, id, generation, is_told, is_ignored| {
+            State::of(address, &raw(id, generation, is_told, is_ignored))
         };
-        let new = state(0x30, 0, false, false);
+        let new = state(0x30, 0x0004_0001, 0, false, false);
         assert_eq!(new.id, QueueId::new(4, 1));
+        // Where the first one was, which is gone.
+        let in_its_place = state(0x10, 0x0004_0002, 0, false, false);
         let states = [
             // Was there when it began, and is told of otherwise.
-            state(0x10, 0, false, false),
+            state(0x10, 0, 0, false, false),
             new,
-            state(0x40, 0, true, false),
-            state(0x50, 0, false, true),
+            in_its_place,
+            state(0x40, 0x0004_0003, 0, true, false),
+            state(0x50, 0x0004_0004, 0, false, true),
         ];
-        // Not found so far, and then it is.
-        assert_eq!(quiet.unknown(&states), [new]);
-        assert_eq!(quiet.unknown(&states), [new]);
+        // Not found so far, and then one is.
+        assert_eq!(quiet.unknown(&states), [new, in_its_place]);
+        assert_eq!(quiet.unknown(&states), [new, in_its_place]);
         quiet.tries.insert(new.life(), 0);
-        assert_eq!(quiet.unknown(&states), []);
-        // Its next life is another one, and so is that of the first.
-        let next = [state(0x30, 1, false, false), state(0x10, 1, false, false)];
+        assert_eq!(quiet.unknown(&states), [in_its_place]);
+        // The next life of a queue is another one.
+        let next = [
+            state(0x30, 0x0004_0001, 1, false, false),
+            state(0x10, 0, 1, false, false),
+        ];
         for _ in 0..TRIES {
             assert_eq!(quiet.unknown(&next), next);
         }

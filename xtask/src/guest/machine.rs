@@ -59,6 +59,8 @@ pub(crate) const SPARE: [&str; 2] = ["spare-1", "spare-2"];
 pub(crate) struct Machine {
     pub(crate) kernel: Kernel,
     pub(crate) cpus: u32,
+    /// Its clock counts instructions, one a nanosecond.
+    pub(crate) counts: bool,
     /// In MiB.
     pub(crate) memory: u32,
     /// Offer `VIRTIO_F_RING_PACKED`.
@@ -81,6 +83,7 @@ impl Default for Machine {
         Self {
             kernel: Kernel::V6_12,
             cpus: 1,
+            counts: false,
             memory: 512,
             packed: false,
             in_order: false,
@@ -176,6 +179,9 @@ impl Machine {
         ]);
         qemu.args(["-m", &self.memory.to_string()]);
         qemu.args(["-smp", &self.cpus.to_string()]);
+        if self.counts {
+            qemu.args(["-icount", "shift=0,sleep=on"]);
+        }
         qemu.arg("-kernel").arg(files.kernel);
         qemu.arg("-initrd").arg(files.initramfs);
         qemu.args([

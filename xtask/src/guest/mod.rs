@@ -67,6 +67,11 @@ pub(crate) struct GuestArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     cpus: u32,
 
+    /// Its clock counts instructions, one a nanosecond: what else the machine does changes
+    /// no time that is taken in it.
+    #[arg(long)]
+    instructions: bool,
+
     /// Its memory.
     #[arg(long, value_name = "MIB", default_value_t = 512)]
     memory: u32,
@@ -126,6 +131,7 @@ pub(crate) fn guest(args: &GuestArgs) -> anyhow::Result<bool> {
     let machine = Machine {
         kernel: args.kernel,
         cpus: args.cpus,
+        counts: args.instructions,
         memory: args.memory,
         packed: args.packed,
         in_order: args.in_order,
