@@ -1,9 +1,10 @@
 # A signal at any moment of a tracer's start ends it as a later one does.
 
-# caught PID: waits until a process has a handler of its own for SIGINT; before, a signal
-# does what it does to any program.
+# caught PID: waits until a process is virtscope and has a handler of its own for SIGINT;
+# before, a signal does what it does to any program. A shell's child has its handlers until
+# it runs something else, and may ignore what it is sent.
 caught() {
-    until grep -q '^SigCgt.*[2367abef]$' "/proc/$1/status"; do
+    until [ "$(grep -cE '^(Name:.*virtscope|SigCgt.*[2367abef])$' "/proc/$1/status")" = 2 ]; do
         # One that has ended by itself catches nothing any more.
         grep -q '^State:.*Z' "/proc/$1/status" && return
     done
