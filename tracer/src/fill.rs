@@ -59,7 +59,12 @@ impl Fill {
 
 /// Bytes that a frame takes in the buffer, with the kernel's header before it.
 pub(crate) const fn footprint(frame: &[u8]) -> u64 {
-    (frame.len() as u64 + 8).next_multiple_of(8)
+    footprint_of(frame.len() as u64)
+}
+
+/// The same of a frame of so many bytes.
+pub(crate) const fn footprint_of(len: u64) -> u64 {
+    (len + 8).next_multiple_of(8)
 }
 
 impl Drop for Fill {

@@ -22,9 +22,10 @@ pub(crate) fn first(ctx: *mut c_void, record: impl FnOnce()) {
 ///
 /// Both copies have one context, in the frame of the call that they are attached to, and no
 /// other call under way on any stack has the same. A note of an earlier call that had this
-/// place was taken by its own second copy, or is overwritten by whatever runs within that
-/// copy's way; and where a note was overwritten, the ring's position tells as if there were
-/// none.
+/// place was taken by its own second copy; or, where the task went to another CPU in between,
+/// it stands until the next first copy here, for one that is skipped is skipped for a first
+/// copy that has begun. Where a note was overwritten, the ring's position tells as if there
+/// had been none.
 #[inline(always)]
 pub(crate) fn second(ctx: *mut c_void, record: impl FnOnce()) {
     if !is_noted(ctx) {

@@ -11,6 +11,7 @@ use crate::emit::{emit, missed};
 use crate::kernel::Ring;
 use crate::operations::flags_of;
 use crate::queue::{known, slot};
+use crate::whole::drop_list;
 
 /// So many operations of a kind have left no record, up to the position `new`; verified by
 /// itself, and apart from its callers for the stack's sake.
@@ -84,6 +85,7 @@ pub extern "C" fn pass_all(state: *mut QueueState, ring: *const Ring) -> i32 {
     unsafe { bpf_loop(most, callback as *mut c_void, (&raw mut passed).cast(), 0) };
     // Beyond one round of the ring nothing can be said of each.
     state.used_next = ring.last_used;
+    state.in_batch = u8::from(ring.is_in_batch());
     0
 }
 
@@ -111,6 +113,7 @@ extern "C" fn pass(_: u32, context: *mut c_void) -> i64 {
     if let Some(slot) = slot(state, head) {
         token = slot.token;
         slot.token = 0;
+        drop_list(state, head);
     }
     let told = Missed {
         free: ring.free,
@@ -138,15 +141,16 @@ fn entry(ring: &Ring, position: u16) -> (u16, u32, u16) {
         (id as u16, len)
     };
     // In order, an entry may be that of several buffers; which one is next is known
-    // without it.
-    let head = if !ring.is_in_order() {
-        told
+    // without it. Whether the device has written this one shows in a packed ring. In a split
+    // ring it does not: what stands there may be of a round before.
+    let (head, is_written) = if !ring.is_in_order() {
+        (told, true)
     } else if ring.is_packed() {
-        position & 0x7fff
+        (position & 0x7fff, ring.is_used(position))
     } else {
-        ring.split_avail(position)
+        (ring.split_avail(position), false)
     };
-    let len = if head == told {
+    let len = if is_written && head == told {
         len
     } else {
         ring.total_in_len(head)

@@ -59,16 +59,30 @@ pub extern "C" fn register_queue(vq: u64) -> i32 {
     state.promises = u8::from(notifies_as_hooked(vq));
     let features: u64 = read(vdev + u64::from(config!(vdev_features)));
     state.one_each = u8::from(features & INDIRECT_DESC != 0);
-    // One state, changed in place: the stack has no room for copies.
+    // Of two operations on it that come at once, one takes it up. As long as that lasts it is
+    // ignored; what has begun by then is in flight when its positions are taken up.
+    state.ignored = 1;
+    if QUEUES.insert(vq, &state, NOEXIST).is_err() {
+        if QUEUES.get_ptr(vq).is_none() {
+            let _ = take(control::REFUSED, 1);
+        }
+        return 0;
+    }
     if !is_wanted(id, vdev) {
-        state.ignored = 1;
-    } else if !has_room(&mut state) {
-        state.ignored = 1;
+        return 0;
+    }
+    // One state, changed in place: the stack has no room for copies.
+    if has_room(&mut state) {
+        state.ignored = 0;
+        let _ = QUEUES.insert(vq, &state, 0);
+    } else {
         let _ = take(control::REFUSED, 1);
     }
-    let _ = QUEUES.insert(vq, &state, 0);
     0
 }
+
+/// Create a map's entry, or leave the one that is there: `BPF_NOEXIST`.
+const NOEXIST: u64 = 1;
 
 /// `VIRTIO_F_INDIRECT_DESC` (virtio 1.4 §6): a buffer of several segments goes into a
 /// table of its own.
@@ -98,7 +112,6 @@ fn has_room(state: &mut QueueState) -> bool {
     state.number = known.number;
     state.generation = known.lives as u16;
     known.lives = known.lives.wrapping_add(1);
-    // What stands in slots of an earlier life is of buffers with other tokens.
     if known.size < state.size {
         let Some(slots) = slots(state.size) else {
             return false;

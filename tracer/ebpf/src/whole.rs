@@ -18,7 +18,7 @@ use virtscope_tracer_shared::{
 use crate::emit::{
     Frame, NO_WAKEUP, complete, count, counters, emit_draft, emit_plain, mark_unreached, take,
 };
-use crate::maps::{LARGE, LISTS, Large, List, PIECE, RECORDS, config};
+use crate::maps::{LARGE, LISTS, Large, List, PIECE, RECORDS, SLOTS, config};
 use crate::payload::{MAX_ENTRIES, P9, Step, Steps};
 use crate::queue::slot;
 
@@ -134,21 +134,26 @@ pub(crate) fn forget(state: &QueueState, slot: &Slot, head: u16) {
     }
 }
 
-/// No answer comes in any buffer of this queue.
+/// What came in this buffer was missed, or its add was: a list that was kept for it is of no
+/// use any more.
+#[inline(always)]
+pub(crate) fn drop_list(state: &QueueState, head: u16) {
+    if config!(whole) != 0 {
+        let _ = LISTS.remove(number(state, head));
+    }
+}
+
+/// No answer comes in any buffer of this queue, and none of its slots is of a buffer any
+/// more: the queue's next life has the same ones, and drivers use their tokens again.
 #[inline(always)]
 pub(crate) fn forget_all(state: &QueueState) {
-    if config!(whole) != 0 {
-        forget_slots(state.slots, state.size);
-    }
+    forget_slots(state.slots, state.size);
 }
 
 /// See [`forget_all`]; apart from its callers for the stack's sake.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn forget_slots(mut first: u32, how_many: u32) -> i32 {
-    if config!(whole) == 0 {
-        return 0;
-    }
     let callback = forget_slot as extern "C" fn(u32, *mut c_void) -> i64;
     let context = (&raw mut first).cast();
     // SAFETY: the callback has the type that the helper calls, and `first` stays meanwhile.
@@ -159,7 +164,13 @@ pub extern "C" fn forget_slots(mut first: u32, how_many: u32) -> i32 {
 extern "C" fn forget_slot(at: u32, context: *mut c_void) -> i64 {
     // SAFETY: what `forget_slots` has on its stack.
     let first = unsafe { *context.cast::<u32>() };
-    let _ = LISTS.remove(first + at);
+    if let Some(slot) = SLOTS.get_ptr_mut(first + at) {
+        // SAFETY: a map's value, see `maps`.
+        unsafe { (*slot).token = 0 };
+    }
+    if config!(whole) != 0 {
+        let _ = LISTS.remove(first + at);
+    }
     0
 }
 

@@ -1,4 +1,4 @@
-//! Loads the programs and attaches them, each where the plan has it.
+//! Loads the programs of the plan and attaches them, each where the plan has it.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -53,14 +53,14 @@ pub(super) fn attach(
         }
     }
     for (program, attachment) in programs(plan) {
-        let refused = |error: &dyn std::error::Error| refusal(attachment, error);
+        let about = |error: &dyn std::error::Error| refusal(attachment, error);
         let loaded = ebpf.program(program).ok_or_else(|| none(program))?;
-        let fd = loaded.fd().map_err(|error| refused(&error))?;
+        let fd = loaded.fd().map_err(|error| about(&error))?;
         let fd = fd.as_fd().try_clone_to_owned();
         cost.watch(
             program,
             attachment.function,
-            fd.map_err(|error| refused(&error))?,
+            fd.map_err(|error| about(&error))?,
         );
     }
     let kprobes = plan.attachments.iter().filter(|each| each.by_kprobe());

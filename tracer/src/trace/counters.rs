@@ -27,19 +27,20 @@ pub struct StreamCounters {
 }
 
 /// The counters of every queue and CPU that has any.
-pub(super) fn read(counters: &PerCpuArray<MapData, RawCounters>) -> Vec<StreamCounters> {
+pub(super) fn read(
+    counters: &PerCpuArray<MapData, RawCounters>,
+    queues: u64,
+) -> Vec<StreamCounters> {
     let mut found = Vec::new();
-    for number in 0..COUNTERS_PER_CPU {
+    for number in 0..queues.min(COUNTERS_PER_CPU.into()) as u32 {
         let Ok(cpus) = counters.get(&number, 0) else {
             break;
         };
-        let mut any = false;
         for (cpu, words) in cpus.iter().enumerate() {
             let [emitted, lost, filtered, missed, queue] = *words;
             if queue == 0 {
                 continue;
             }
-            any = true;
             found.push(StreamCounters {
                 queue: queue_of(queue),
                 producer: Producer::Cpu(cpu as u16 & 0x7fff).id(),
@@ -48,9 +49,6 @@ pub(super) fn read(counters: &PerCpuArray<MapData, RawCounters>) -> Vec<StreamCo
                 filtered,
                 missed,
             });
-        }
-        if !any {
-            break;
         }
     }
     found

@@ -47,7 +47,7 @@ pub enum TraceError {
     },
     /// The buffer has no room for the records that are asked for.
     #[error(
-        "--snaplen {snaplen} is more than half of the buffer's {buffer} bytes, and long records \
+        "two records with --snaplen {snaplen} are more than the buffer's {buffer} bytes, and long ones \
          would be lost: take --buffer-size {needed}, or a smaller --snaplen"
     )]
     Buffer {

@@ -6,6 +6,7 @@
 //! the sum of both kinds), and from 6.7 on shows it of the link that holds the program to
 //! it. aya keeps its links to itself, so they are looked for among our own descriptors.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::mem::{offset_of, size_of, zeroed};
@@ -46,6 +47,8 @@ struct Link {
 /// What the kernel says of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Info {
+    /// Its own number.
+    link: u32,
     /// The number of its program.
     program: u32,
     /// Whether it is to a kprobe or a kretprobe; a kernel before 6.6 says that of none.
@@ -60,30 +63,25 @@ impl Links {
     /// # Errors
     /// `/proc` can't be read.
     pub(super) fn of(programs: &[u32]) -> io::Result<Self> {
-        let mut links = Vec::new();
-        for entry in fs::read_dir(DESCRIPTORS)? {
-            let entry = entry?;
-            let leads_to = fs::read_link(entry.path()).unwrap_or_default();
-            let number = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok());
-            let Some(number) =
-                number.filter(|_| NAMES.iter().any(|name| leads_to.as_os_str() == *name))
-            else {
-                continue;
-            };
+        // All of them before the first is duplicated: new ones would be read in their turn.
+        let numbers: Vec<RawFd> = fs::read_dir(DESCRIPTORS)?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        let mut links = BTreeMap::new();
+        for number in numbers {
+            let leads_to = fs::read_link(format!("{DESCRIPTORS}/{number}")).unwrap_or_default();
             // One that is closed meanwhile, or is something else now, is none of ours.
-            if let Ok(fd) = duplicate(number)
+            if NAMES.iter().any(|name| leads_to.as_os_str() == *name)
+                && let Ok(fd) = duplicate(number)
                 && let Ok(info) = Info::of(&fd)
                 && info.is_kprobe
                 && programs.contains(&info.program)
             {
                 let program = info.program;
-                links.push(Link { program, fd });
+                links.entry(info.link).or_insert(Link { program, fd });
             }
         }
-        Ok(Self(links))
+        Ok(Self(links.into_values().collect()))
     }
 
     /// How many of them the kernel tells of how often they were skipped.
@@ -139,6 +137,7 @@ impl Info {
         // SAFETY: as above.
         let missed = unsafe { event.__bindgen_anon_1.kprobe.missed };
         Self {
+            link: info.id,
             program: info.prog_id,
             is_kprobe,
             missed: (is_kprobe && told >= TOLD).then_some(missed),
@@ -166,6 +165,7 @@ mod tests {
         let mut info: bpf_link_info = unsafe { zeroed() };
         info.type_ = type_;
         info.prog_id = 12;
+        info.id = 7;
         info.__bindgen_anon_1.perf_event.type_ = event;
         // SAFETY: numbers alone.
         let event = unsafe { &mut info.__bindgen_anon_1.perf_event };
@@ -179,6 +179,7 @@ mod tests {
         assert_eq!(TOLD, 56);
         let of = |event, told| Info::read(&info(7, event, 5), told);
         let expected = Info {
+            link: 7,
             program: 12,
             is_kprobe: true,
             missed: Some(5),

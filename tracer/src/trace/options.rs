@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
-use virtscope_record::QueueId;
+use virtscope_record::{FRAME_LEN, QueueId};
 use virtscope_tracer_shared::{PayloadMode, SMALL_SNAPLEN};
 
 use super::error::TraceError;
+use crate::fill::footprint_of;
 
 /// What is to be traced.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,7 +68,7 @@ impl TraceOptions {
     /// # Errors
     /// It has not.
     pub fn check(&self) -> Result<(), TraceError> {
-        let needed = u64::from(self.snaplen) * 2;
+        let needed = 2 * footprint_of(FRAME_LEN as u64 + u64::from(self.snaplen));
         if self.payload == PayloadMode::None || needed <= u64::from(self.buffer_bytes) {
             return Ok(());
         }
@@ -218,17 +219,17 @@ mod tests {
             ..TraceOptions::default()
         };
         let full = PayloadMode::Full;
-        for (snaplen, buffer) in [(0, 4096), (256, 4096), (2048, 4096), (1 << 19, 1 << 20)] {
+        for (snaplen, buffer) in [(0, 4096), (256, 4096), (1968, 4096), (1 << 19, 1 << 21)] {
             assert!(options(snaplen, buffer, full).check().is_ok(), "{snaplen}");
-            assert!(TraceOptions::default().check().is_ok());
         }
-        let refused = options((1 << 19) - 1, 1 << 19, full).check().unwrap_err();
+        assert!(TraceOptions::default().check().is_ok());
+        let refused = options(1 << 19, 1 << 20, full).check().unwrap_err();
         assert!(
-            refused.to_string().contains("--buffer-size 1048576"),
+            refused.to_string().contains("--buffer-size 2097152"),
             "{refused}"
         );
         assert!(
-            options(2049, 4096, PayloadMode::Headers).check().is_err(),
+            options(1969, 4096, PayloadMode::Headers).check().is_err(),
             "9P messages are headers"
         );
         assert!(options(1 << 19, 4096, PayloadMode::None).check().is_ok());

@@ -221,7 +221,8 @@ impl Tracer {
         if let Some(last) = &self.last {
             return last.clone();
         }
-        let mut found = counters::read(&self.counters);
+        let queues = self.control.get(&control::QUEUES, 0).unwrap_or(u64::MAX);
+        let mut found = counters::read(&self.counters, queues);
         for queue in &self.unkept {
             if let Some(stream) = found.iter_mut().find(|stream| stream.queue == *queue) {
                 stream.missed += 1;

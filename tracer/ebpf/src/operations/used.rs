@@ -8,7 +8,7 @@ use crate::kernel::Ring;
 use crate::missed::completions_before;
 use crate::payload::wanted;
 use crate::queue::{find, slot, sync};
-use crate::whole::{emit_used, forget};
+use crate::whole::{drop_list, emit_used, forget};
 
 /// A used buffer is about to be given back, or an unused one at shutdown (Linux
 /// `detach_buf_split` and kin, at their entry).
@@ -74,6 +74,7 @@ pub(crate) fn detached(vq: u64, head: u16) {
         slot.segments[1].0[0].len = 0;
         slot.descriptors = 0;
         slot.selected = 1;
+        drop_list(state, head);
     }
     let descriptors = if ring.is_packed() {
         taken

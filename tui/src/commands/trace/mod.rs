@@ -18,7 +18,7 @@ use virtscope_tracer::trace::drop_privileges;
 
 use super::demo::open_output;
 use super::{OUTPUT_FAILED, Outcome, complain, report};
-use crate::cli::TraceArgs;
+use crate::cli::{Payload, TraceArgs};
 use crate::input::{is_standard, name};
 use crate::recorder::{Limits, Recorded, Shared};
 use crate::rotate::Rotate;
@@ -56,7 +56,8 @@ pub(crate) fn trace(args: &TraceArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
     let told = session.told();
     let title = session.title();
     let output = args.write.as_deref().map(open_output).transpose()?;
-    if output.is_some() && args.snaplen > WIRESHARK_SNAPLEN {
+    let any = args.payload != Some(Payload::None);
+    if output.is_some() && any && args.snaplen > WIRESHARK_SNAPLEN {
         complain(&format!(
             "Wireshark stops at a packet of more than 262144 bytes, and there may be some; with \
              --snaplen {WIRESHARK_SNAPLEN} there are none"

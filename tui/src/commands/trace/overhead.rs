@@ -58,7 +58,7 @@ impl Overhead {
             text.push_str(&format!(", {} programs skipped", self.skipped()));
         }
         if self.refused > 0 {
-            text.push_str(&format!(", {} queues NOT FOLLOWED", self.refused));
+            text.push_str(&format!(", {} NOT FOLLOWED", queues(self.refused)));
         }
         text
     }
@@ -113,11 +113,18 @@ impl Overhead {
 }
 
 /// That queues are not followed, and what to do about it.
-pub(in crate::commands) fn not_followed(queues: u64) -> String {
+pub(in crate::commands) fn not_followed(refused: u64) -> String {
     format!(
-        "{queues} queues were NOT FOLLOWED for want of room: choose some by --device, --driver \
-         or --queue"
+        "{} NOT FOLLOWED for want of room: choose some by --device, --driver or --queue",
+        queues(refused)
     )
+}
+
+fn queues(count: u64) -> String {
+    match count {
+        1 => "1 queue".to_owned(),
+        _ => format!("{count} queues"),
+    }
 }
 
 fn percent(part: u64, whole: u64) -> String {
@@ -176,6 +183,10 @@ mod tests {
         );
         overhead.refused = 7;
         assert!(overhead.live().ends_with(", 7 queues NOT FOLLOWED"));
-        assert!(overhead.all().contains("; 7 queues were NOT FOLLOWED"));
+        assert!(
+            overhead
+                .all()
+                .contains("; 7 queues NOT FOLLOWED for want of room")
+        );
     }
 }

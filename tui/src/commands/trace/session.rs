@@ -44,16 +44,13 @@ impl Session {
         stop: &AtomicBool,
     ) -> anyhow::Result<Option<Self>> {
         match Self::attach(target, wanted, stop) {
-            Ok(session) => Ok(Some(session)),
             // Whatever failed: it may have failed for the signal. Linux' verifier gives up
             // for one, and says no more than to try again.
-            Err(_) if stop.load(Ordering::Acquire) => {
-                complain(
-                    "told to end before all was attached: nothing is traced, and no capture \
-                     is written",
-                );
+            _ if stop.load(Ordering::Acquire) => {
+                complain("told to end before all was attached: nothing is traced");
                 Ok(None)
             }
+            Ok(session) => Ok(Some(session)),
             Err(error) => Err(error),
         }
     }
