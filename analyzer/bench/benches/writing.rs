@@ -77,7 +77,7 @@ fn main() -> anyhow::Result<()> {
         contenders.iter_mut().for_each(|who| (who.round)());
         return Ok(());
     }
-    let each = u32::try_from(records.count()).context("fewer than 2³² records")?;
+    let each = u32::try_from(records.count()).context("more than 2³² records")?;
     let samples = interleave(&mut contenders, args.rounds, each);
     print_table(&samples, PEER);
     Ok(())

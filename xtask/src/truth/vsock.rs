@@ -1,8 +1,10 @@
 //! What a guest says to the host over its vsock device, and that the headers in its buffers
 //! say the same.
 
-use std::io;
-use std::thread::spawn;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use virtscope_record::QueueId;
@@ -29,7 +31,7 @@ const RW: u16 = 5;
 pub(super) fn talk(guest: &mut Guest) -> anyhow::Result<u64> {
     let listener = guest.port(PORT)?;
     let echo = spawn(move || {
-        let (stream, _) = listener.accept()?;
+        let stream = accept(&listener)?;
         io::copy(&mut &stream, &mut &stream)
     });
     let said = guest.succeed(&format!("timeout 60 vsock {PORT}"), RUN)?;
@@ -42,6 +44,31 @@ pub(super) fn talk(guest: &mut Guest) -> anyhow::Result<u64> {
         "the guest says {said:?}, and the host sent back {echoed} bytes"
     );
     Ok(echoed)
+}
+
+/// The guest's connection, waited for as long as its script: where that fails before it
+/// connects, none comes.
+fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
+    listener.set_nonblocking(true)?;
+    let until = Instant::now() + RUN;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                stream.set_read_timeout(Some(RUN))?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        if Instant::now() >= until {
+            return Err(io::Error::new(
+                ErrorKind::TimedOut,
+                "the guest does not connect",
+            ));
+        }
+        sleep(Duration::from_millis(10));
+    }
 }
 
 /// A header.

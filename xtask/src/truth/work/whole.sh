@@ -6,7 +6,8 @@ cd /root || exit
 for msize in 131072 524288; do
     for cache in none loose; do
         umount /share
-        mount -t 9p -o "trans=virtio,version=9p2000.L,msize=$msize,cache=$cache" share /share || exit
+        options=trans=virtio,version=9p2000.L,msize=$msize,cache=$cache
+        mount -t 9p -o "$options" share /share || exit
         direct="iflag=direct oflag=direct"
         [ $cache = none ] || direct=
         copy=/share/copy.$msize.$cache
@@ -16,6 +17,7 @@ for msize in 131072 524288; do
     done
 done
 # Reads and writes of up to 1024 bytes are copied.
-dd if=/share/whole.bytes of=/share/copy.short bs=1000 count=20 iflag=direct oflag=direct 2> /dev/null
+dd if=/share/whole.bytes of=/share/copy.short bs=1000 count=20 iflag=direct oflag=direct \
+    2> /dev/null || exit
 umount /share
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=131072,cache=none share /share
