@@ -106,7 +106,9 @@ pub struct QueueOffsets {
     pub event_triggered: Option<u32>,
     /// `use_dma_api`, or `use_map_api` on newer kernels.
     pub maps: Option<u32>,
-    /// `batch_last.id`, on kernels that know buffers which are used in order.
+    /// `batch_last.id`, on kernels that know buffers which are used in order. Images that
+    /// were saved before it was looked at have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<u32>,
 }
 
