@@ -14,6 +14,7 @@ use crate::sync::{AccessCheck, AtomicBool, AtomicUsize, Ordering};
 
 const WORD: usize = 8;
 /// Words of a cache line.
+#[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
 const LINE_WORDS: usize = 64 / WORD;
 /// Words from where a frame is written to where others will be: several frames, which is as
 /// long as it takes to fetch a line from another processor.
