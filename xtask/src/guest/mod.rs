@@ -10,6 +10,7 @@ mod modules;
 mod program;
 mod qmp;
 mod running;
+mod serving;
 mod userland;
 mod virtiofsd;
 mod vsock;

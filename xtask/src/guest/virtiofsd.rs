@@ -3,20 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use super::machine::Files;
+use super::serving;
 use crate::limit::{Background, Deadline};
 use crate::steps::Failure;
 use crate::tools::{DebianTool, debian};
 
 /// Where Debian's packages have it: first as a package of its own, then QEMU's.
 const PLACES: [&str; 2] = ["/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd"];
-/// It listens almost at once.
-const READY: Duration = Duration::from_secs(30);
 
 /// Starts it for the folder that `files` has for it, and waits until it listens.
 ///
@@ -36,15 +33,7 @@ pub(crate) fn start(files: &Files<'_>, deadline: Deadline) -> Result<Background,
         let source = format!("source={}", served.display());
         command.args(["-f", "-o", "sandbox=chroot,log_level=warn", "-o", &source]);
     }
-    let server = Background::start(&mut command)?;
-    let until = Instant::now() + READY;
-    while !files.fs().exists() {
-        if server.is_over() || Instant::now() > until {
-            return Err(anyhow::anyhow!("virtiofsd does not listen: see above").into());
-        }
-        sleep(Duration::from_millis(10));
-    }
-    Ok(server)
+    serving::start(&mut command, "virtiofsd", &files.fs())
 }
 
 fn program(deadline: Deadline) -> Result<PathBuf, Failure> {

@@ -3,17 +3,14 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use super::machine::Files;
+use super::serving;
 use crate::limit::{Background, Deadline};
 use crate::steps::Failure;
 use crate::test::root;
 use crate::tools::vhost_device_vsock;
 
-/// It listens almost at once.
-const READY: Duration = Duration::from_secs(30);
 /// The guest's address, which is any but those of the two that every host has.
 pub(crate) const GUEST: u64 = 3;
 
@@ -28,13 +25,5 @@ pub(crate) fn start(files: &Files<'_>, deadline: Deadline) -> Result<Background,
         .arg(format!("--guest-cid={GUEST}"))
         .arg(format!("--socket={}", files.vsock().display()))
         .arg(format!("--uds-path={}", files.ports().display()));
-    let server = Background::start(&mut command)?;
-    let until = Instant::now() + READY;
-    while !files.vsock().exists() {
-        if server.is_over() || Instant::now() > until {
-            return Err(anyhow::anyhow!("vhost-device-vsock does not listen: see above").into());
-        }
-        sleep(Duration::from_millis(10));
-    }
-    Ok(server)
+    serving::start(&mut command, "vhost-device-vsock", &files.vsock())
 }
