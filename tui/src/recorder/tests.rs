@@ -175,6 +175,18 @@ struct Burst(u32);
 
 const MADE: u32 = 100;
 
+/// The record of this number, made just now by CPU 0.
+fn made(number: u32, body: Body) -> Record {
+    let common = Common {
+        time: monotonic_now(),
+        queue: silent().queue,
+        producer: Producer::Cpu(0).id(),
+        sequence: Sequence(number),
+        ..Common::default()
+    };
+    Record::new(common, body)
+}
+
 impl Source for Burst {
     fn snaplen(&self) -> u32 {
         0
@@ -182,15 +194,8 @@ impl Source for Burst {
 
     fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8])) {
         for number in std::mem::replace(&mut self.0, MADE)..MADE {
-            let common = Common {
-                time: monotonic_now(),
-                queue: silent().queue,
-                producer: Producer::Cpu(0).id(),
-                sequence: Sequence(number),
-                ..Common::default()
-            };
             let body = Body::Notify(virtscope_record::Notify::default());
-            take(&Record::new(common, body), &[]);
+            take(&made(number, body), &[]);
         }
     }
 
@@ -252,15 +257,8 @@ impl Source for Nameless {
 
     fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8])) {
         for number in std::mem::replace(&mut self.0, MADE)..MADE {
-            let common = Common {
-                time: monotonic_now(),
-                queue: silent().queue,
-                producer: Producer::Cpu(0).id(),
-                sequence: Sequence(number),
-                ..Common::default()
-            };
             let body = Body::Add(virtscope_record::Add::default());
-            take(&Record::new(common, body), &[7; LONG]);
+            take(&made(number, body), &[7; LONG]);
         }
     }
 
