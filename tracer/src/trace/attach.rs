@@ -111,7 +111,10 @@ fn load(
         all.find_map(Result::err).map_or(Ok(()), Err)
     };
     thread::scope(|scope| {
-        let others: Vec<_> = (0..others).map(|_| scope.spawn(load_all)).collect();
+        // Where no thread can be had, fewer do all of it.
+        let others: Vec<_> = (0..others)
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, load_all).ok())
+            .collect();
         let mut done = Ok(());
         // This thread alone may ask whether it is to end.
         while done.is_ok()
