@@ -14,17 +14,10 @@ use crate::rates::RateWindow;
 use crate::ring::RingTracker;
 use crate::snapshot::{Facts, QueueView, RecordTotals, RequestTotals};
 use crate::stats::{QueueCounts, RequestStats, is_no_space};
-use crate::text::sanitize;
 use crate::waits::{SpaceWaits, Waits};
 
 /// The device type of the 9P transport (Linux `VIRTIO_ID_9P`).
 pub(crate) const DEVICE_TYPE_9P: u16 = 9;
-
-/// Properties of a queue that are kept.
-const PROPERTY_LIMIT: usize = 32;
-
-/// Bytes of facts that are looked at.
-const FACTS_LIMIT: usize = 4096;
 
 /// One queue.
 #[derive(Debug)]
@@ -228,28 +221,11 @@ impl Queue {
     }
 
     fn facts(&mut self, record: &Record, facts: &QueueFacts, payload: &[u8]) {
-        let payload = payload.get(..FACTS_LIMIT).unwrap_or(payload);
-        let mut lines = payload.split(|byte| *byte == b'\n');
-        if let Some(name) = lines.next().filter(|name| !name.is_empty()) {
-            self.name = sanitize(name).into_owned();
+        let (name, told) = Facts::read(record.generation(), facts, payload);
+        if let Some(name) = name {
+            self.name = name;
         }
-        let properties = lines.filter(|line| !line.is_empty()).map(|line| {
-            let equals = line.iter().position(|byte| *byte == b'=');
-            let (key, value) = match equals {
-                Some(at) => (&line[..at], &line[at + 1..]),
-                None => (line, &line[..0]),
-            };
-            (sanitize(key).into_owned(), sanitize(value).into_owned())
-        });
-        self.facts = Some(Facts {
-            size: facts.size,
-            layout: facts.layout,
-            device_type: facts.device_type,
-            features: facts.features,
-            generation: record.generation(),
-            in_flight: facts.in_flight,
-            properties: properties.take(PROPERTY_LIMIT).collect(),
-        });
+        self.facts = Some(told);
         self.occupancy.set_size(facts.size);
         self.lives.facts(facts);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use virtscope_record::{FeatureBits, Generation, Layout, QueueId, Timestamp};
+use virtscope_record::{FeatureBits, Generation, Layout, QueueFacts, QueueId, Timestamp};
 
 use crate::findings::Findings;
 use crate::life::{Life, Operation};
@@ -10,6 +10,7 @@ use crate::occupancy::OccupancyView;
 use crate::p9;
 use crate::ring::RingModel;
 use crate::stats::{Bucket, LatencyView, QueueCounts};
+use crate::text::sanitize;
 use crate::waits::SpaceWaits;
 
 /// Everything a screen needs at one moment. A screen is a function of this.
@@ -157,6 +158,39 @@ pub struct Facts {
     pub in_flight: u16,
     /// The rest, as key and value. Safe to print.
     pub properties: Vec<(String, String)>,
+}
+
+/// Properties of a queue that are kept.
+const PROPERTY_LIMIT: usize = 32;
+/// Bytes of facts that are looked at.
+const FACTS_LIMIT: usize = 4096;
+
+impl Facts {
+    /// A queue's facts, and its name if `text`, which comes with them, has one: the name in
+    /// the first line, a property in each other.
+    pub fn read(generation: Generation, facts: &QueueFacts, text: &[u8]) -> (Option<String>, Self) {
+        let text = text.get(..FACTS_LIMIT).unwrap_or(text);
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let name = lines.next().filter(|name| !name.is_empty());
+        let properties = lines.filter(|line| !line.is_empty()).map(|line| {
+            let equals = line.iter().position(|byte| *byte == b'=');
+            let (key, value) = match equals {
+                Some(at) => (&line[..at], &line[at + 1..]),
+                None => (line, &line[..0]),
+            };
+            (sanitize(key).into_owned(), sanitize(value).into_owned())
+        });
+        let told = Self {
+            size: facts.size,
+            layout: facts.layout,
+            device_type: facts.device_type,
+            features: facts.features,
+            generation,
+            in_flight: facts.in_flight,
+            properties: properties.take(PROPERTY_LIMIT).collect(),
+        };
+        (name.map(|name| sanitize(name).into_owned()), told)
+    }
 }
 
 /// Per second, over the last second of the stream.

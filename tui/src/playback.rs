@@ -193,6 +193,7 @@ impl Feed for Playback {
             message: state.message,
             // The last picture stays until it is closed.
             finished: false,
+            found: Arc::default(),
         }
     }
 

@@ -433,6 +433,21 @@ fn mistakes_are_told_without_a_screen(#[case] command: &str, #[case] hint: &str)
     assert!(after.contains(hint), "{after}");
 }
 
+/// Whether it lacks privileges, type information or that queue: of the screens that were
+/// shown while it began nothing is left, and the reason stands below the command.
+#[test]
+fn tracing_that_cannot_begin_leaves_its_reason_and_no_screen() {
+    let Some(terminal) = Terminal::open(80, 24) else {
+        return;
+    };
+    terminal.start("$V trace -q nothing -w new.pcapng");
+    let after = terminal.ended(2);
+    let told = after.lines().filter(|line| line.starts_with("virtscope: "));
+    assert_eq!(told.count(), 1, "{after}");
+    assert!(!after.contains("STARTING"), "{after}");
+    assert!(!terminal.path("new.pcapng").exists(), "nothing is begun");
+}
+
 #[rstest]
 #[case(59, 24)]
 #[case(80, 14)]
@@ -441,7 +456,11 @@ fn too_small_a_terminal_to_begin_with(#[case] columns: u16, #[case] rows: u16) {
         return;
     };
     fs::write(terminal.path("x.pcapng"), sample()).unwrap();
-    for command in ["$V demo -w new.pcapng .", "$V view x.pcapng"] {
+    for command in [
+        "$V demo -w new.pcapng .",
+        "$V view x.pcapng",
+        "$V trace -w new.pcapng",
+    ] {
         terminal.start(command);
         let after = terminal.ended(2);
         let told: Vec<_> = after

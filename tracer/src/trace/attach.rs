@@ -13,6 +13,7 @@ use super::cost::CostWatch;
 use super::error::{TraceError, explain};
 use super::hooks::{Attachment, How, Operation, Plan};
 use super::kernel::Stopped;
+use super::start::{Counter, OnProgress, Step};
 use super::switches;
 use crate::btf::KernelBtf;
 
@@ -29,8 +30,10 @@ pub(super) fn attach(
     kernel: &KernelBtf,
     cost: &mut CostWatch,
     stopped: Stopped<'_>,
+    progress: &OnProgress<'_>,
 ) -> Result<(), TraceError> {
-    load(ebpf, plan, kernel, stopped)?;
+    load(ebpf, plan, kernel, stopped, progress)?;
+    let attached = Counter::new(Step::Attaching, plan.attachments.len(), progress);
     // What ends a request before what begins one. None of them takes up a queue before
     // all are there (`control::OPEN`).
     let order = [
@@ -50,6 +53,7 @@ pub(super) fn attach(
         for attachment in all.filter(|each| each.operation == operation) {
             stopped.check()?;
             attach_one(ebpf, attachment)?;
+            attached.count();
         }
     }
     for (program, attachment) in programs(plan) {
@@ -82,6 +86,7 @@ fn load(
     plan: &Plan,
     kernel: &KernelBtf,
     stopped: Stopped<'_>,
+    progress: &OnProgress<'_>,
 ) -> Result<(), TraceError> {
     let planned = programs(plan);
     let functions: Vec<_> = planned.values().map(|each| each.function).collect();
@@ -96,6 +101,7 @@ fn load(
         .collect();
     let at_once = thread::available_parallelism().map_or(1, usize::from);
     let others = at_once.min(AT_ONCE).min(waiting.len()).saturating_sub(1);
+    let verified = Counter::new(Step::Loading, waiting.len(), progress);
     let waiting = Mutex::new(waiting);
     let over = AtomicBool::new(false);
     let load_next = || {
@@ -103,6 +109,7 @@ fn load(
         let (attachment, program) = next.filter(|_| !over.load(Ordering::Relaxed))?;
         let loaded = load_one(program, attachment, &btf);
         over.fetch_or(loaded.is_err(), Ordering::Relaxed);
+        verified.count();
         // What the verifier refuses is refused by the same error as a lack of rights.
         Some(loaded.map_err(|error| refusal(attachment, &error)))
     };

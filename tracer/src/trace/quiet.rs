@@ -82,9 +82,9 @@ impl Quiet {
         }
     }
 
-    /// Whether there is any that was there when it began.
-    pub(super) const fn found_any(&self) -> bool {
-        !self.found.is_empty()
+    /// Those that were there when it began, until it has been looked.
+    pub(super) fn found(&self) -> &[Found] {
+        &self.found
     }
 
     /// Whether it is time to look again.
@@ -169,6 +169,7 @@ mod tests {
             generation: Generation(0),
             address,
             name: None,
+            driver: None,
             facts: QueueFacts::default(),
             in_flight: Vec::new(),
         }
@@ -182,7 +183,7 @@ mod tests {
     fn interrupts_alone_tell_of_no_facts() {
         let (control, used) = (QueueId::new(3, 2), QueueId::new(3, 0));
         let mut quiet = quiet(vec![found(0x10, control), found(0x20, used)]);
-        assert!(quiet.found_any() && !quiet.is_due());
+        assert!(quiet.found().len() == 2 && !quiet.is_due());
         let states = || {
             vec![
                 State::of(0x10, &raw(0x0003_0002, 0, false, false)),

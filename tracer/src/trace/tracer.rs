@@ -10,28 +10,23 @@ use virtscope_record::{FRAME_LEN, PseudoHeader, QueueId, Record};
 use virtscope_tracer_shared::{LARGE_AT_ONCE, control};
 use zerocopy::IntoBytes;
 
-use super::attach::{self, or_by_kprobes};
+use super::attach;
 use super::cost::{Cost, CostWatch};
 use super::counters::{self, RawCounters, StreamCounters, is_after, queue_of};
 use super::error::TraceError;
-use super::found::{Finder, Found};
+use super::found::Found;
 use super::hooks::Plan;
 use super::kernel::{Kernel, Stopped};
 use super::layout;
-use super::names;
 use super::options::TraceOptions;
 use super::quiet::{Quiet, RawState, State};
+use super::start::{OnProgress, Start};
 use super::switches;
 use crate::fill::{Fill, footprint};
 
 /// The programs, as `cargo xtask bpf` builds them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../virtscope.bpf.o");
 
-/// Slots for buffers in flight, of all queues together: at least for 64 queues of the
-/// largest common size, and at most for a thousand of them.
-const SLOTS: std::ops::RangeInclusive<u32> = 1 << 16..=1 << 20;
-/// Slots beyond what the queues take that there are: for some that come later.
-const SPARE_SLOTS: u32 = 1 << 14;
 /// Depths of nesting that have scratch memory.
 const DEPTHS: u32 = 4;
 /// Lists of a buffer's segments that are kept where records may be long; of one that finds
@@ -73,48 +68,35 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Loads and attaches the programs for the running kernel: by kprobes alone where it
-    /// refuses fentry or fexit.
+    /// Finds the queues, then loads and attaches the programs: [`Start`] in one go.
     ///
     /// # Errors
-    /// What is missing: a privilege, type information, a member of a struct, a function;
-    /// or what the kernel refuses. [`TraceError::Stopped`] if `stopped`, which is asked
-    /// before each step, is true before the last one: then nothing is left attached.
+    /// As for [`Start::find`] and [`Start::attach`].
     pub fn start(options: &TraceOptions, stopped: &dyn Fn() -> bool) -> Result<Self, TraceError> {
-        let stopped = Stopped(stopped);
-        options.check()?;
-        switches::allow_tracing()?;
-        let kernel = Kernel::running(stopped)?;
-        let finder = Finder::new(&kernel);
-        let options = &names::resolved(options, || {
-            let finder = finder.as_ref().map_err(Clone::clone)?;
-            finder.devices()
-        })?;
-        let slots = finder.as_ref().map_or(*SLOTS.start(), |finder| {
-            slots(&finder.queues(options).unwrap_or_default())
-        });
-        let (mut tracer, refused) = or_by_kprobes(options.kprobes_only, |kprobes_only| {
-            let options = TraceOptions {
-                kprobes_only,
-                ..options.clone()
-            };
-            Self::start_by(&kernel, &options, slots, stopped)
-                .map_err(|error| stopped.explain(error))
-        })?;
-        tracer.fell_back = refused.map(|refused| refused.to_string());
-        // Behind the attaching: a queue of which no event has come since is as it was.
-        match finder.and_then(|finder| Ok((finder.queues(options)?, finder))) {
-            Ok((found, finder)) => tracer.quiet = Quiet::new(Some(finder), options, found),
-            Err(why) => tracer.walk_failed = Some(why),
-        }
-        Ok(tracer)
+        Start::find(options, stopped)?.attach(stopped, &|_| {})
     }
 
-    fn start_by(
+    /// Notes what was found when all had been attached, or why nothing can be; and why it is
+    /// done by kprobes, if that is not what was asked for.
+    pub(super) fn begun(&mut self, found: Result<Quiet, String>, refused: Option<TraceError>) {
+        self.fell_back = refused.map(|refused| refused.to_string());
+        match found {
+            Ok(quiet) => self.quiet = quiet,
+            Err(why) => self.walk_failed = Some(why),
+        }
+    }
+
+    /// Loads and attaches the programs as `options` say.
+    ///
+    /// # Errors
+    /// What is missing or refused, or it has been `stopped` meanwhile: then nothing is left
+    /// attached.
+    pub(super) fn attached(
         kernel: &Kernel,
         options: &TraceOptions,
         slots: u32,
         stopped: Stopped<'_>,
+        progress: &OnProgress<'_>,
     ) -> Result<Self, TraceError> {
         let (btf, symbols) = (&kernel.btf, &kernel.symbols);
         let cpus = aya::util::nr_cpus()
@@ -180,7 +162,7 @@ impl Tracer {
             source: Box::new(source.into()),
         })?;
         if let Some(ebpf) = &mut tracer.ebpf {
-            attach::attach(ebpf, &tracer.plan, btf, &mut tracer.cost, stopped)?;
+            attach::attach(ebpf, &tracer.plan, btf, &mut tracer.cost, stopped, progress)?;
         }
         tracer
             .control
@@ -285,9 +267,10 @@ impl Tracer {
         self.fell_back.as_deref()
     }
 
-    /// Whether any of the queues that there were when it began is let through.
-    pub const fn found_any(&self) -> bool {
-        self.quiet.found_any()
+    /// The queues that there were when all had been attached, of those that are let through,
+    /// until [`Self::quiet_queues`] has told of those on which nothing comes.
+    pub fn found(&self) -> &[Found] {
+        self.quiet.found()
     }
 
     /// What it has cost so far.
@@ -340,14 +323,6 @@ impl std::fmt::Debug for Tracer {
     }
 }
 
-/// Slots for these queues and for some more.
-fn slots(queues: &[Found]) -> u32 {
-    // One more than the ring has, for adds that fail.
-    let each = queues.iter().map(|queue| u32::from(queue.facts.size) + 1);
-    let all = each.fold(SPARE_SLOTS, u32::saturating_add);
-    all.clamp(*SLOTS.start(), *SLOTS.end())
-}
-
 fn take(ebpf: &mut Ebpf, map: &str) -> Result<aya::maps::Map, TraceError> {
     ebpf.take_map(map)
         .ok_or_else(|| TraceError::Object(format!("no map {map}")))
@@ -365,29 +340,9 @@ pub(crate) fn split(frame: &[u8]) -> Option<(Record, &[u8])> {
 mod tests {
     use aya::programs::Program;
 
-    use virtscope_record::{Generation, QueueFacts};
-
     use super::*;
+    use crate::trace::start::SLOTS;
     use crate::trace::{explain, missing_privileges};
-
-    #[test]
-    fn there_are_slots_for_all_queues_and_some_more() {
-        let queue = |size| Found {
-            id: QueueId::new(0, 0),
-            generation: Generation(0),
-            address: 0,
-            name: None,
-            facts: QueueFacts {
-                size,
-                ..QueueFacts::default()
-            },
-            in_flight: Vec::new(),
-        };
-        assert_eq!(slots(&[]), 1 << 16);
-        assert_eq!(slots(&vec![queue(256); 3]), 1 << 16);
-        assert_eq!(slots(&vec![queue(1024); 128]), 128 * 1025 + (1 << 14));
-        assert_eq!(slots(&vec![queue(32768); 1024]), 1 << 20);
-    }
 
     /// The kernel's verifier accepts the programs for kprobes and the one that looks, which
     /// share all their functions with those for fentry and fexit. Loaded, they are attached

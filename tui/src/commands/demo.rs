@@ -205,6 +205,7 @@ impl Feed for LiveFeed<'_> {
                 .map(|capture| format!("writing {capture}, {written}")),
             message: self.recorder.failure(),
             finished: (self.over)(),
+            found: Arc::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use virtscope_driver::instrument::live::monotonic_now;
 use virtscope_record::{Producer, QueueId, Timestamp};
 use virtscope_tracer::trace::drop_privileges;
 
-use super::trace::{Session, Wanted, not_followed};
+use super::trace::{OnStderr, Session, Wanted, not_followed};
 use super::{OUTPUT_FAILED, Outcome, complain};
 use crate::analysis::{Analysis, Progress};
 use crate::cli::{Payload, StatArgs};
@@ -65,7 +65,7 @@ pub(crate) fn stat_live(args: &StatArgs, stop: &AtomicBool) -> anyhow::Result<Ou
         count_cost: false,
         kprobes_only: false,
     };
-    let Some(session) = Session::begin(&args.target, &wanted, stop)? else {
+    let Some(session) = Session::begin(&args.target, &wanted, stop, &OnStderr)? else {
         return Ok(Outcome::Clean);
     };
     let (ended, skipped) = (session.ended(), session.skipped());

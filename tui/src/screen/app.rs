@@ -122,6 +122,8 @@ pub(crate) struct App {
     pub(super) detail_scroll: usize,
     /// The chosen queue; the first, if there is no such queue.
     pub(super) queue: Option<QueueId>,
+    /// How far the queues are scrolled of which nothing is recorded.
+    pub(super) found_scroll: usize,
     /// The chosen slot of its ring.
     pub(super) slot: usize,
     pub(super) operation: Option<Operation>,
@@ -159,6 +161,7 @@ impl App {
             detail: None,
             detail_scroll: 0,
             queue: None,
+            found_scroll: 0,
             slot: 0,
             operation: None,
             filter: None,
@@ -199,6 +202,11 @@ impl App {
     /// Whether the feed is a capture that is played.
     pub(super) fn is_replay(&self) -> bool {
         matches!(self.status.mode, Mode::Replay { .. })
+    }
+
+    /// Whether the feed has not begun yet.
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.status.mode, Mode::Starting(_))
     }
 
     /// The chosen queue, or the first.
@@ -279,6 +287,8 @@ impl App {
     fn pause(&mut self) -> Action {
         match self.status.mode {
             Mode::Replay { paused, .. } => Action::Control(Control::Pause(!paused)),
+            // There is nothing yet to stand still.
+            Mode::Starting(_) => Action::Nothing,
             Mode::Live | Mode::Stream { .. } => {
                 self.frozen = !self.frozen;
                 Action::Redraw
@@ -407,6 +417,10 @@ impl App {
     fn move_by(&mut self, motion: Motion) {
         let page = usize::from(self.body().height);
         match self.view {
+            View::Overview if self.snapshot.queues.is_empty() => {
+                let found = self.status.found.len();
+                self.found_scroll = motion.apply(self.found_scroll, found, page);
+            }
             View::Overview => {
                 let queues = &self.snapshot.queues;
                 let chosen = self.chosen_queue().map(|queue| queue.id);

@@ -1,9 +1,12 @@
 //! The boundary to whoever produces what the screens show.
 
+use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::time::Duration;
 
-use virtscope_analyzer::{Filter, Snapshot};
+use virtscope_analyzer::{Facts, Filter, Snapshot};
+use virtscope_record::QueueId;
+use virtscope_tracer::trace::{Progress, Step};
 
 /// Where snapshots come from: a running demo, a replayed capture.
 ///
@@ -33,13 +36,25 @@ pub(crate) struct FeedStatus {
     pub(crate) capture: Option<String>,
     /// An error or a note for the status line.
     pub(crate) message: Option<String>,
-    /// The producer is done. On a live feed the screen then closes.
+    /// The producer is done, or cannot begin. On a live feed the screen then closes.
     pub(crate) finished: bool,
+    /// Queues that are there, of which nothing may have been recorded.
+    pub(crate) found: Arc<[FoundQueue]>,
+}
+
+/// A queue as it was when somebody looked, known without any record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct FoundQueue {
+    pub(crate) id: QueueId,
+    pub(crate) name: String,
+    pub(crate) facts: Facts,
 }
 
 /// How a feed moves through time.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Mode {
+    /// Live as soon as it can be; there are no records before.
+    Starting(Starting),
     /// As it happens.
     Live,
     /// A capture as it comes, through a pipe or in a file that grows. Nothing is asked
@@ -65,6 +80,30 @@ pub(crate) enum Mode {
         /// At the end of the capture.
         ended: bool,
     },
+}
+
+/// What a live feed is waiting for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Starting {
+    /// The kernel's types and symbols are being read, and its queues found.
+    Reading,
+    /// They are found, and no program is loaded yet.
+    Preparing,
+    /// The kernel takes programs.
+    Programs(Progress),
+}
+
+impl Display for Starting {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reading => f.write_str("reading the kernel"),
+            Self::Preparing => f.write_str("preparing programs"),
+            Self::Programs(Progress { step, done, of }) => match step {
+                Step::Loading => write!(f, "loading programs, {done} of {of}"),
+                Step::Attaching => write!(f, "attaching programs, {done} of {of}"),
+            },
+        }
+    }
 }
 
 /// What a user asks of a feed.

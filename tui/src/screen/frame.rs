@@ -132,6 +132,9 @@ fn state(canvas: &mut Canvas<'_>, app: &App) {
                 let text = format!("  nothing has come for {} s", silence.as_secs());
                 words.styled(text, theme.warn)
             }),
+        Mode::Starting(starting) => words
+            .styled("STARTING", theme.warn)
+            .text(format!(" {starting}")),
         Mode::Live if app.status.finished => words
             .styled("ENDED", theme.warn)
             .text(format!(" after {elapsed}")),
@@ -211,7 +214,9 @@ fn keys(canvas: &mut Canvas<'_>, app: &App) {
     let theme = &app.theme;
     let shown = BINDINGS
         .iter()
-        .filter(|binding| !binding.hint.is_empty() && binding.applies(app.view, app.is_replay()));
+        .filter(|binding| !binding.hint.is_empty() && binding.applies(app.view, app.is_replay()))
+        // What has not begun cannot stand still.
+        .filter(|binding| binding.command != Command::Pause || !app.is_starting());
     let (last, first): (Vec<_>, Vec<_>) =
         shown.partition(|binding| matches!(binding.command, Command::Help | Command::Quit));
     let width = |label: &str, hint: &str| columns(label) + columns(hint) + 3;

@@ -10,6 +10,7 @@ mod canvas;
 mod detail;
 mod feed;
 mod findings;
+mod found;
 mod frame;
 mod help;
 mod keys;
@@ -31,5 +32,6 @@ mod theme;
 mod waterfall;
 mod words;
 
-pub(crate) use feed::{Control, Feed, FeedStatus, Mode};
+pub(crate) use feed::{Control, Feed, FeedStatus, FoundQueue, Mode, Starting};
+pub(crate) use found::counted;
 pub(crate) use terminal::{check_size, give_back, run};

@@ -3,7 +3,7 @@
 use ratatui::text::Line;
 use ratatui::widgets::Sparkline;
 use virtscope_analyzer::{
-    HistoryBucket, Note, QueueView, device_type, format_bytes, format_duration,
+    Facts, HistoryBucket, Note, QueueView, device_type, format_bytes, format_duration,
 };
 use virtscope_record::FeatureBits;
 
@@ -12,7 +12,7 @@ use super::canvas::Canvas;
 use super::number::{cells, exact, rate, share, short};
 use super::theme::Theme;
 use super::words::Words;
-use super::{findings, operations};
+use super::{findings, found, operations};
 use crate::fit::wrap;
 
 /// Rows of a queue beside its history.
@@ -27,16 +27,28 @@ const LEFT: u16 = 11;
 /// Draws the overview.
 pub(super) fn draw(canvas: &mut Canvas<'_>, app: &App) {
     let snapshot = &*app.snapshot;
-    let top = top(canvas, app);
+    let top = match found::heading(app) {
+        Some(heading) => heading,
+        None => top(canvas, app),
+    };
     canvas.lines(&top, 0);
     let above = u16::try_from(top.len() + 1).unwrap_or(u16::MAX);
     let below = canvas.height().saturating_sub(above);
     let mut body = canvas.rows(above, below);
-    if snapshot.queues.is_empty() {
-        body.text(1, 0, "No queue has been seen yet.", app.theme.dim);
-        return;
+    let found = found::waiting(app);
+    match (snapshot.queues.is_empty(), found.is_empty()) {
+        (true, true) => {
+            body.text(1, 0, found::nothing(app), app.theme.dim);
+        }
+        (true, false) => found::draw(&mut body, app, &found),
+        (false, true) => queues(&mut body, app),
+        (false, false) => {
+            let height = found::height(&found, body.height());
+            let above = body.height().saturating_sub(height);
+            queues(&mut body.rows(0, above), app);
+            found::draw(&mut body.rows(above, height), app, &found);
+        }
     }
-    queues(&mut body, app);
 }
 
 /// Totals and notes.
@@ -172,16 +184,29 @@ fn draw_queue(
 
 fn title(theme: &Theme, queue: &QueueView, is_chosen: bool) -> Line<'static> {
     let mark = if is_chosen { "▸" } else { " " };
-    let words = Words::new(theme)
+    let words = named(theme, mark, &queue.name);
+    match &queue.facts {
+        Some(facts) => what(words.text(ring(facts)), facts).line(),
+        None => words.dim("its facts were not seen").line(),
+    }
+}
+
+/// A queue's name, behind a mark.
+pub(super) fn named<'a>(theme: &'a Theme, mark: &str, name: &str) -> Words<'a> {
+    Words::new(theme)
         .styled(mark, theme.key)
-        .styled(queue.name.clone(), theme.heading)
-        .text("  ");
-    let Some(facts) = &queue.facts else {
-        return words.dim("its facts were not seen").line();
-    };
-    let mut words = words
-        .text(format!("{} {}", facts.layout, facts.size))
-        .dim(format!("  {}", short_type(facts.device_type.into())));
+        .styled(name, theme.heading)
+        .text("  ")
+}
+
+/// A queue's ring, in two words.
+pub(super) fn ring(facts: &Facts) -> String {
+    format!("{} {}", facts.layout, facts.size)
+}
+
+/// What else is known of a queue.
+pub(super) fn what<'a>(words: Words<'a>, facts: &Facts) -> Words<'a> {
+    let mut words = words.dim(format!("  {}", short_type(facts.device_type.into())));
     for (feature, name) in [
         (FeatureBits::EVENT_IDX, "EVENT_IDX"),
         (FeatureBits::INDIRECT_DESC, "INDIRECT_DESC"),
@@ -193,7 +218,7 @@ fn title(theme: &Theme, queue: &QueueView, is_chosen: bool) -> Line<'static> {
     for (key, value) in &facts.properties {
         words = words.dim(format!("  {key}={value}"));
     }
-    words.line()
+    words
 }
 
 /// What a device is, without the words that say only that it is one.

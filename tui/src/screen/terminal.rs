@@ -27,6 +27,8 @@ use super::theme::Theme;
 
 /// Between two looks at the feed.
 const TICK: Duration = Duration::from_millis(100);
+/// The same while somebody waits for the first that it shows.
+const STARTING_TICK: Duration = Duration::from_millis(20);
 
 /// Shows `feed` until the user quits, a live feed has finished, or `stop` is set.
 ///
@@ -83,7 +85,8 @@ fn until_done(
         if panicked.load(Ordering::Relaxed) {
             return Err(io::Error::other("a thread panicked; its message is above"));
         }
-        let is_over = app.status.finished && app.status.mode == Mode::Live;
+        let is_starting = app.is_starting();
+        let is_over = app.status.finished && (is_starting || app.status.mode == Mode::Live);
         if stop.load(Ordering::Relaxed) || is_over {
             return Ok(());
         }
@@ -91,7 +94,7 @@ fn until_done(
             terminal.draw(|frame| frame::draw(&app, frame.buffer_mut()))?;
         }
         is_stale = false;
-        let tick = Instant::now() + TICK;
+        let tick = Instant::now() + if is_starting { STARTING_TICK } else { TICK };
         while let Some(event) = keys.before(tick)? {
             match event {
                 Event::Key(key) => match app.on_key(key) {

@@ -1,6 +1,8 @@
 //! `virtscope trace`.
 
+mod beginning;
 mod overhead;
+mod screens;
 mod session;
 mod source;
 
@@ -14,19 +16,21 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use virtscope_analyzer::{Filter, Options, Snapshot, format_bytes};
 use virtscope_captures::WIRESHARK_SNAPLEN;
-use virtscope_tracer::trace::drop_privileges;
+use virtscope_tracer::trace::{drop_privileges, missing_privileges};
 
 use super::demo::open_output;
 use super::{OUTPUT_FAILED, Outcome, complain, report};
 use crate::cli::{Payload, TraceArgs};
 use crate::input::{is_standard, name};
-use crate::recorder::{Limits, Recorded, Shared};
+use crate::recorder::{Limits, Recorded, Recorder, Shared};
 use crate::rotate::Rotate;
 use crate::screen::{self, Control, Feed, FeedStatus, Mode};
+use beginning::Listener;
 use overhead::Overhead;
 pub(in crate::commands) use overhead::not_followed;
 use source::Told;
 
+pub(super) use beginning::OnStderr;
 pub(super) use session::{Session, Wanted};
 
 /// How often is looked whether to end.
@@ -42,6 +46,52 @@ pub(crate) fn trace(args: &TraceArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
     if watched {
         screen::check_size()?;
     }
+    // Who may not trace is told so without a screen that goes away at once.
+    if watched && !args.target.is_process() && missing_privileges().0.is_empty() {
+        return screens::trace(args, rotate, stop);
+    }
+    let Some(begun) = begin(args, rotate, watched, stop, &OnStderr)? else {
+        return Ok(Outcome::Clean);
+    };
+    let (recorder, title) = (begun.recorder, begun.title);
+    let mut run = begun.run;
+    let mut screen = Ok(());
+    if watched {
+        screen = watch(args, &run, &title);
+    } else {
+        // Nobody wants it any more where it would be told to end at once.
+        if !stop.load(Ordering::Acquire) {
+            run.command = command(args)?;
+        }
+        run.wait();
+    }
+    run.end_command();
+    let recorded = recorder.finish();
+    let afterwards = analysed_afterwards(args, watched);
+    let outcome = conclude(&recorded, afterwards, &run.told.get(), to_stdout)?;
+    screen.context("the terminal failed")?;
+    if run.told.get().process_ended {
+        complain(&format!("{title}: the process has ended"));
+    }
+    Ok(outcome)
+}
+
+/// What has begun: all is attached, and the records are taken.
+struct Begun {
+    recorder: Recorder,
+    run: Run,
+    title: String,
+}
+
+/// Attaches, gives up this thread's privileges, and begins to take the records; nothing, if
+/// `stop` says meanwhile that it is to end.
+fn begin(
+    args: &TraceArgs,
+    rotate: Option<Rotate>,
+    watched: bool,
+    stop: &Arc<AtomicBool>,
+    listener: &dyn Listener,
+) -> anyhow::Result<Option<Begun>> {
     let wanted = Wanted {
         snaplen: args.snaplen,
         payload: args.payload,
@@ -50,23 +100,23 @@ pub(crate) fn trace(args: &TraceArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
         count_cost: !args.no_cost,
         kprobes_only: args.kprobes,
     };
-    let Some(session) = Session::begin(&args.target, &wanted, stop)? else {
-        return Ok(Outcome::Clean);
+    let Some(session) = Session::begin(&args.target, &wanted, stop, listener)? else {
+        return Ok(None);
     };
     let told = session.told();
     let title = session.title();
     let output = args.write.as_deref().map(open_output).transpose()?;
     let any = args.payload != Some(Payload::None);
     if output.is_some() && any && args.snaplen > WIRESHARK_SNAPLEN {
-        complain(&format!(
+        listener.say(&format!(
             "Wireshark stops at a packet of more than 262144 bytes, and there may be some; with \
              --snaplen {WIRESHARK_SNAPLEN} there are none"
         ));
     }
     // More files are made where this user may make the first one.
     drop_privileges(rotate.is_some()).context("cannot give up privileges")?;
-    // Threads that begin from here on have none; the one before waits for signals and has
-    // none either.
+    // Threads that begin from here on have none, and those before have none either: the one
+    // that waits for signals, and where the screens are shown already those of theirs.
     let limits = Limits {
         bytes: args.max_size,
         requests: args.count,
@@ -79,33 +129,20 @@ pub(crate) fn trace(args: &TraceArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<
         (false, Some(_)) => None,
     };
     let recorder = session.record(output, limits, analysis)?;
-    let mut run = Run {
+    let run = Run {
         shared: Arc::clone(recorder.shared()),
         until: args
             .duration
             .and_then(|duration| Instant::now().checked_add(duration)),
-        // Nobody wants it any more where it would be told to end at once.
-        command: match stop.load(Ordering::Acquire) {
-            true => None,
-            false => command(args)?,
-        },
+        command: None,
         stop: Arc::clone(stop),
         told,
     };
-    let mut screen = Ok(());
-    if watched {
-        screen = watch(args, &run, &title);
-    } else {
-        run.wait();
-    }
-    run.end_command();
-    let recorded = recorder.finish();
-    let outcome = conclude(&recorded, afterwards, &run.told.get(), to_stdout)?;
-    screen.context("the terminal failed")?;
-    if run.told.get().process_ended {
-        complain(&format!("{title}: the process has ended"));
-    }
-    Ok(outcome)
+    Ok(Some(Begun {
+        recorder,
+        run,
+        title,
+    }))
 }
 
 /// The capture that is analysed when tracing has ended: as long as it lasts, the machine
@@ -226,6 +263,7 @@ impl Feed for LiveFeed<'_> {
                 .map(|capture| format!("writing {capture}, {written}")),
             message: self.run.shared.failure(),
             finished: self.run.is_over(),
+            found: Arc::default(),
         }
     }
 

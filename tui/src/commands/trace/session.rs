@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use virtscope_analyzer::Options;
 use virtscope_captures::Selection;
-use virtscope_tracer::trace::{PayloadMode, TraceOptions, Tracer};
+use virtscope_tracer::trace::{PayloadMode, Start, TraceOptions};
 use virtscope_tracer::usdt::{Target, UsdtOptions, UsdtTracer};
 
+use super::beginning::Listener;
 use super::source::{Told, Traced, TracedProcess};
 use crate::cli::{Payload, TargetArgs};
-use crate::commands::complain;
 use crate::input::name;
 use crate::recorder::{Limits, Output, RecordError, Recorder};
 
@@ -37,17 +37,19 @@ enum Attached {
 }
 
 impl Session {
-    /// Attaches; nothing, if `stop` says meanwhile that it is to end.
+    /// Attaches, and tells `listener` how that goes; nothing, if `stop` says meanwhile that it
+    /// is to end.
     pub(in crate::commands) fn begin(
         target: &TargetArgs,
         wanted: &Wanted,
         stop: &AtomicBool,
+        listener: &dyn Listener,
     ) -> anyhow::Result<Option<Self>> {
-        match Self::attach(target, wanted, stop) {
+        match Self::attach(target, wanted, stop, listener) {
             // Whatever failed: it may have failed for the signal. Linux' verifier gives up
             // for one, and says no more than to try again.
             _ if stop.load(Ordering::Acquire) => {
-                complain("told to end before all was attached: nothing is traced");
+                listener.say("told to end before all was attached: nothing is traced");
                 Ok(None)
             }
             Ok(session) => Ok(Some(session)),
@@ -55,7 +57,12 @@ impl Session {
         }
     }
 
-    fn attach(target: &TargetArgs, wanted: &Wanted, stop: &AtomicBool) -> anyhow::Result<Self> {
+    fn attach(
+        target: &TargetArgs,
+        wanted: &Wanted,
+        stop: &AtomicBool,
+        listener: &dyn Listener,
+    ) -> anyhow::Result<Self> {
         let told = Told::default();
         let (source, title) = match (&target.pid, &target.program) {
             (Some(pid), _) => {
@@ -70,7 +77,10 @@ impl Session {
                 let program = Target::Program(program.clone());
                 (process(&program, target, wanted, &told)?, title)
             }
-            (None, None) => (kernel(target, wanted, &told, stop)?, "trace".to_owned()),
+            (None, None) => {
+                let source = kernel(target, wanted, &told, stop, listener)?;
+                (source, "trace".to_owned())
+            }
         };
         Ok(Self {
             source,
@@ -126,6 +136,7 @@ fn kernel(
     wanted: &Wanted,
     told: &Told,
     stop: &AtomicBool,
+    listener: &dyn Listener,
 ) -> anyhow::Result<Attached> {
     let options = TraceOptions {
         snaplen: wanted.snaplen,
@@ -149,21 +160,25 @@ fn kernel(
             .join(task.to_string())
             .exists()
     {
-        complain(&format!(
+        listener.say(&format!(
             "there is no process or thread {task} now: `pgrep -a NAME` shows which there are"
         ));
     }
-    let tracer = Tracer::start(&options, &|| stop.load(Ordering::Acquire))?;
+    let stopped = || stop.load(Ordering::Acquire);
+    let start = Start::find(&options, &stopped)?;
+    listener.found(start.found().unwrap_or_default());
+    let tracer = start.attach(&stopped, &|progress| listener.progress(progress))?;
+    listener.attached(tracer.found());
     if let Some(why) = tracer.walk_failed() {
-        complain(&format!("queues without events are not shown: {why}"));
-    } else if !tracer.found_any() {
-        complain(
+        listener.say(&format!("queues without events are not shown: {why}"));
+    } else if tracer.found().is_empty() {
+        listener.say(
             "there is no queue now of those to be traced; what comes is traced. `virtscope list` \
              shows which there are",
         );
     }
     if let Some(why) = tracer.fell_back() {
-        complain(&format!(
+        listener.say(&format!(
             "kprobes are used, which cost more and of which the kernel skips some (counted as \
              missed): {why}"
         ));

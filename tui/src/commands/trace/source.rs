@@ -240,7 +240,7 @@ impl Source for TracedProcess {
 
 /// A queue's facts in words: the driver's own name for it, and what the kernel says of
 /// its device.
-fn describe(queue: QueueId, payload: &[u8]) -> String {
+pub(super) fn describe(queue: QueueId, payload: &[u8]) -> String {
     let end = payload.iter().position(|byte| *byte == 0);
     let own_name = one_line(&payload[..end.unwrap_or(payload.len())]);
     let device = format!("virtio{}", queue.device);

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use virtscope_analyzer::{
-    Evidence, Finding, FindingCode, Findings, Life, Note, NoteCode, Snapshot, Undecided,
+    Evidence, Facts, Finding, FindingCode, Findings, Life, Note, NoteCode, Snapshot, Undecided,
 };
-use virtscope_record::{Producer, Timestamp};
+use virtscope_record::{FeatureBits, Generation, Layout, Producer, QueueFacts, QueueId, Timestamp};
 
 use super::stream::{Fields, Stream, p9};
-use crate::screen::feed::{FeedStatus, Mode};
+use crate::screen::feed::{FeedStatus, FoundQueue, Mode, Starting};
 
 pub(super) fn fields() -> Fields {
     Fields::default()
@@ -190,7 +190,69 @@ pub(super) fn live() -> FeedStatus {
         capture: Some("writing x.pcapng 12.1 MB".to_owned()),
         message: None,
         finished: false,
+        found: Arc::default(),
     }
+}
+
+/// Tracing that begins, and has found these queues so far.
+pub(super) fn starting(starting: Starting, found: Vec<FoundQueue>) -> FeedStatus {
+    FeedStatus {
+        title: "trace".to_owned(),
+        mode: Mode::Starting(starting),
+        capture: None,
+        message: None,
+        finished: false,
+        found: found.into(),
+    }
+}
+
+/// A 9P mount, a disk and a network card, as they are found: the first two are those of
+/// [`stream`].
+pub(super) fn found() -> Vec<FoundQueue> {
+    let network = "driver=virtio_net";
+    [
+        (
+            0,
+            0,
+            128,
+            9,
+            3,
+            "virtio0/requests\ndriver=9pnet_virtio\ntag=scratch",
+        ),
+        (1, 0, 256, 2, 0, "virtio1/requests\ndriver=virtio_blk"),
+        (2, 0, 256, 1, 256, &format!("virtio2/input.0\n{network}")),
+        (2, 1, 256, 1, 0, &format!("virtio2/output.0\n{network}")),
+        (2, 2, 64, 1, 0, &format!("virtio2/control\n{network}")),
+    ]
+    .map(|(device, index, size, device_type, in_flight, text)| {
+        let facts = QueueFacts {
+            size,
+            in_flight,
+            device_type,
+            layout: Layout::Split,
+            features: FeatureBits(FeatureBits::VERSION_1.0 | FeatureBits::EVENT_IDX.0),
+        };
+        found_queue(QueueId::new(device, index), &facts, text)
+    })
+    .to_vec()
+}
+
+pub(super) fn found_queue(id: QueueId, facts: &QueueFacts, text: &str) -> FoundQueue {
+    let (name, facts) = Facts::read(Generation(0), facts, text.as_bytes());
+    FoundQueue {
+        id,
+        name: name.unwrap_or_default(),
+        facts,
+    }
+}
+
+/// So many of a device's many queues.
+pub(super) fn many_found(count: u16) -> Vec<FoundQueue> {
+    let queue = |index| {
+        let id = QueueId::new(0, index);
+        found_queue(id, &QueueFacts::default(), &format!("virtio0/req.{index}"))
+    };
+    (0..count).map(queue).collect()
 }
 
 pub(super) fn replay() -> FeedStatus {
@@ -206,6 +268,7 @@ pub(super) fn replay() -> FeedStatus {
         capture: None,
         message: None,
         finished: false,
+        found: Arc::default(),
     }
 }
 

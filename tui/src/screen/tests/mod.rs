@@ -2,6 +2,7 @@
 
 mod colours;
 mod fixture;
+mod found;
 mod hostile;
 mod keys;
 mod sizes;

@@ -5,9 +5,10 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
 use virtscope_analyzer::Snapshot;
 
-use super::fixture::{live, replay, with_notes};
+use super::fixture::{live, many_found, replay, starting, with_notes};
 use super::stream::Stream;
 use super::{app, text, type_keys};
+use crate::screen::feed::Starting;
 use crate::screen::frame;
 
 #[test]
@@ -23,7 +24,8 @@ fn every_screen_is_drawn_at_every_size() {
         "/x\n",
         "/\t",
     ] {
-        for status in [live(), replay()] {
+        let found = starting(Starting::Reading, many_found(40));
+        for status in [live(), replay(), found] {
             let mut app = app(with_notes(), status, 80, 24);
             type_keys(&mut app, keys);
             for width in 1..=90 {
