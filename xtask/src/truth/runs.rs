@@ -179,9 +179,16 @@ impl Session<'_> {
     /// Something fails or does not agree; everything is looked at before.
     pub(super) fn run(mut self, asked: &Asked) -> anyhow::Result<()> {
         self.stranger()?;
-        let layouts = self.layouts()?;
-        self.say(&layouts);
+        let listed = self.layouts()?;
+        self.say(&format!(
+            "virtscope list: {} queues, {}",
+            listed.len(),
+            self.rings
+        ));
         self.named()?;
+        if self.rings.packed && !self.rings.in_order {
+            self.watched(&listed)?;
+        }
         if !self.rings.packed && self.kernel != Kernel::V7_2 {
             self.early()?;
         }
@@ -194,7 +201,7 @@ impl Session<'_> {
 
         let start = self.guest.log_length()?;
         let tracers = tracers(self.kernel, self.rings.packed);
-        self.start(&tracers)?;
+        self.start(&tracers, listed.len())?;
         self.load(&tracers)?;
         self.come_and_go()?;
         self.end(&tracers)?;
@@ -302,23 +309,61 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// `virtscope list` says of every queue what kind of ring it has.
-    fn layouts(&mut self) -> anyhow::Result<String> {
+    /// `virtscope list` says of every queue what kind of ring it has. The queues' names.
+    fn layouts(&mut self) -> anyhow::Result<Vec<String>> {
         let said = self.script("virtscope list --json")?;
         let listed: Value = serde_json::from_str(&said).context(said)?;
         let expected = self.rings.to_string().replace('-', "_");
-        let mut queues = 0;
+        let mut queues = Vec::new();
         for device in listed["devices"].as_array().context("no devices")? {
             for queue in device["queues"].as_array().context("no queues")? {
                 ensure!(
                     queue["layout"] == expected.as_str(),
                     "a {expected} queue is listed as {queue}"
                 );
-                queues += 1;
+                let name = |value: &Value| value["name"].as_str().map(ToOwned::to_owned);
+                let device = name(device).context("a device without a name")?;
+                let queue = name(queue).context("a queue without a name")?;
+                queues.push(format!("{device}/{queue}"));
             }
         }
-        ensure!(queues > 0, "no queue is listed");
-        Ok(format!("virtscope list: {queues} queues, {expected}"))
+        ensure!(!queues.is_empty(), "no queue is listed");
+        Ok(queues)
+    }
+
+    /// On a terminal all queues are shown before anything is attached, and who looks away
+    /// then leaves nothing attached; once all is attached no thread has any privilege.
+    fn watched(&mut self, listed: &[String]) -> anyhow::Result<()> {
+        let said = self.script(include_str!("work/watched.sh"))?;
+        let (begins, goes_on) = said
+            .split_once("\nthat was begins\n")
+            .with_context(|| said.clone())?;
+        let (found, _) = goes_on.split_once("LIVE").with_context(|| said.clone())?;
+        for (about, screen) in [("that is closed", begins), ("that is left", found)] {
+            let missing = listed.iter().find(|queue| !screen.contains(*queue));
+            ensure!(
+                missing.is_none() && screen.contains("not traced yet"),
+                "a screen {about} shows all queues but {missing:?} before all is attached:\n{said}"
+            );
+        }
+        ensure!(
+            begins.contains("told to end before all was attached") && !begins.contains("LIVE"),
+            "a screen that is closed before all is attached ends it:\n{said}"
+        );
+        let mut lines = goes_on.lines();
+        let live = lines.next().unwrap_or_default();
+        let kept: Vec<&str> = lines.take_while(|line| line.starts_with("Cap")).collect();
+        ensure!(
+            kept == ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000"],
+            "a thread has kept privileges: {kept:?}"
+        );
+        let shown = begins.lines().next().unwrap_or_default();
+        self.say(&format!(
+            "virtscope trace on a terminal: {} queues shown after {shown} s, traced after {live} \
+             s, without privileges",
+            listed.len()
+        ));
+        Ok(())
     }
 
     /// A queue is found by its name, and one that is not there is told with those that are.
@@ -360,17 +405,23 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn start(&mut self, tracers: &[Tracer]) -> anyhow::Result<()> {
+    fn start(&mut self, tracers: &[Tracer], queues: usize) -> anyhow::Result<()> {
         let began = Instant::now();
         let mut script = "before\n".to_owned();
         script.extend(tracers.iter().map(Tracer::command));
         for tracer in tracers {
             script.push_str(&format!("attached {}\n", tracer.name));
         }
-        script.push_str("hooks\n");
+        script.push_str("cat /tmp/first.errors\nhooks\n");
         let said = self.script(&script)?;
         let mut lines: Vec<&str> = said.lines().collect();
         let hooks = lines.pop().unwrap_or_default();
+        let found = format!("virtscope: {queues} queues of ");
+        ensure!(
+            lines.iter().any(|line| line.starts_with(&found)),
+            "which queues there are is told before they are traced: {said}"
+        );
+        lines.retain(|line| !line.starts_with("virtscope: "));
         ensure!(
             hooks.parse::<u32>().is_ok_and(|hooks| hooks > 0),
             "nothing is attached, says the kernel: {said}"
