@@ -9,6 +9,7 @@ pub mod doctor;
 mod fill;
 pub mod kallsyms;
 pub mod memory;
+mod program;
 pub mod trace;
 pub mod usdt;
 pub mod walk;

@@ -1,10 +1,9 @@
 //! What is tried in the kernel that runs.
 
 use aya::programs::{FEntry, KProbe, Program, ProgramError};
-use aya::{Btf, Ebpf, include_bytes_aligned};
+use aya::{Btf, Ebpf};
 
-/// `tracer/ebpf/src/peek.rs`, as `cargo xtask bpf` builds it.
-const OBJECT: &[u8] = include_bytes_aligned!("../../virtscope-peek.bpf.o");
+use crate::program::OBJECT;
 
 /// Why something does not work.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -246,11 +246,11 @@ fn functions_are_those_of_the_tracers_plan() {
             .map(|each| each.function)
             .collect();
         let btf = KernelBtf::open(&machine.0.path().join("sys/kernel/btf"), String::new()).unwrap();
-        let wanted = crate::kallsyms::Wanted {
-            beginnings: &["v", "detach_buf_"],
-            ..Default::default()
-        };
-        let symbols = crate::kallsyms::Symbols::read(KALLSYMS.as_bytes(), &wanted).unwrap();
+        let names: Vec<_> = crate::trace::Hook::ALL
+            .iter()
+            .map(|hook| hook.function)
+            .collect();
+        let symbols = crate::kallsyms::Symbols::read(KALLSYMS.as_bytes(), &names).unwrap();
         let plan = crate::trace::Plan::new(&btf, &symbols, false);
         let mut planned: Vec<_> = plan.attachments.iter().map(|each| each.function).collect();
         planned.dedup();

@@ -1,13 +1,11 @@
 //! The memory of the kernel that runs, read by a program in it.
 
 use aya::maps::{Array, MapData, MapError};
-use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun};
-use aya::{Ebpf, EbpfError, include_bytes_aligned};
+use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT;
 
 use super::{KernelMemory, MemoryError};
+use crate::program::Program;
 
-/// `tracer/ebpf/src/peek.rs`, as `cargo xtask bpf` builds it.
-const OBJECT: &[u8] = include_bytes_aligned!("../../virtscope-peek.bpf.o");
 const PROGRAM: &str = "peek";
 const WINDOW: &str = "WINDOW";
 /// Bytes of the window, of which the last one is never used.
@@ -27,19 +25,13 @@ pub enum PeekError {
     Incomplete,
 }
 
-impl PeekError {
-    fn load(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Load(Box::new(error))
-    }
-}
-
 /// The memory of the kernel that runs.
 ///
 /// A program is loaded and run once for each reading (`BPF_PROG_TEST_RUN`); it is
 /// attached to nothing, and gone with this. It takes CAP_BPF and CAP_PERFMON, or root,
 /// and a kernel that is not locked down for confidentiality.
 pub struct BpfMemory {
-    ebpf: Ebpf,
+    program: Program,
     window: Array<MapData, [u8; WINDOW_SIZE]>,
 }
 
@@ -49,31 +41,18 @@ impl BpfMemory {
     /// # Errors
     /// What the kernel has against it.
     pub fn load() -> Result<Self, PeekError> {
-        let mut ebpf = Ebpf::load(OBJECT).map_err(|error: EbpfError| PeekError::load(error))?;
-        let program: &mut RawTracePoint = ebpf
-            .program_mut(PROGRAM)
-            .ok_or(PeekError::Incomplete)?
-            .try_into()
-            .map_err(|_: ProgramError| PeekError::Incomplete)?;
-        program.load().map_err(PeekError::load)?;
-        let window = ebpf.take_map(WINDOW).ok_or(PeekError::Incomplete)?;
+        let mut program = Program::load(PROGRAM, BPF_PROG_TYPE_RAW_TRACEPOINT)
+            .map_err(PeekError::Load)?
+            .ok_or(PeekError::Incomplete)?;
+        let window = program.take_map(WINDOW).ok_or(PeekError::Incomplete)?;
         let window = Array::try_from(window).map_err(|_: MapError| PeekError::Incomplete)?;
-        Ok(Self { ebpf, window })
+        Ok(Self { program, window })
     }
 
     fn read_step(&self, address: u64, into: &mut [u8]) -> Result<(), String> {
-        let program: &RawTracePoint = self
-            .ebpf
-            .program(PROGRAM)
-            .and_then(|program| program.try_into().ok())
-            .ok_or("the program is gone")?;
-        let mut options = RawTracePointRunOptions::new();
-        options.args[0] = address;
-        options.args[1] = into.len() as u64;
-        let run = program
-            .test_run(options)
-            .map_err(|error| with_causes(&error))?;
-        match run.return_value.cast_signed() {
+        let mut context = [address, into.len() as u64];
+        let run = self.program.run(&mut context);
+        match run.map_err(|error| error.to_string())? {
             0 => {}
             error => return Err(std::io::Error::from_raw_os_error(-error).to_string()),
         }

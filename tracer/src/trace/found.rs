@@ -6,7 +6,7 @@ use super::kernel::Kernel;
 use super::options::TraceOptions;
 use crate::kallsyms::Symbols;
 use crate::memory::BpfMemory;
-use crate::walk::{Device, Offsets, Queue, Walk};
+use crate::walk::{Device, Offsets, Queue, Walk, with_bus};
 
 /// A queue as it was when it was looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,10 +41,12 @@ impl Finder {
         if let Some(error) = &kernel.unreadable {
             return Err(error.to_string());
         }
+        let offsets = Offsets::of(&kernel.btf).map_err(|error| error.to_string())?;
+        let memory = BpfMemory::load().map_err(|error| error.to_string())?;
         Ok(Self {
-            offsets: Offsets::of(&kernel.btf).map_err(|error| error.to_string())?,
-            symbols: kernel.symbols.clone(),
-            memory: BpfMemory::load().map_err(|error| error.to_string())?,
+            symbols: with_bus(&memory, &offsets, kernel.symbols.clone()),
+            offsets,
+            memory,
         })
     }
 

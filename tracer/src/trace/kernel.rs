@@ -1,31 +1,28 @@
 //! What the running kernel looks like, read once for all that tracing needs of it: its
-//! symbols are hundreds of thousands of lines.
+//! types are a hundred thousand, and its symbols may have to be looked for among more lines.
 
 use super::error::TraceError;
+use super::hooks::Hook;
 use crate::btf::KernelBtf;
-use crate::kallsyms::{SymbolError, Symbols, Wanted};
-use crate::walk::{BUSSES, VIRTIO_BUS};
+use crate::kallsyms::{SymbolError, Symbols};
+use crate::walk::SYMBOLS;
 
-/// Variables by which buffers' bytes, the context and the queues there are are found, and
-/// the beginnings of the functions that are hooked.
-const WANTED: Wanted<'static> = Wanted {
-    names: &[
-        "vmemmap_base",
-        "page_offset_base",
-        "__per_cpu_offset",
-        "__preempt_count",
-        "pcpu_hot",
-        BUSSES,
-        VIRTIO_BUS,
-    ],
-    beginnings: &[
-        "virtqueue_",
-        "vring_",
-        "detach_buf_",
-        "vp_notify",
-        "vm_notify",
-    ],
-};
+/// Variables by which buffers' bytes and the context are found.
+const VARIABLES: [&str; 5] = [
+    "vmemmap_base",
+    "page_offset_base",
+    "__per_cpu_offset",
+    "__preempt_count",
+    "pcpu_hot",
+];
+
+/// All symbols that are looked up: variables, those by which the queues there are are found,
+/// and the functions that may be hooked.
+fn wanted() -> Vec<&'static str> {
+    let hooks = Hook::ALL.iter().map(|hook| hook.function);
+    let variables = VARIABLES.iter().chain(SYMBOLS).copied();
+    variables.chain(hooks).collect()
+}
 
 /// Whether what begins is to end again; it takes seconds where CPUs are emulated.
 #[derive(Clone, Copy)]
@@ -64,7 +61,7 @@ impl Kernel {
     pub(super) fn running(stopped: Stopped<'_>) -> Result<Self, TraceError> {
         let btf = KernelBtf::running()?;
         stopped.check()?;
-        let (symbols, unreadable) = match Symbols::running(&WANTED) {
+        let (symbols, unreadable) = match Symbols::running(&btf, &wanted()) {
             Ok(symbols) => (symbols, None),
             Err(error) => (Symbols::default(), Some(error)),
         };
@@ -74,23 +71,5 @@ impl Kernel {
             symbols,
             unreadable,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::trace::Hook;
-    use crate::walk::SYMBOLS;
-
-    #[test]
-    fn one_pass_finds_all_that_is_looked_up() {
-        for name in SYMBOLS.names {
-            assert!(WANTED.names.contains(name), "{name}");
-        }
-        for hook in Hook::ALL {
-            let is_wanted = |beginning: &&str| hook.function.starts_with(beginning);
-            assert!(WANTED.beginnings.iter().any(is_wanted), "{}", hook.function);
-        }
     }
 }

@@ -1,10 +1,21 @@
 //! From the list of busses to the virtio devices.
 
-use super::{BUSSES, Device, VIRTIO_BUS, Walk, WalkError, settled};
-use crate::memory::{Bytes, name, pointer};
+use super::{BUSSES, Device, Offsets, SYMBOLS, VIRTIO_BUS, Walk, WalkError, settled};
+use crate::kallsyms::Symbols;
+use crate::memory::{Bytes, KernelMemory, name, pointer};
 
 /// Links followed in one list before it is taken for one that leads nowhere.
 const MAX_LINKS: usize = 65_536;
+
+/// `symbols` of the running kernel, if they lead to the virtio bus. The kernel may have told
+/// the first address of each name alone, and what it is the address of may be something else
+/// that has the bus' name: then they are all that the kernel lists under those names.
+pub fn with_bus(memory: &dyn KernelMemory, offsets: &Offsets, symbols: Symbols) -> Symbols {
+    match settled(|| Walk::new(memory, offsets, &symbols).virtio_bus()) {
+        Err(WalkError::NoBus) => Symbols::listed(SYMBOLS).unwrap_or(symbols),
+        _ => symbols,
+    }
+}
 
 impl Walk<'_> {
     /// All virtio devices that are registered, with their queues, in the order of their

@@ -8,10 +8,12 @@
 //!
 //! ```no_run
 //! # use virtscope_tracer::{btf::KernelBtf, kallsyms::Symbols};
-//! # use virtscope_tracer::walk::{Offsets, SYMBOLS, Walk};
+//! # use virtscope_tracer::walk::{Offsets, SYMBOLS, Walk, with_bus};
 //! # fn walk(memory: &dyn virtscope_tracer::memory::KernelMemory) -> anyhow::Result<()> {
-//! let offsets = Offsets::of(&KernelBtf::running()?)?;
-//! let symbols = Symbols::running(&SYMBOLS)?.shown()?;
+//! let btf = KernelBtf::running()?;
+//! let offsets = Offsets::of(&btf)?;
+//! let symbols = Symbols::running(&btf, SYMBOLS)?.shown()?;
+//! let symbols = with_bus(memory, &offsets, symbols);
 //! let walk = Walk::new(memory, &offsets, &symbols);
 //! for device in walk.devices()? {
 //!     for queue in &device.queues {
@@ -34,6 +36,7 @@ mod sysfs;
 #[cfg(test)]
 mod tests;
 
+pub use bus::with_bus;
 pub use device::{
     Area, Areas, Device, EventSuppression, InFlight, Inspection, PackedRing, Queue, Ring,
     RingLayout, SplitRing, Stability, Whereabouts,
@@ -45,14 +48,11 @@ pub use offsets::{
 pub use saved::{Saved, SavedError};
 pub use sysfs::{Difference, SYSFS, compare, shown};
 
-use crate::kallsyms::{SymbolError, Symbols, Wanted};
+use crate::kallsyms::{SymbolError, Symbols};
 use crate::memory::{KernelMemory, MemoryError};
 
 /// The symbols a walk begins with: the list of all busses, and the virtio bus in it.
-pub const SYMBOLS: Wanted<'static> = Wanted {
-    names: &[BUSSES, VIRTIO_BUS],
-    beginnings: &[],
-};
+pub const SYMBOLS: &[&str] = &[BUSSES, VIRTIO_BUS];
 pub(crate) const BUSSES: &str = "bus_kset";
 pub(crate) const VIRTIO_BUS: &str = "virtio_bus";
 

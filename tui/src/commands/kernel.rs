@@ -9,7 +9,7 @@ use virtscope_tracer::btf::KernelBtf;
 use virtscope_tracer::kallsyms::Symbols;
 use virtscope_tracer::memory::{BpfMemory, KernelMemory, Recording};
 use virtscope_tracer::trace::QueueChoice;
-use virtscope_tracer::walk::{Device, Offsets, Queue, SYMBOLS, Saved, SavedError, Walk};
+use virtscope_tracer::walk::{Device, Offsets, Queue, SYMBOLS, Saved, SavedError, Walk, with_bus};
 
 use crate::input::name;
 
@@ -39,13 +39,14 @@ impl Kernel {
     }
 
     fn running() -> anyhow::Result<Self> {
-        let offsets = Offsets::of(&KernelBtf::running()?)?;
-        let symbols = Symbols::running(&SYMBOLS).and_then(Symbols::shown);
+        let btf = KernelBtf::running()?;
+        let offsets = Offsets::of(&btf)?;
+        let symbols = Symbols::running(&btf, SYMBOLS).and_then(Symbols::shown);
         let symbols = symbols.context(PRIVILEGES)?;
         let memory = BpfMemory::load().context(PRIVILEGES)?;
         Ok(Self::Running {
+            symbols: with_bus(&memory, &offsets, symbols),
             offsets: Box::new(offsets),
-            symbols,
             memory: Box::new(Recording::new(memory)),
         })
     }

@@ -1,8 +1,13 @@
-//! Addresses of the kernel's variables and functions: `/proc/kallsyms`.
+//! Addresses of the kernel's variables and functions: what the kernel finds by its own
+//! look-up, or `/proc/kallsyms`.
+
+mod lookup;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+
+use crate::btf::KernelBtf;
 
 const KALLSYMS: &str = "/proc/kallsyms";
 
@@ -29,23 +34,6 @@ pub enum SymbolError {
     Absent(String),
 }
 
-/// Which symbols are wanted; all others are passed over.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wanted<'a> {
-    /// Those of these names.
-    pub names: &'a [&'a str],
-    /// Those whose names begin so.
-    pub beginnings: &'a [&'a str],
-}
-
-impl Wanted<'_> {
-    fn has(&self, name: &[u8]) -> bool {
-        let names = || self.names.iter().any(|wanted| wanted.as_bytes() == name);
-        let mut beginnings = self.beginnings.iter();
-        names() || beginnings.any(|beginning| name.starts_with(beginning.as_bytes()))
-    }
-}
-
 /// Some symbols of the kernel and its modules. Their names are shown to everybody, their
 /// addresses to those with CAP_SYSLOG; to others all are zero.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -56,21 +44,37 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Looks up those that are `wanted` in the running kernel, in one pass over the file.
+    /// Looks up `names` in the running kernel, whose types are `btf`: by the kernel itself
+    /// if it does that fast, which tells the first address of each, else in the file.
     ///
     /// # Errors
     /// [`SymbolError::Unreadable`]. Addresses that are hidden, and a name that is not
     /// there, are no error until they are asked for.
-    pub fn running(wanted: &Wanted<'_>) -> Result<Self, SymbolError> {
+    pub fn running(btf: &KernelBtf, names: &[&str]) -> Result<Self, SymbolError> {
+        match lookup::by_kernel(btf, names) {
+            Some(addresses) => Ok(Self {
+                addresses,
+                hidden: false,
+            }),
+            None => Self::listed(names),
+        }
+    }
+
+    /// Looks up `names` in the running kernel, in one pass over the file: all addresses of
+    /// each.
+    ///
+    /// # Errors
+    /// As for [`running`](Self::running).
+    pub fn listed(names: &[&str]) -> Result<Self, SymbolError> {
         let file = File::open(KALLSYMS).map_err(SymbolError::Unreadable)?;
-        Self::read(BufReader::with_capacity(1 << 16, file), wanted)
+        Self::read(BufReader::with_capacity(1 << 16, file), names)
     }
 
     /// The same in what is laid out like `/proc/kallsyms`.
     ///
     /// # Errors
     /// As for [`running`](Self::running).
-    pub fn read(mut from: impl BufRead, wanted: &Wanted<'_>) -> Result<Self, SymbolError> {
+    pub fn read(mut from: impl BufRead, names: &[&str]) -> Result<Self, SymbolError> {
         let mut addresses: HashMap<String, Vec<u64>> = HashMap::new();
         let (mut any, mut shown) = (false, false);
         let mut line = Vec::new();
@@ -85,10 +89,9 @@ impl Symbols {
             };
             any = true;
             shown |= symbol.address != 0;
-            if wanted.has(symbol.name)
-                && let Ok(name) = str::from_utf8(symbol.name)
-            {
-                let known = addresses.entry(name.to_owned()).or_default();
+            let mut names = names.iter();
+            if let Some(name) = names.find(|name| name.as_bytes() == symbol.name) {
+                let known = addresses.entry((*name).to_owned()).or_default();
                 known.push(symbol.address);
             }
         }
@@ -159,7 +162,8 @@ impl Symbols {
         self.addresses(name).first().copied()
     }
 
-    /// All addresses of `name`.
+    /// The addresses of `name` that are known: all of them, or the first one where the kernel
+    /// looked it up.
     pub fn addresses(&self, name: &str) -> &[u64] {
         self.addresses.get(name).map_or(&[], Vec::as_slice)
     }
@@ -205,13 +209,13 @@ ffffffff82a1b2e0 t probe
 ffffffffc0201000 d virtio_bus\t[virtio]
 ";
 
-    fn read(lines: &str, names: &[&str], beginnings: &[&str]) -> Symbols {
-        Symbols::read(lines.as_bytes(), &Wanted { names, beginnings }).unwrap()
+    fn read(lines: &str, names: &[&str]) -> Symbols {
+        Symbols::read(lines.as_bytes(), names).unwrap()
     }
 
     #[test]
     fn finds_symbols_of_the_kernel_and_of_modules() {
-        let found = read(LINES, &["virtio_bus", "probe", "none"], &[]);
+        let found = read(LINES, &["virtio_bus", "probe", "none"]);
         assert_eq!(found.address("virtio_bus").unwrap(), 0xffff_ffff_c020_1000);
         assert_eq!(found.addresses("probe").len(), 2);
         assert_eq!(found.address("probe").unwrap(), 0xffff_ffff_82a1_b2d0);
@@ -226,11 +230,8 @@ ffffffffc0201000 d virtio_bus\t[virtio]
         let lines = "ffffffff81000000 T _stext\nffffffff82a00010 D vmemmap_base\n\
             0000000000000000 A __per_cpu_start\nffffffffc0010000 t detach_buf_split\t[virtio_ring]\n\
             nonsense\n0000000000020e00 A __preempt_count\n";
-        let found = read(
-            lines,
-            &["vmemmap_base", "__preempt_count"],
-            &["detach_buf_"],
-        );
+        let names = ["vmemmap_base", "__preempt_count", "detach_buf_split"];
+        let found = read(lines, &names);
         assert_eq!(found.address_or_zero("vmemmap_base"), 0xffff_ffff_82a0_0010);
         assert!(found.contains("detach_buf_split"));
         assert!(!found.contains("_stext") && !found.contains("__per_cpu_start"));
@@ -244,7 +245,7 @@ ffffffffc0201000 d virtio_bus\t[virtio]
             .lines()
             .map(|line| format!("0000000000000000{}\n", &line[16..]))
             .collect();
-        let found = read(&hidden, &["virtio_bus"], &[]);
+        let found = read(&hidden, &["virtio_bus"]);
         // The names are there all the same.
         assert!(found.contains("virtio_bus"));
         assert_eq!(found.address_or_zero("virtio_bus"), 0);
@@ -252,7 +253,7 @@ ffffffffc0201000 d virtio_bus\t[virtio]
         assert!(error.to_string().contains("CAP_SYSLOG"));
         assert!(matches!(found.address("none"), Err(SymbolError::Absent(_))));
         assert!(matches!(found.shown(), Err(SymbolError::Hidden)));
-        assert!(read("", &["virtio_bus"], &[]).shown().is_ok());
+        assert!(read("", &["virtio_bus"]).shown().is_ok());
     }
 
     #[test]
