@@ -113,6 +113,8 @@ fn cargo(
     let library = core_sources(sysroot, deadline)?;
     let flags = [
         "-Clink-arg=--btf".to_owned(),
+        // Else memory is filled, and moved, by calls of loops over single bytes.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         "-Ctarget-cpu=v3".to_owned(),
         "-Cdebuginfo=2".to_owned(),
         remap(root, "/virtscope"),

@@ -11,6 +11,7 @@ use virtscope_tracer_shared::{Counters, QueueState, SMALL_SNAPLEN, Segments};
 
 use crate::kernel::read;
 use crate::maps::{COUNTERS, DEPTHS, RECORDS, SCRATCH, Scratch, config, this_cpu};
+use crate::work::Work;
 
 /// The reader looks often enough by itself: waking it for each record costs more than
 /// the record.
@@ -106,6 +107,15 @@ pub(crate) fn filtered(state: &QueueState) {
     }
 }
 
+/// A record for which there is no memory to make it in: it takes its number.
+#[inline(always)]
+pub(crate) fn lost(state: &QueueState) {
+    if let Some(counters) = counters(state) {
+        count(&mut counters.emitted, 1);
+        count(&mut counters.lost, 1);
+    }
+}
+
 /// Operations found to have left no record.
 #[inline(always)]
 pub(crate) fn missed(state: &QueueState, how_many: u64) {
@@ -160,8 +170,9 @@ pub(crate) fn mark_unreached(record: *mut Record) {
 
 /// Emits a record without payload.
 #[inline(always)]
-pub(crate) fn emit(state: &QueueState, token: u64, flags: Flags, body: Body) {
-    emit_plain(state, &draft(token, flags, body));
+pub(crate) fn emit(work: &mut Work, state: &QueueState, token: u64, flags: Flags, body: Body) {
+    work.draft = draft(token, flags, body);
+    emit_plain(state, &work.draft);
 }
 
 /// Emits a draft without payload.
@@ -195,20 +206,7 @@ pub extern "C" fn emit_plain(state: *const QueueState, draft: *const Record) -> 
     0
 }
 
-/// Emits a record with the first `want` bytes of `segments`.
-#[inline(always)]
-pub(crate) fn emit_with(
-    state: &QueueState,
-    token: u64,
-    flags: Flags,
-    body: Body,
-    segments: &Segments,
-    want: u32,
-) {
-    emit_draft(state, &draft(token, flags, body), segments, want);
-}
-
-/// The same of a draft.
+/// Emits a draft with the first `want` bytes of `segments`.
 #[inline(always)]
 pub(crate) fn emit_draft(state: &QueueState, draft: &Record, segments: &Segments, want: u32) {
     if want == 0 {

@@ -71,12 +71,10 @@ macro_rules! at {
 }
 
 impl Ring {
+    /// Reads what the driver keeps of `vq`.
     #[inline(always)]
-    pub(crate) fn of(vq: u64) -> Self {
-        let mut ring = MaybeUninit::<Self>::zeroed();
-        load_ring(vq, ring.as_mut_ptr());
-        // SAFETY: it is made of integers, and 0 is one.
-        unsafe { ring.assume_init() }
+    pub(crate) fn load(&mut self, vq: u64) {
+        load_ring(vq, self);
     }
 
     /// Entries of the ring of `vq`, without reading all of it.
@@ -93,7 +91,7 @@ impl Ring {
         read::<u32>(window + u64::from(num)) & 0xffff
     }
 
-    /// Each member into its place: one of its own on the stack would take as much again.
+    /// Each member into its place.
     #[inline(always)]
     fn fill(&mut self, window: &Window) {
         self.layout = if config!(layout_is_enum) != 0 {
@@ -282,7 +280,7 @@ impl Ring {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn load_ring(vq: u64, ring: *mut Ring) -> i32 {
-    // SAFETY: null, or a place on the stack of `Ring::of`, which it has filled with zeroes.
+    // SAFETY: null, or a caller's reference.
     let Some(ring) = (unsafe { ring.as_mut() }) else {
         return 0;
     };

@@ -16,6 +16,7 @@ mod operations;
 mod payload;
 mod queue;
 mod whole;
+mod work;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_func_arg;
@@ -145,7 +146,7 @@ macro_rules! adds {
         pub fn $a(ctx: FExitContext) -> i32 {
             let $arg = |n: usize| -> u64 { argument(ctx.as_ptr(), n) };
             copies::first(ctx.as_ptr(), || {
-                operations::added(&$add, ctx.arg::<u64>($result) as i32, 0);
+                operations::added($add, ctx.arg::<u64>($result) as i32, 0);
             });
             0
         }
@@ -154,7 +155,7 @@ macro_rules! adds {
         pub fn $b(ctx: FExitContext) -> i32 {
             let $arg = |n: usize| -> u64 { argument(ctx.as_ptr(), n) };
             copies::second(ctx.as_ptr(), || {
-                operations::added(&$add, ctx.arg::<u64>($result) as i32, 1);
+                operations::added($add, ctx.arg::<u64>($result) as i32, 1);
             });
             0
         }
@@ -216,7 +217,7 @@ fn take_pending(stack: u64) -> Option<PendingAdd> {
 #[kretprobe]
 pub fn added_r(ctx: RetProbeContext) -> u32 {
     if let Some(add) = take_pending(stack(ctx.as_ptr())) {
-        operations::added(&add, ctx.ret::<u64>() as i32, 0);
+        operations::added(add, ctx.ret::<u64>() as i32, 0);
     }
     0
 }

@@ -12,6 +12,7 @@ use crate::kernel::Ring;
 use crate::operations::flags_of;
 use crate::queue::{known, slot};
 use crate::whole::drop_list;
+use crate::work::{Claimed, Work};
 
 /// So many operations of a kind have left no record, up to the position `new`; verified by
 /// itself, and apart from its callers for the stack's sake.
@@ -19,13 +20,13 @@ use crate::whole::drop_list;
 #[inline(never)]
 pub extern "C" fn tell_missed(
     state: *const QueueState,
-    ring: *const Ring,
+    work: *mut Work,
     kind: u32,
     count: u32,
     new: u32,
 ) -> i32 {
     // SAFETY: null, or a caller's reference.
-    let (Some(state), Some(ring)) = (unsafe { (state.as_ref(), ring.as_ref()) }) else {
+    let (Some(state), Some(work)) = (unsafe { (state.as_ref(), work.as_mut()) }) else {
         return 0;
     };
     let new = new as u16;
@@ -37,7 +38,7 @@ pub extern "C" fn tell_missed(
         new
     };
     let told = Missed {
-        free: ring.free,
+        free: work.ring.free,
         count,
         operation: kind as u16,
         old: RingIndex(old),
@@ -46,7 +47,8 @@ pub extern "C" fn tell_missed(
         ..Missed::default()
     };
     missed(state, u64::from(count));
-    emit(state, 0, flags_of(ring), Body::Missed(told));
+    let flags = flags_of(&work.ring);
+    emit(work, state, 0, flags, Body::Missed(told));
     0
 }
 
@@ -54,48 +56,49 @@ pub extern "C" fn tell_missed(
 #[repr(C)]
 struct Passed {
     state: *mut QueueState,
-    ring: *const Ring,
+    work: *mut Work,
 }
 
 /// Completions that were passed over since the last record, each with the entry that
 /// still stands in the ring. Must run before anything else on the queue is recorded.
 #[inline(always)]
-pub(crate) fn completions_before(state: &mut QueueState, ring: &Ring) {
-    if state.used_next == ring.last_used {
+pub(crate) fn completions_before(state: &mut QueueState, work: &mut Work) {
+    if state.used_next == work.ring.last_used {
         return;
     }
-    pass_all(state, ring);
+    pass_all(state, work);
     state.free = 0xffff;
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn pass_all(state: *mut QueueState, ring: *const Ring) -> i32 {
+pub extern "C" fn pass_all(state: *mut QueueState, work: *mut Work) -> i32 {
     // SAFETY: null, or a caller's reference.
-    let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
+    let (Some(state), Some(work)) = (unsafe { (state.as_mut(), work.as_mut()) }) else {
         return 0;
     };
     let callback = pass as extern "C" fn(u32, *mut c_void) -> i64;
     let mut passed = Passed {
         state: &raw mut *state,
-        ring,
+        work: &raw mut *work,
     };
-    let most = u32::from(ring.num);
+    let most = u32::from(work.ring.num);
     // SAFETY: the callback has the type that the helper calls, and `passed` stays meanwhile.
     unsafe { bpf_loop(most, callback as *mut c_void, (&raw mut passed).cast(), 0) };
     // Beyond one round of the ring nothing can be said of each.
-    state.used_next = ring.last_used;
-    state.in_batch = u8::from(ring.is_in_batch());
+    state.used_next = work.ring.last_used;
+    state.in_batch = u8::from(work.ring.is_in_batch());
     0
 }
 
 extern "C" fn pass(_: u32, context: *mut c_void) -> i64 {
     // SAFETY: what `pass_all` has on its stack, with the references that it was given and
     // does not use before it has called this for the last time.
-    let (state, ring) = unsafe {
+    let (state, work) = unsafe {
         let passed = &*context.cast::<Passed>();
-        (&mut *passed.state, &*passed.ring)
+        (&mut *passed.state, &mut *passed.work)
     };
+    let ring = &work.ring;
     let until = ring.last_used;
     let old = state.used_next;
     if old == until {
@@ -125,8 +128,9 @@ extern "C" fn pass(_: u32, context: *mut c_void) -> i64 {
         head,
         used_length,
     };
+    let flags = flags_of(ring);
     missed(state, 1);
-    emit(state, token, flags_of(ring), Body::Missed(told));
+    emit(work, state, token, flags, Body::Missed(told));
     0
 }
 
@@ -166,10 +170,10 @@ fn entry(ring: &Ring, position: u16) -> (u16, u32, u16) {
 /// The decision that was the last one before the adds the driver has counted since, if it
 /// left no record.
 #[inline(always)]
-pub(crate) fn kick_before(state: &mut QueueState, ring: &Ring) {
-    let decided = ring.decided();
+pub(crate) fn kick_before(state: &mut QueueState, work: &mut Work) {
+    let decided = work.ring.decided();
     if decided != state.kicked {
-        tell_missed(state, ring, Kind::Kick as u32, 1, decided.into());
+        tell_missed(state, work, Kind::Kick as u32, 1, decided.into());
         state.kicked = decided;
     }
 }
@@ -193,11 +197,15 @@ pub(crate) fn settle(vq: u64, quiet: Quiet) {
     if state.synced == 0 {
         return;
     }
-    let ring = Ring::of(vq);
-    if quiet == Quiet::IfUnmoved && !is_unmoved(state, &ring) {
+    // Where all are in use, the next look or operation tells.
+    let Some(mut claimed) = Claimed::new() else {
         return;
+    };
+    let work = claimed.work();
+    work.ring.load(vq);
+    if quiet == Quiet::Surely || is_unmoved(state, &work.ring) {
+        catch_up(state, work);
     }
-    catch_up(state, &ring);
 }
 
 /// Whether all positions, the driver's and ours, are those of the look before; keeps them
@@ -225,31 +233,31 @@ fn is_unmoved(state: &mut QueueState, ring: &Ring) -> bool {
 /// See [`settle`]; verified by itself, and apart from its callers for the stack's sake.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn catch_up(state: *mut QueueState, ring: *const Ring) -> i32 {
+pub extern "C" fn catch_up(state: *mut QueueState, work: *mut Work) -> i32 {
     // SAFETY: null, or a caller's reference.
-    let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
+    let (Some(state), Some(work)) = (unsafe { (state.as_mut(), work.as_mut()) }) else {
         return 0;
     };
     // Beyond a round it is the record that is ahead: of a completion at its entry.
-    let used = ring.distance(state.used_next, ring.last_used);
-    if used != 0 && used <= ring.num {
-        completions_before(state, ring);
+    let used = work.ring.distance(state.used_next, work.ring.last_used);
+    if used != 0 && used <= work.ring.num {
+        completions_before(state, work);
     }
-    let added = ring.distance(state.avail_next, ring.avail);
-    if added != 0 && added <= ring.num {
-        let count = if ring.is_packed() && state.one_each == 0 {
+    let added = work.ring.distance(state.avail_next, work.ring.avail);
+    if added != 0 && added <= work.ring.num {
+        let count = if work.ring.is_packed() && state.one_each == 0 {
             1
         } else {
             u32::from(added)
         };
-        tell_missed(state, ring, Kind::Add as u32, count, ring.avail.into());
-        state.avail_next = ring.avail;
+        tell_missed(state, work, Kind::Add as u32, count, work.ring.avail.into());
+        state.avail_next = work.ring.avail;
         state.free = 0xffff;
     }
     // Behind it where buffers were detached: with them the driver takes the position back.
-    let since = ring.distance(state.kicked, ring.decided());
-    if since != 0 && since <= ring.num {
-        kick_before(state, ring);
+    let since = work.ring.distance(state.kicked, work.ring.decided());
+    if since != 0 && since <= work.ring.num {
+        kick_before(state, work);
     }
     0
 }

@@ -115,17 +115,14 @@ struct Counting {
 impl Walk {
     /// Walks the scatter lists of an add, and keeps the first segments in `slot`.
     #[inline(always)]
-    pub(crate) fn of(add: &PendingAdd, slot: &mut Slot) -> Self {
-        let mut walk = Self {
-            bytes: [0; 2],
-            segments: [0; 2],
-        };
-        walk_lists(add, slot, &mut walk);
-        walk
+    pub(crate) fn walk(&mut self, add: &PendingAdd, slot: &mut Slot) {
+        self.bytes = [0; 2];
+        self.segments = [0; 2];
+        walk_lists(add, slot, self);
     }
 }
 
-/// See [`Walk::of`]; verified by itself.
+/// See [`Walk::walk`]; verified by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn walk_lists(add: *const PendingAdd, slot: *mut Slot, walk: *mut Walk) -> i32 {

@@ -8,11 +8,12 @@ use virtscope_tracer_shared::{
     COUNTERS_PER_CPU, MAX_DRIVER_NAME, QueueState, Segment, Slot, control,
 };
 
-use crate::emit::{count, emit, emit_with};
+use crate::emit::{count, draft, emit, emit_draft};
 use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, NUMBERS, Number, QUEUES, SLOTS, config};
 use crate::missed::{Quiet, settle};
 use crate::whole::forget_all;
+use crate::work::{Work, claim_for};
 
 /// The queue at `vq`, if its operations are wanted.
 #[inline(always)]
@@ -162,16 +163,16 @@ fn slots(size: u32) -> Option<u32> {
 #[inline(never)]
 pub extern "C" fn emit_facts(
     vq: u64,
-    ring: *const Ring,
+    work: *mut Work,
     state: *const QueueState,
     in_flight: u32,
 ) -> i32 {
     // SAFETY: null, or a caller's reference.
-    let (Some(ring), Some(state)) = (unsafe { (ring.as_ref(), state.as_ref()) }) else {
+    let (Some(work), Some(state)) = (unsafe { (work.as_mut(), state.as_ref()) }) else {
         return 0;
     };
     let vdev: u64 = read(vq + u64::from(config!(vq_vdev)));
-    let layout = if ring.is_packed() {
+    let layout = if work.ring.is_packed() {
         Layout::Packed
     } else {
         Layout::Split
@@ -188,13 +189,14 @@ pub extern "C" fn emit_facts(
     };
     slot.segments[0].0[1].len = 0;
     let body = Body::QueueFacts(QueueFacts {
-        size: ring.num,
+        size: work.ring.num,
         in_flight: in_flight as u16,
         device_type: state.device_type,
         layout,
         features: FeatureBits(features),
     });
-    emit_with(state, 0, Flags::empty(), body, &slot.segments[0], NAME);
+    work.draft = draft(0, Flags::empty(), body);
+    emit_draft(state, &work.draft, &slot.segments[0], NAME);
     0
 }
 
@@ -291,6 +293,7 @@ pub(crate) fn spare_slot(state: &QueueState) -> Option<&'static mut Slot> {
 #[repr(C)]
 struct Search {
     state: *const QueueState,
+    work: *mut Work,
     data: u64,
     num: u64,
     entry_size: u32,
@@ -305,11 +308,11 @@ struct Search {
 /// Takes up the positions of a queue that has just become known, and what is in
 /// flight; `except` is the token of the add that is just being recorded.
 #[inline(always)]
-pub(crate) fn sync(vq: u64, state: &mut QueueState, ring: &Ring, except: u64) {
+pub(crate) fn sync(vq: u64, state: &mut QueueState, work: &mut Work, except: u64) {
     // One behind the other and not one within the other, for the stack's sake.
-    let found = sync_queue(state, ring, except, 0);
-    emit_facts(vq, ring, state, found as u32);
-    sync_queue(state, ring, except, 1);
+    let found = sync_queue(state, work, except, 0);
+    emit_facts(vq, work, state, found as u32);
+    sync_queue(state, work, except, 1);
 }
 
 /// See [`sync`]; verified by itself. Returns how many buffers are in flight, which
@@ -318,14 +321,16 @@ pub(crate) fn sync(vq: u64, state: &mut QueueState, ring: &Ring, except: u64) {
 #[inline(never)]
 pub extern "C" fn sync_queue(
     state: *mut QueueState,
-    ring: *const Ring,
+    work: *mut Work,
     except: u64,
     tell: u32,
 ) -> i32 {
     // SAFETY: null, or a caller's reference.
-    let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
+    let (Some(state), Some(work)) = (unsafe { (state.as_mut(), work.as_mut()) }) else {
         return 0;
     };
+    let ring = &work.ring;
+    let num = u32::from(ring.num);
     state.synced = 1;
     state.avail_next = ring.avail;
     state.used_next = ring.last_used;
@@ -335,6 +340,7 @@ pub extern "C" fn sync_queue(
     state.in_batch = u8::from(ring.is_in_batch());
     let mut search = Search {
         state,
+        work: core::ptr::null_mut(),
         data: 0,
         num: 0,
         entry_size: 0,
@@ -352,7 +358,8 @@ pub extern "C" fn sync_queue(
         search.data = ring.state + u64::from(config!(split_state_data));
         search.entry_size = config!(split_state_size);
     }
-    search_all(&mut search, u32::from(ring.num));
+    search.work = work;
+    search_all(&mut search, num);
     search.found as i32
 }
 
@@ -382,7 +389,8 @@ extern "C" fn look(head: u32, context: *mut c_void) -> i64 {
         0
     };
     // SAFETY: the reference that `sync_queue` was given, and does not use meanwhile.
-    let Some(state) = (unsafe { search.state.as_ref() }) else {
+    let (Some(state), Some(work)) = (unsafe { (search.state.as_ref(), search.work.as_mut()) })
+    else {
         return 1;
     };
     if let Some(slot) = slot(state, head as u16) {
@@ -402,6 +410,7 @@ extern "C" fn look(head: u32, context: *mut c_void) -> i64 {
         Flags::empty()
     };
     emit(
+        work,
         state,
         token,
         packed,
@@ -427,17 +436,15 @@ pub(crate) fn delete(vq: u64) {
 pub(crate) fn end(vq: u64) {
     if let Some(state) = known(vq) {
         forget_all(state);
-        let ring = Ring::of(vq);
-        emit(
-            state,
-            0,
-            Flags::empty(),
-            Body::Reset(Reset {
-                free: ring.free,
+        if let Some(mut claimed) = claim_for(vq, state) {
+            let work = claimed.work();
+            let reset = Reset {
+                free: work.ring.free,
                 error: 0,
                 in_flight: 0,
-            }),
-        );
+            };
+            emit(work, state, 0, Flags::empty(), Body::Reset(reset));
+        }
     }
     let _ = QUEUES.remove(vq);
 }

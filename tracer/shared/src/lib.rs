@@ -19,5 +19,5 @@ pub use position::{Step, packed_distance, step};
 pub use probe::{LostKey, LostRecords, PROBE_PAYLOAD_LIMIT};
 pub use state::{
     COUNTERS_PER_CPU, Counters, LARGE_AT_ONCE, LISTED, PendingAdd, QueueState, SEGMENTS,
-    SMALL_SNAPLEN, SNAPLEN_LIMIT, Segment, Segments, Slot, control,
+    SMALL_SNAPLEN, SNAPLEN_LIMIT, Segment, Segments, Slot, WORKS_PER_CPU, control,
 };

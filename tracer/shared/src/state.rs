@@ -12,6 +12,9 @@ pub const SMALL_SNAPLEN: u32 = 16384;
 pub const LISTED: usize = 256;
 /// Records of more than [`SMALL_SNAPLEN`] that can be made at once, at most.
 pub const LARGE_AT_ONCE: u32 = 16;
+/// Programs that can be at work at once on a CPU: in a task, softirq and hardirq, and others
+/// while that task is preempted.
+pub const WORKS_PER_CPU: u32 = 8;
 /// Queues that can be followed at once.
 pub const COUNTERS_PER_CPU: u32 = 1024;
 

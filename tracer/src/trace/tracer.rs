@@ -7,7 +7,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, EbpfLoader};
 use virtscope_record::{FRAME_LEN, PseudoHeader, QueueId, Record};
-use virtscope_tracer_shared::{LARGE_AT_ONCE, control};
+use virtscope_tracer_shared::{LARGE_AT_ONCE, WORKS_PER_CPU, control};
 use zerocopy::IntoBytes;
 
 use super::attach;
@@ -123,6 +123,7 @@ impl Tracer {
             .map_max_entries("RECORDS", options.buffer_bytes)
             .map_max_entries("SLOTS", slots)
             .map_max_entries("SCRATCH", cpus * DEPTHS)
+            .map_max_entries("WORKS", cpus * WORKS_PER_CPU)
             .map_max_entries("LARGE", large)
             .map_max_entries("LISTS", lists)
             .load(OBJECT)

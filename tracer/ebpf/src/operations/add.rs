@@ -4,43 +4,53 @@ use virtscope_record::{Add, Body, Flags, Kind, Record, RingIndex};
 use virtscope_tracer_shared::{PendingAdd, QueueState, Slot, Step, step};
 
 use super::flags_of;
-use crate::emit::{draft, emit, emit_draft, filtered, task};
+use crate::emit::{draft, emit, emit_draft, filtered, lost, task};
 use crate::kernel::Ring;
 use crate::maps::config;
 use crate::missed::{completions_before, kick_before, tell_missed};
-use crate::payload::{Walk, wanted};
+use crate::payload::wanted;
 use crate::queue::{find, slot, spare_slot, sync};
 use crate::whole::{emit_added, expect, is_long_add};
+use crate::work::{Claimed, Work};
 
 /// A buffer was added, or refused (Linux `virtqueue_add_sgs` and kin).
 ///
 /// In pieces that are verified by themselves: in one, the verifier would follow every
 /// combination of what each may find, and the stack would not hold them.
 #[inline(always)]
-pub(crate) fn added(add: &PendingAdd, error: i32, copy: u8) {
+pub(crate) fn added(add: PendingAdd, error: i32, copy: u8) {
     let Some(state) = find(add.vq) else {
         return;
     };
-    let ring = Ring::of(add.vq);
+    let Some(mut claimed) = Claimed::new() else {
+        // The ring's positions will tell of any other.
+        if error != 0 && copy == 0 {
+            lost(state);
+        }
+        return;
+    };
+    let work = claimed.work();
+    work.add = add;
+    work.ring.load(add.vq);
     let is_new = state.synced == 0;
     if is_new {
-        sync(add.vq, state, &ring, if error == 0 { add.token } else { 0 });
+        sync(add.vq, state, work, if error == 0 { add.token } else { 0 });
     }
     if error != 0 {
         // A refused add moves nothing; the first copy alone records it.
         if copy == 0 {
-            refused(state, &ring, add, error);
+            refused(state, work, error);
         }
         return;
     }
-    let head = placed(state, &ring, add.token, u32::from(is_new));
+    let head = placed(state, work, u32::from(is_new));
     if head >= 0 {
-        let long = told(state, &ring, add, head as u32);
+        let long = told(state, work, head as u32);
         if config!(whole) != 0 {
             if long > 0 {
-                told_long(state, &ring, add, head as u32, long as u32);
+                told_long(state, work, head as u32, long as u32);
             }
-            expect(state, add, head as u32);
+            expect(state, &work.add, head as u32);
         }
     }
 }
@@ -49,18 +59,14 @@ pub(crate) fn added(add: &PendingAdd, error: i32, copy: u8) {
 /// the other copy of the program has recorded it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn placed(
-    state: *mut QueueState,
-    ring: *const Ring,
-    token: u64,
-    is_new: u32,
-) -> i32 {
+pub extern "C" fn placed(state: *mut QueueState, work: *mut Work, is_new: u32) -> i32 {
     // SAFETY: null, or a caller's reference.
-    let (Some(state), Some(ring)) = (unsafe { (state.as_mut(), ring.as_ref()) }) else {
+    let (Some(state), Some(work)) = (unsafe { (state.as_mut(), work.as_mut()) }) else {
         return -1;
     };
     let is_new = is_new != 0;
-    let head = head_of(state, ring, token, is_new);
+    let ring = &work.ring;
+    let head = head_of(state, ring, work.add.token, is_new);
     let taken = if ring.is_packed() {
         ring.packed_num(head)
     } else {
@@ -71,8 +77,9 @@ pub extern "C" fn placed(
         state.avail_next = position;
         state.free = 0xffff;
     } else {
-        completions_before(state, ring);
+        completions_before(state, work);
     }
+    let ring = &work.ring;
     match step(ring.distance(state.avail_next, ring.avail), taken) {
         Step::Repeated => return -1,
         Step::Next => {}
@@ -82,11 +89,12 @@ pub extern "C" fn placed(
             } else {
                 u32::from(entries)
             };
-            tell_missed(state, ring, Kind::Add as u32, count, position.into());
+            tell_missed(state, work, Kind::Add as u32, count, position.into());
             state.free = 0xffff;
         }
     }
-    kick_before(state, ring);
+    kick_before(state, work);
+    let ring = &work.ring;
     let free_before = state.free;
     state.avail_next = ring.avail;
     state.free = ring.free;
@@ -109,16 +117,9 @@ pub extern "C" fn placed(
 /// many bytes of it are wanted.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn told(
-    state: *mut QueueState,
-    ring: *const Ring,
-    add: *const PendingAdd,
-    head: u32,
-) -> i32 {
+pub extern "C" fn told(state: *mut QueueState, work: *mut Work, head: u32) -> i32 {
     // SAFETY: null, or a caller's reference.
-    let (Some(state), Some(ring), Some(add)) =
-        (unsafe { (state.as_mut(), ring.as_ref(), add.as_ref()) })
-    else {
+    let (Some(state), Some(work)) = (unsafe { (state.as_mut(), work.as_mut()) }) else {
         return 0;
     };
     let head = head as u16;
@@ -127,12 +128,13 @@ pub extern "C" fn told(
     };
     slot.segments[0].0[0].len = 0;
     slot.segments[1].0[0].len = 0;
-    let walk = Walk::of(add, slot);
+    let walk = &mut work.walk;
+    walk.walk(&work.add, slot);
     let segments = walk.segments[0] + walk.segments[1];
     if slot.descriptors == 0 {
         slot.descriptors = segments as u16;
     }
-    slot.token = add.token;
+    slot.token = work.add.token;
     slot.readable_bytes = walk.bytes[0];
     slot.writable_bytes = walk.bytes[1];
     slot.readable_segments = walk.segments[0] as u16;
@@ -153,8 +155,8 @@ pub extern "C" fn told(
     if is_long_add(state, slot, want) {
         return want as i32;
     }
-    let draft = draft_of(ring, slot, head);
-    emit_draft(state, &draft, &slot.segments[0], want);
+    work.draft = draft_of(&work.ring, slot, head);
+    emit_draft(state, &work.draft, &slot.segments[0], want);
     0
 }
 
@@ -164,8 +166,7 @@ pub extern "C" fn told(
 #[inline(never)]
 pub extern "C" fn told_long(
     state: *const QueueState,
-    ring: *const Ring,
-    add: *const PendingAdd,
+    work: *mut Work,
     head: u32,
     want: u32,
 ) -> i32 {
@@ -173,14 +174,13 @@ pub extern "C" fn told_long(
         return 0;
     }
     // SAFETY: null, or a caller's reference.
-    let (Some(state), Some(ring), Some(add)) =
-        (unsafe { (state.as_ref(), ring.as_ref(), add.as_ref()) })
-    else {
+    let (Some(state), Some(work)) = (unsafe { (state.as_ref(), work.as_mut()) }) else {
         return 0;
     };
     let head = head as u16;
     if let Some(slot) = slot(state, head) {
-        emit_added(state, add, &mut draft_of(ring, slot, head), want);
+        work.draft = draft_of(&work.ring, slot, head);
+        emit_added(state, &work.add, &mut work.draft, want);
     }
     0
 }
@@ -245,32 +245,27 @@ fn head_of(state: &QueueState, ring: &Ring, token: u64, is_new: bool) -> u16 {
 /// An add was refused.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn refused(
-    state: *mut QueueState,
-    ring: *const Ring,
-    add: *const PendingAdd,
-    error: i32,
-) -> i32 {
+pub extern "C" fn refused(state: *mut QueueState, work: *mut Work, error: i32) -> i32 {
     // SAFETY: null, or a caller's reference.
-    let (Some(state), Some(ring), Some(add)) =
-        (unsafe { (state.as_mut(), ring.as_ref(), add.as_ref()) })
-    else {
+    let (Some(state), Some(work)) = (unsafe { (state.as_mut(), work.as_mut()) }) else {
         return 0;
     };
     let Some(slot) = spare_slot(state) else {
         return 0;
     };
-    let walk = Walk::of(add, slot);
+    let walk = &mut work.walk;
+    walk.walk(&work.add, slot);
     let body = Body::AddFailed(Add {
-        free: ring.free,
+        free: work.ring.free,
         error: error.unsigned_abs() as u16,
         readable_bytes: walk.bytes[0],
         writable_bytes: walk.bytes[1],
         readable_segments: walk.segments[0] as u16,
         writable_segments: walk.segments[1] as u16,
-        position: RingIndex(ring.avail),
+        position: RingIndex(work.ring.avail),
         ..Add::default()
     });
-    emit(state, add.token, flags_of(ring), body);
+    let (token, flags) = (work.add.token, flags_of(&work.ring));
+    emit(work, state, token, flags, body);
     0
 }

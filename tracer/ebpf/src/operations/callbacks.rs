@@ -6,6 +6,7 @@ use super::{Unplaced, flags_of, is_first};
 use crate::emit::emit;
 use crate::kernel::{Ring, read};
 use crate::queue::{find, known};
+use crate::work::claim_for;
 
 /// An interrupt speaks of the queue (Linux `vring_interrupt`, at its entry).
 #[inline(always)]
@@ -13,8 +14,12 @@ pub(crate) fn interrupted(vq: u64) {
     let Some(state) = find(vq) else {
         return;
     };
-    let ring = Ring::of(vq);
-    let mut flags = flags_of(&ring);
+    let Some(mut claimed) = claim_for(vq, state) else {
+        return;
+    };
+    let work = claimed.work();
+    let ring = &work.ring;
+    let mut flags = flags_of(ring);
     let (used_index, is_used) = if ring.is_packed() {
         (0, ring.is_used(ring.last_used))
     } else {
@@ -24,7 +29,7 @@ pub(crate) fn interrupted(vq: u64) {
     if !is_used {
         flags |= Flags::SPURIOUS;
     }
-    let (used_event, event_flags) = own_event(&ring);
+    let (used_event, event_flags) = own_event(ring);
     let body = Body::Callback(Callback {
         free: ring.free,
         error: 0,
@@ -33,7 +38,7 @@ pub(crate) fn interrupted(vq: u64) {
         used_event: RingIndex(used_event),
         event_flags,
     });
-    emit(state, 0, flags, body);
+    emit(work, state, 0, flags, body);
 }
 
 /// What the driver has written for the device to heed: event index and flags.
@@ -69,13 +74,12 @@ pub(crate) fn disabled(vq: u64, copy: u8) {
     if !is_first(state, Unplaced::Disable, copy) {
         return;
     }
-    let ring = Ring::of(vq);
-    emit(
-        state,
-        0,
-        flags_of(&ring),
-        Body::CallbacksDisabled(switch(&ring)),
-    );
+    let Some(mut claimed) = claim_for(vq, state) else {
+        return;
+    };
+    let work = claimed.work();
+    let (flags, switch) = (flags_of(&work.ring), switch(&work.ring));
+    emit(work, state, 0, flags, Body::CallbacksDisabled(switch));
 }
 
 /// They are being switched on by a call that may call another (Linux
@@ -97,13 +101,12 @@ pub(crate) fn prepared(vq: u64, copy: u8) {
     if state.enabling != 0 || !is_first(state, Unplaced::Enable, copy) {
         return;
     }
-    let ring = Ring::of(vq);
-    emit(
-        state,
-        0,
-        flags_of(&ring),
-        Body::CallbacksEnabled(switch(&ring)),
-    );
+    let Some(mut claimed) = claim_for(vq, state) else {
+        return;
+    };
+    let work = claimed.work();
+    let (flags, switch) = (flags_of(&work.ring), switch(&work.ring));
+    emit(work, state, 0, flags, Body::CallbacksEnabled(switch));
 }
 
 /// They were switched on; `idle` says that nothing was pending (Linux
@@ -117,10 +120,13 @@ pub(crate) fn enabled(vq: u64, idle: bool, copy: u8) {
     if !is_first(state, Unplaced::Enable, copy) {
         return;
     }
-    let ring = Ring::of(vq);
-    let mut flags = flags_of(&ring);
+    let Some(mut claimed) = claim_for(vq, state) else {
+        return;
+    };
+    let work = claimed.work();
+    let (mut flags, switch) = (flags_of(&work.ring), switch(&work.ring));
     if !idle {
         flags |= Flags::PENDING;
     }
-    emit(state, 0, flags, Body::CallbacksEnabled(switch(&ring)));
+    emit(work, state, 0, flags, Body::CallbacksEnabled(switch));
 }

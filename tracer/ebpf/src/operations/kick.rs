@@ -9,6 +9,7 @@ use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, PROMISES};
 use crate::missed::tell_missed;
 use crate::queue::{find, sync};
+use crate::work::{Claimed, Work, claim_for};
 
 /// It was decided whether to notify the device (Linux `virtqueue_kick_prepare`, at its
 /// return).
@@ -20,17 +21,23 @@ pub(crate) fn kicked(vq: u64, needed: bool, copy: u8) {
     if !is_first(state, Unplaced::Kick, copy) {
         return;
     }
-    let ring = Ring::of(vq);
+    // Where all are in use, the ring's positions will tell.
+    let Some(mut claimed) = Claimed::new() else {
+        return;
+    };
+    let work = claimed.work();
+    work.ring.load(vq);
     if state.synced == 0 {
-        sync(vq, state, &ring, 0);
-        state.kicked = ring.avail;
+        sync(vq, state, work, 0);
+        state.kicked = work.ring.avail;
     }
-    if needed && state.promises != 0 && ring.broken == 0 {
-        promise(state, &ring);
+    if needed && state.promises != 0 && work.ring.broken == 0 {
+        promise(state, work);
     }
+    let ring = &work.ring;
     let (old, new) = (state.kicked, ring.avail);
     state.kicked = new;
-    let mut flags = flags_of(&ring);
+    let mut flags = flags_of(ring);
     if needed {
         flags |= Flags::NOTIFICATION_NEEDED;
     }
@@ -42,7 +49,7 @@ pub(crate) fn kicked(vq: u64, needed: bool, copy: u8) {
         let event: u16 = read(ring.device + 4 + 8 * u64::from(ring.num));
         (event, used)
     };
-    let reason = reason(&ring, old, new, event, event_flags);
+    let reason = reason(ring, old, new, event, event_flags);
     if reason.verdict().is_some_and(|verdict| verdict != needed) {
         flags |= Flags::RACED;
     }
@@ -55,7 +62,7 @@ pub(crate) fn kicked(vq: u64, needed: bool, copy: u8) {
         event_flags,
         reason,
     });
-    emit(state, 0, flags, body);
+    emit(work, state, 0, flags, body);
 }
 
 /// Why, as the device's fields say now (Linux `virtqueue_kick_prepare_split`,
@@ -110,9 +117,9 @@ fn promiser(state: &QueueState) -> u64 {
 /// promised that before and comes back to decide anew, its notification was missed.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn promise(state: *const QueueState, ring: *const Ring) -> i32 {
+pub extern "C" fn promise(state: *const QueueState, work: *mut Work) -> i32 {
     // SAFETY: null, or a caller's reference.
-    let (Some(state), Some(ring)) = (unsafe { (state.as_ref(), ring.as_ref()) }) else {
+    let (Some(state), Some(work)) = (unsafe { (state.as_ref(), work.as_mut()) }) else {
         return 0;
     };
     // What is promised while tracing ends is not waited for.
@@ -124,7 +131,8 @@ pub extern "C" fn promise(state: *const QueueState, ring: *const Ring) -> i32 {
     }
     let promiser = promiser(state);
     if PROMISES.get_ptr(promiser).is_some() {
-        tell_missed(state, ring, Kind::Notify as u32, 1, ring.avail.into());
+        let avail = work.ring.avail.into();
+        tell_missed(state, work, Kind::Notify as u32, 1, avail);
     }
     let _ = PROMISES.insert(promiser, u64::from(state.id), 0);
     0
@@ -142,10 +150,14 @@ pub(crate) fn notified(vq: u64, copy: u8) {
     if copy != 0 && !was_promised {
         return;
     }
-    let ring = Ring::of(vq);
-    let body = Body::Notify(Notify {
-        free: ring.free,
+    let Some(mut claimed) = claim_for(vq, state) else {
+        return;
+    };
+    let work = claimed.work();
+    let notify = Notify {
+        free: work.ring.free,
         error: 0,
-    });
-    emit(state, 0, flags_of(&ring), body);
+    };
+    let flags = flags_of(&work.ring);
+    emit(work, state, 0, flags, Body::Notify(notify));
 }

@@ -4,11 +4,11 @@ use virtscope_record::{Body, Detach, RingIndex, Used};
 
 use super::flags_of;
 use crate::emit::{draft, emit, filtered};
-use crate::kernel::Ring;
 use crate::missed::completions_before;
 use crate::payload::wanted;
 use crate::queue::{find, slot, sync};
 use crate::whole::{drop_list, emit_used, forget};
+use crate::work::Claimed;
 
 /// A used buffer is about to be given back, or an unused one at shutdown (Linux
 /// `detach_buf_split` and kin, at their entry).
@@ -17,11 +17,17 @@ pub(crate) fn detached(vq: u64, head: u16) {
     let Some(state) = find(vq) else {
         return;
     };
-    let ring = Ring::of(vq);
+    // Where all are in use, the ring's positions will tell.
+    let Some(mut claimed) = Claimed::new() else {
+        return;
+    };
+    let work = claimed.work();
+    work.ring.load(vq);
     let is_new = state.synced == 0;
     if is_new {
-        sync(vq, state, &ring, 0);
+        sync(vq, state, work, 0);
     }
+    let ring = &work.ring;
     let position = ring.last_used;
     let taken = if ring.is_packed() {
         ring.packed_num(head).max(1)
@@ -35,7 +41,8 @@ pub(crate) fn detached(vq: u64, head: u16) {
     }
     // What was passed over may have been the beginning of a batch.
     let after_batch = is_new || state.in_batch != 0 || state.used_next != ring.last_used;
-    completions_before(state, &ring);
+    completions_before(state, work);
+    let ring = &work.ring;
     let token = ring.token(head);
     let in_batch = ring.is_in_batch();
     let Some(slot) = slot(state, head) else {
@@ -55,7 +62,8 @@ pub(crate) fn detached(vq: u64, head: u16) {
                 head,
             };
             state.avail_next = ring.back(state.avail_next, if ring.is_packed() { 0 } else { 1 });
-            emit(state, token, flags_of(&ring), Body::Detach(detach));
+            let flags = flags_of(ring);
+            emit(work, state, token, flags, Body::Detach(detach));
         }
         return;
     }
@@ -110,6 +118,6 @@ pub(crate) fn detached(vq: u64, head: u16) {
         written,
         &slot.segments[1],
     );
-    let mut draft = draft(token, flags_of(&ring), body);
-    emit_used(state, token, &mut draft, (slot, head), want);
+    work.draft = draft(token, flags_of(ring), body);
+    emit_used(state, token, &mut work.draft, (slot, head), want);
 }
