@@ -9,7 +9,7 @@ use core::arch::asm;
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_kallsyms_lookup_name, bpf_probe_read_kernel};
-use aya_ebpf::macros::{fentry, kprobe, map, raw_tracepoint};
+use aya_ebpf::macros::{fentry, kprobe, map};
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext};
 
@@ -18,9 +18,12 @@ use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext};
 static WINDOW: Array<[u8; 4096]> = Array::with_max_entries(1, 0);
 
 /// Reads argument 1 bytes, at most 4095, at the address in argument 0. The result is
-/// that of `bpf_probe_read_kernel`: 0, or an error number below 0.
-#[raw_tracepoint]
-pub fn peek(ctx: RawTracePointContext) -> i32 {
+/// that of `bpf_probe_read_kernel`: 0, or an error number below 0; aya's macro for this
+/// section drops what a function returns.
+#[unsafe(link_section = "raw_tp")]
+#[unsafe(no_mangle)]
+pub extern "C" fn peek(ctx: *mut c_void) -> i32 {
+    let ctx = RawTracePointContext::new(ctx);
     let address: u64 = ctx.arg(0);
     let mut length: u64 = ctx.arg(1);
     // SAFETY: the instruction changes `length` alone. The verifier must see this bound,
@@ -41,8 +44,7 @@ const NAME: usize = 8;
 /// an error number below 0.
 ///
 /// It is loaded as `BPF_PROG_TYPE_SYSCALL`, which alone has that helper and may write into
-/// its context. aya knows no section for that type, and its macro for this one drops the
-/// result.
+/// its context. aya knows no section for that type.
 #[unsafe(link_section = "raw_tp")]
 #[unsafe(no_mangle)]
 pub extern "C" fn look_up(context: *mut c_void) -> i32 {

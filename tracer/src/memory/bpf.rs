@@ -90,3 +90,22 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::missing_privileges;
+
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
+        if !missing_privileges().0.is_empty() {
+            eprintln!("SKIPPED: loading programs needs root");
+            return;
+        }
+        let memory = BpfMemory::load().unwrap();
+        let mut bytes = [0xff; 16];
+        let error = memory.read(8, &mut bytes).unwrap_err();
+        assert_eq!((error.address, error.length), (8, 16));
+        assert_eq!(bytes, [0xff; 16]);
+    }
+}
