@@ -1,6 +1,6 @@
 //! How tracing begins: first the queues that there are are found, then the programs are
-//! loaded and attached. The first takes about a second where CPUs are emulated, the second
-//! many; so whoever waits can be shown the queues meanwhile.
+//! loaded and attached. The first takes a tenth of a second where CPUs are emulated, the
+//! second several; so whoever waits can be shown the queues meanwhile.
 
 use std::sync::{Mutex, PoisonError};
 
