@@ -19,8 +19,6 @@ pub struct Found {
     pub address: u64,
     /// The driver's own name for it, if it has one.
     pub name: Option<String>,
-    /// The driver of its device.
-    pub driver: Option<String>,
     /// What it is, and how much was in flight.
     pub facts: QueueFacts,
     /// What was in flight.
@@ -122,7 +120,6 @@ fn look_at(walk: &Walk<'_>, device: &Device, queue: &Queue, id: QueueId) -> Foun
         generation: Generation(0),
         address: queue.address,
         name: queue.name.clone(),
-        driver: device.driver.clone(),
         facts,
         in_flight,
     }

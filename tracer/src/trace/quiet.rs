@@ -169,7 +169,6 @@ mod tests {
             generation: Generation(0),
             address,
             name: None,
-            driver: None,
             facts: QueueFacts::default(),
             in_flight: Vec::new(),
         }

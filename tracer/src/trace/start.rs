@@ -197,7 +197,6 @@ mod tests {
             generation: Generation(0),
             address: 0,
             name: None,
-            driver: None,
             facts: QueueFacts {
                 size,
                 ..QueueFacts::default()

@@ -224,7 +224,6 @@ mod tests {
             generation: Generation(0),
             address: 0,
             name: Some(name.to_owned()),
-            driver: None,
             facts: QueueFacts {
                 size: 64,
                 in_flight: 3,
