@@ -30,6 +30,8 @@ pub(crate) use error::explain;
 pub use found::Found;
 pub use hooks::{Attachment, Hook, How, Operation, Plan};
 pub use options::{ParseQueueError, QueueChoice, QueueFilter, QueueName, TraceOptions};
+#[cfg(test)]
+pub(crate) use privileges::may_load;
 pub(crate) use privileges::missing_of;
 pub use privileges::{Missing, drop_privileges, missing_privileges};
 pub use start::{OnProgress, Progress, Start, Step};

@@ -68,3 +68,13 @@ pub fn drop_privileges(keep_files: bool) -> std::io::Result<()> {
     )?;
     Ok(())
 }
+
+/// Whether tests may load programs; says so where they are skipped.
+#[cfg(test)]
+pub(crate) fn may_load() -> bool {
+    let may = missing_privileges().0.is_empty();
+    if !may {
+        eprintln!("SKIPPED: loading programs needs root");
+    }
+    may
+}

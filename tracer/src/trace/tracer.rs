@@ -20,7 +20,7 @@ use super::kernel::{Kernel, Stopped};
 use super::layout;
 use super::options::TraceOptions;
 use super::quiet::{Quiet, RawState, State};
-use super::start::{OnProgress, Start};
+use super::start::OnProgress;
 use super::switches;
 use crate::fill::{Fill, footprint};
 
@@ -68,14 +68,6 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Finds the queues, then loads and attaches the programs: [`Start`] in one go.
-    ///
-    /// # Errors
-    /// As for [`Start::find`] and [`Start::attach`].
-    pub fn start(options: &TraceOptions, stopped: &dyn Fn() -> bool) -> Result<Self, TraceError> {
-        Start::find(options, stopped)?.attach(stopped, &|_| {})
-    }
-
     /// Notes what was found when all had been attached, or why nothing can be; and why it is
     /// done by kprobes, if that is not what was asked for.
     pub(super) fn begun(&mut self, found: Result<Quiet, String>, refused: Option<TraceError>) {
@@ -343,15 +335,14 @@ mod tests {
 
     use super::*;
     use crate::trace::start::SLOTS;
-    use crate::trace::{explain, missing_privileges};
+    use crate::trace::{explain, may_load};
 
     /// The kernel's verifier accepts the programs for kprobes and the one that looks, which
     /// share all their functions with those for fentry and fexit. Loaded, they are attached
     /// to nothing.
     #[test]
     fn this_kernels_verifier_accepts_the_programs() {
-        if !missing_privileges().0.is_empty() {
-            eprintln!("SKIPPED: loading programs needs root");
+        if !may_load() {
             return;
         }
         for (snaplen, payload) in [(256, 1), (1 << 19, 1), (1 << 19, 2)] {
