@@ -4,6 +4,7 @@
 //! The tracer reads and never interprets: what it finds becomes records, the same
 //! ones the reference driver writes, and what they mean is the analyzer's business.
 
+mod bell;
 pub mod btf;
 pub mod doctor;
 mod fill;

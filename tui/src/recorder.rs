@@ -31,14 +31,12 @@ use sink::{Entry, Sink};
 
 pub use source::{Begun, QueueNotice, Source};
 
-/// How long the drainer rests between two looks.
-const INTERVAL: Duration = Duration::from_millis(5);
 /// How old a record must be before it is believed that none earlier will come: a
 /// thread may be preempted between taking the time and writing the record.
 const REORDER_WINDOW: Duration = Duration::from_millis(60);
 /// Records held back at most.
 const REORDER_CAPACITY: usize = 1 << 18;
-/// How often a new snapshot is made.
+/// How often a new snapshot is made. A source may [rest](Source::rest) half of that.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
 /// How often statistics are written, so that the capture's clock goes on while
 /// nothing happens.
@@ -287,7 +285,7 @@ impl Drainer {
                 let known = Timestamp::from_nanos(now.as_nanos().saturating_sub(window));
                 self.sink.publish(Some(known));
             }
-            std::thread::sleep(INTERVAL);
+            self.source.rest();
         }
         self.finish()
     }

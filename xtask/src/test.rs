@@ -10,7 +10,7 @@ use clap::Args;
 use crate::bpf;
 use crate::conformance::check;
 use crate::demo::{demo, quiet};
-use crate::guest::{Kernel, prepare};
+use crate::guest::{Kernel, Profile, prepare};
 use crate::limit::{Deadline, LIMIT};
 use crate::steps::{Failure, Steps};
 use crate::tools::{DebianTool, NIGHTLY, cargo_fuzz, debian, is_there, miri};
@@ -244,7 +244,12 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<bool> {
         let name = format!("guests: Linux {version} traced, split and packed, against witnesses");
         let mut moved = None;
         steps.step(&name, |deadline| {
-            moved = truth(&prepare(deadline)?, kernel, &Asked::default(), deadline)?;
+            moved = truth(
+                &prepare(Profile::Guest, deadline)?,
+                kernel,
+                &Asked::default(),
+                deadline,
+            )?;
             Ok(())
         });
         if let Some(moved) = moved {

@@ -7,15 +7,44 @@ use aya_ebpf::helpers::generated::{
 use virtscope_record::{
     Body, Common, Context, FRAME_LEN, Flags, Producer, PseudoHeader, Record, Token,
 };
-use virtscope_tracer_shared::{Counters, QueueState, SMALL_SNAPLEN, Segments};
+use virtscope_tracer_shared::{Counters, QueueState, SMALL_SNAPLEN, Segments, control};
 
 use crate::kernel::read;
-use crate::maps::{COUNTERS, DEPTHS, RECORDS, SCRATCH, Scratch, config, this_cpu};
+use crate::maps::{CONTROL, COUNTERS, DEPTHS, RECORDS, SCRATCH, Scratch, config, this_cpu};
 use crate::work::Work;
 
-/// The reader looks often enough by itself: waking it for each record costs more than
-/// the record.
-pub(crate) const NO_WAKEUP: u64 = 1;
+/// How a record is submitted (Linux `BPF_RB_NO_WAKEUP`, `BPF_RB_FORCE_WAKEUP`).
+const NO_WAKEUP: u64 = 1;
+const FORCE_WAKEUP: u64 = 2;
+/// What the kernel tells of a buffer (Linux `BPF_RB_AVAIL_DATA`, `BPF_RB_CONS_POS`).
+const AVAIL_DATA: u64 = 0;
+const CONS_POS: u64 = 2;
+
+/// How a record is to be submitted for which `more` bytes are still to be reserved: waking the
+/// reader for each costs more than the record. It looks by itself now and then, and is woken
+/// if by that time there might be no room left.
+///
+/// Once, until it has read as much as was waiting then: while it is at it, it needs no
+/// waking.
+#[inline(always)]
+pub(crate) fn wakeup(more: u64) -> u64 {
+    let wake_at = config!(wake_at);
+    if RECORDS.query(AVAIL_DATA) + more < wake_at {
+        return NO_WAKEUP;
+    }
+    let Some(again) = CONTROL.get_ptr_mut(control::WAKE_AGAIN) else {
+        return NO_WAKEUP;
+    };
+    let read = RECORDS.query(CONS_POS);
+    // SAFETY: a map's word, see `maps`; if two wake at once, nothing is lost.
+    unsafe {
+        if read < again.read_volatile() {
+            return NO_WAKEUP;
+        }
+        again.write_volatile(read + wake_at);
+    }
+    FORCE_WAKEUP
+}
 
 /// A frame without payload.
 #[repr(C, align(8))]
@@ -202,7 +231,7 @@ pub extern "C" fn emit_plain(state: *const QueueState, draft: *const Record) -> 
         (&raw mut (*frame).record).write(*draft);
         complete(&raw mut (*frame).record, state, sequence);
     }
-    entry.submit(NO_WAKEUP);
+    entry.submit(wakeup(0));
     0
 }
 
@@ -259,7 +288,9 @@ pub extern "C" fn emit_loaded(
                 let start = (&raw const (*scratch).frame).cast::<u8>();
                 core::slice::from_raw_parts(start, len as usize)
             };
-            let stored = RECORDS.output::<[u8]>(bytes, NO_WAKEUP).is_ok();
+            let stored = RECORDS
+                .output::<[u8]>(bytes, wakeup(len.into()))
+                .is_ok();
             // SAFETY: a map's word, claimed until this.
             unsafe { (&raw mut (*scratch).taken).write_volatile(0) };
             stored

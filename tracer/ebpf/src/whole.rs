@@ -16,7 +16,7 @@ use virtscope_tracer_shared::{
 };
 
 use crate::emit::{
-    Frame, NO_WAKEUP, complete, count, counters, emit_draft, emit_plain, mark_unreached, take,
+    Frame, complete, count, counters, emit_draft, emit_plain, mark_unreached, take, wakeup,
 };
 use crate::maps::{LARGE, LISTS, Large, List, PIECE, RECORDS, SLOTS, config};
 use crate::payload::{MAX_ENTRIES, P9, Step, Steps};
@@ -400,7 +400,9 @@ fn output(state: &QueueState, draft: &Record, mut large: *mut Large, want: u32) 
         }
         let len = FRAME_LEN + copied as usize;
         let bytes = core::slice::from_raw_parts(frame.cast::<u8>(), len);
-        RECORDS.output::<[u8]>(bytes, NO_WAKEUP).is_ok()
+        RECORDS
+            .output::<[u8]>(bytes, wakeup(len as u64))
+            .is_ok()
     };
     if !stored {
         count(&mut counters.lost, 1);

@@ -48,6 +48,8 @@ pub struct Config {
     pub preempt_count: u64,
     /// Addresses of the functions whose calls become *notify* records, 0 if unknown.
     pub notify: [u64; MAX_NOTIFY],
+    /// Bytes that wait in the buffer when whoever reads it is woken.
+    pub wake_at: u64,
 
     /// Where the window into `struct vring_virtqueue` begins.
     pub window: u32,

@@ -160,6 +160,8 @@ pub mod control {
     pub const CLOSING: u32 = 5;
     /// Not 0: everything is attached, and queues are taken up.
     pub const OPEN: u32 = 6;
+    /// Up to where the buffer must have been read before its reader is woken again, bytes.
+    pub const WAKE_AGAIN: u32 = 7;
     /// How many there are.
     pub const COUNT: u32 = 8;
 }

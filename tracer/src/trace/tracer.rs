@@ -22,6 +22,7 @@ use super::options::TraceOptions;
 use super::quiet::{Quiet, RawState, State};
 use super::start::OnProgress;
 use super::switches;
+use crate::bell::Bell;
 use crate::fill::{Fill, footprint};
 
 /// The programs, as `cargo xtask bpf` builds them.
@@ -32,6 +33,9 @@ const DEPTHS: u32 = 4;
 /// Lists of a buffer's segments that are kept where records may be long; of one that finds
 /// no room, the answer's payload is unavailable.
 const LISTS: u32 = 2048;
+/// Of so many parts of the buffer one is full when whoever reads it is woken: the others are
+/// for what comes until it reads.
+const FULL_ENOUGH: u32 = 4;
 /// How long at the end a notification may take that was decided on.
 const NOTIFYING: Duration = Duration::from_secs(1);
 /// Between two looks whether it has come.
@@ -47,6 +51,7 @@ pub struct Tracer {
     /// The programs and their links, until it is detached.
     ebpf: Option<Ebpf>,
     records: RingBuf<MapData>,
+    bell: Bell,
     counters: PerCpuArray<MapData, RawCounters>,
     control: Array<MapData, u64>,
     /// The queues, by the address of each.
@@ -97,6 +102,7 @@ impl Tracer {
         let mut config = layout::config(btf, symbols, options)?;
         config.slots = slots;
         config.cpus = cpus;
+        config.wake_at = u64::from(options.buffer_bytes / FULL_ENOUGH);
         let plan = Plan::new(btf, symbols, options.kprobes_only);
         if let Some(operation) = plan.missing.iter().find(|missing| missing.is_needed()) {
             return Err(TraceError::NoFunction {
@@ -136,6 +142,7 @@ impl Tracer {
             .map_err(|error| TraceError::Object(error.to_string()))?;
         let mut tracer = Self {
             ebpf: Some(ebpf),
+            bell: Bell::of(records.as_fd()),
             records,
             counters,
             control,
@@ -189,6 +196,12 @@ impl Tracer {
             }
         }
         frames
+    }
+
+    /// Rests until so much waits to be [drained](Self::drain) that it should be, at most so
+    /// long.
+    pub fn rest(&self, at_most: Duration) {
+        self.bell.rest(at_most);
     }
 
     /// The counters of every queue and CPU that has any.

@@ -1,6 +1,7 @@
 //! Where records come from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use virtscope_captures::Selection;
 use virtscope_driver::instrument::live::Hub;
@@ -8,6 +9,9 @@ use virtscope_record::{
     Generation, InFlight, ProducerId, QueueFacts, QueueId, Record, Timestamp, Token,
 };
 use virtscope_tracer::trace::StreamCounters;
+
+/// How long the drainer rests between two looks at rings that can't call it.
+pub(super) const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Where records come from.
 pub trait Source: Send {
@@ -22,6 +26,12 @@ pub trait Source: Send {
     /// Hands every record made up to now to `take`, each producer's in the order of
     /// their numbers.
     fn drain(&mut self, take: &mut dyn FnMut(&Record, &[u8]));
+
+    /// Rests between two [drains](Self::drain), for no longer than there is room for what is
+    /// made meanwhile.
+    fn rest(&self) {
+        std::thread::sleep(INTERVAL);
+    }
 
     /// What is said of the queues from the start.
     fn describe(&mut self, _: &[QueueNotice]) {}

@@ -1,3 +1,4 @@
+use super::source::INTERVAL;
 use super::*;
 use rstest::rstest;
 use virtscope_captures::{CaptureReader, Item};

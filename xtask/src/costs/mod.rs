@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 
-use crate::guest::{Device, Guest, Kernel, Machine, prepare, userland};
+use crate::guest::{Device, Guest, Kernel, Machine, Profile, prepare, userland};
 use crate::limit::Deadline;
 use crate::steps::Failure;
 
@@ -113,7 +113,7 @@ pub(crate) fn costs(args: &CostsArgs) -> anyhow::Result<bool> {
     };
     let place = match &args.program {
         Some(program) => crate::guest::Place::with_program(program),
-        None => prepare(deadline),
+        None => prepare(Profile::Release, deadline),
     };
     let place = place.map_err(failed)?;
     let disk = userland(args.kernel.suite(), &PACKAGES, deadline).map_err(failed)?;

@@ -24,7 +24,7 @@ use clap::Args;
 
 pub(crate) use kernel::Kernel;
 pub(crate) use machine::{Device, Machine, QUEUE_EVENTS, SPARE};
-pub(crate) use program::vsock as vsock_program;
+pub(crate) use program::{Profile, vsock as vsock_program};
 pub(crate) use running::{Guest, Place};
 pub(crate) use userland::disk as userland;
 pub(crate) use vsock::GUEST as VSOCK_CID;
@@ -121,7 +121,7 @@ pub(crate) struct GuestArgs {
 pub(crate) fn guest(args: &GuestArgs) -> anyhow::Result<bool> {
     let deadline = Deadline::after(LIMIT);
     let root = root()?;
-    let place = prepare(deadline).map_err(|failure| match failure {
+    let place = prepare(Profile::Guest, deadline).map_err(|failure| match failure {
         Failure::Missing(what) => anyhow!("missing: {what}"),
         Failure::Failed(error) => error,
     })?;
@@ -174,9 +174,9 @@ pub(crate) fn guest(args: &GuestArgs) -> anyhow::Result<bool> {
 }
 
 /// Gets everything that guests take, but for their kernels.
-pub(crate) fn prepare(deadline: Deadline) -> Result<Place, Failure> {
+pub(crate) fn prepare(profile: Profile, deadline: Deadline) -> Result<Place, Failure> {
     debian(&TOOLS, deadline)?;
     let root = root()?;
-    let program = program::build(&root, deadline)?;
+    let program = program::build(&root, profile, deadline)?;
     Ok(Place::new(&root, program)?)
 }

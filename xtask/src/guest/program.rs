@@ -11,21 +11,38 @@ use crate::steps::Failure;
 use crate::tools::is_there;
 
 const TARGET: &str = "x86_64-unknown-linux-musl";
-/// Optimised, because emulation is slow; without what takes long to build.
-const PROFILE: &str = "guest";
+
+/// How it is built.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Profile {
+    /// Optimised, because emulation is slow; without what takes long to build.
+    Guest,
+    /// As it is for users.
+    Release,
+}
+
+impl Profile {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Release => "release",
+        }
+    }
+}
 
 /// Builds it.
-pub(crate) fn build(root: &Path, deadline: Deadline) -> Result<PathBuf, Failure> {
+pub(crate) fn build(root: &Path, profile: Profile, deadline: Deadline) -> Result<PathBuf, Failure> {
     target(deadline)?;
     let folder = root.join("target");
     let mut cargo = Command::new("cargo");
     cargo
         .args(["build", "--locked", "--package", "virtscope"])
-        .args(["--target", TARGET, "--profile", PROFILE, "--target-dir"])
+        .args(["--target", TARGET, "--profile", profile.name()])
+        .arg("--target-dir")
         .arg(&folder)
         .current_dir(root);
     deadline.run(&mut cargo)?;
-    Ok(folder.join(TARGET).join(PROFILE).join("virtscope"))
+    Ok(folder.join(TARGET).join(profile.name()).join("virtscope"))
 }
 
 /// Builds the one that talks over vsock.

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 
-use crate::guest::{Kernel, Machine, Place, QUEUE_EVENTS, prepare};
+use crate::guest::{Kernel, Machine, Place, Profile, QUEUE_EVENTS, prepare};
 use crate::limit::{Deadline, LIMIT};
 use crate::steps::Failure;
 use runs::Session;
@@ -109,7 +109,7 @@ pub(crate) fn run(args: &TruthArgs) -> anyhow::Result<bool> {
     };
     let place = match &args.program {
         Some(program) => Place::with_program(program),
-        None => prepare(deadline),
+        None => prepare(Profile::Guest, deadline),
     };
     let mut agrees = true;
     let failed = |failure| match failure {

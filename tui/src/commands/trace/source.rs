@@ -16,6 +16,10 @@ use crate::recorder::{Begun, QueueNotice, Source};
 /// How often the cost is asked for.
 const COST_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How long records may lie in the buffer that are few: whoever waits for them looks no more
+/// often.
+const REST: Duration = Duration::from_millis(50);
+
 /// What all that traces tells of itself, for the screens and the last line.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Told(Arc<Mutex<Overhead>>);
@@ -116,6 +120,10 @@ impl Source for Traced {
         if self.pace.is_due() {
             self.ask_cost();
         }
+    }
+
+    fn rest(&self) {
+        self.tracer.rest(REST);
     }
 
     fn notices(&mut self) -> Vec<QueueNotice> {
