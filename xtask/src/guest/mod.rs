@@ -73,6 +73,10 @@ pub(crate) struct GuestArgs {
     #[arg(long)]
     instructions: bool,
 
+    /// `virtscope` is built as it is for users, which takes longer.
+    #[arg(long)]
+    release: bool,
+
     /// Its memory.
     #[arg(long, value_name = "MIB", default_value_t = 512)]
     memory: u32,
@@ -121,7 +125,11 @@ pub(crate) struct GuestArgs {
 pub(crate) fn guest(args: &GuestArgs) -> anyhow::Result<bool> {
     let deadline = Deadline::after(LIMIT);
     let root = root()?;
-    let place = prepare(Profile::Guest, deadline).map_err(|failure| match failure {
+    let profile = match args.release {
+        true => Profile::Release,
+        false => Profile::Guest,
+    };
+    let place = prepare(profile, deadline).map_err(|failure| match failure {
         Failure::Missing(what) => anyhow!("missing: {what}"),
         Failure::Failed(error) => error,
     })?;
