@@ -49,6 +49,7 @@ mod info;
 mod merge;
 mod output;
 mod reader;
+mod recent;
 mod sequence;
 mod writer;
 

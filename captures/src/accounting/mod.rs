@@ -39,6 +39,7 @@ use std::ops::AddAssign;
 use virtscope_record::{Body, Flags, Kind, Producer, ProducerId, QueueId, Record, Statistics};
 
 use crate::Selection;
+use crate::recent::Recent;
 use stream::{Placed, Stream};
 
 /// Producers of queues that are kept apart. A real capture has dozens; a forged
@@ -128,37 +129,10 @@ struct Place {
     stream: usize,
 }
 
-/// The places that were looked up last, so that hardly a record has to look for
-/// its own.
-#[derive(Debug)]
-struct Recent([(u64, Place); Recent::LEN]);
-
-impl Recent {
-    const LEN: usize = 64;
-    /// No queue's producer.
-    const NOBODY: u64 = u64::MAX;
-
-    const fn new() -> Self {
-        let nowhere = Place {
-            queue: 0,
-            stream: 0,
-        };
-        Self([(Self::NOBODY, nowhere); Self::LEN])
-    }
-
-    /// A number that each producer of a queue has to itself.
-    #[inline]
-    fn key(queue: QueueId, producer: ProducerId) -> u64 {
-        u64::from(queue.device) << 32 | u64::from(queue.index) << 16 | u64::from(producer.0)
-    }
-
-    #[inline]
-    fn slot(&mut self, queue: QueueId, producer: ProducerId) -> &mut (u64, Place) {
-        // Producers are 0, 1, 2 or a CPU's number; queues and devices count up.
-        let mixed = producer.0 ^ (queue.index << 2) ^ (queue.device << 4);
-        &mut self.0[usize::from(mixed) % Self::LEN]
-    }
-}
+const NOWHERE: Place = Place {
+    queue: 0,
+    stream: 0,
+};
 
 /// Accounts for every record of a capture, per queue and producer.
 ///
@@ -183,7 +157,7 @@ impl Recent {
 pub struct Ledger {
     selection: Selection,
     places: BTreeMap<(QueueId, ProducerId), Place>,
-    recent: Recent,
+    recent: Recent<Place>,
     queues: Vec<QueueSums>,
     queue_places: BTreeMap<QueueId, usize>,
     streams: Vec<Stream>,
@@ -198,7 +172,7 @@ impl Ledger {
         Self {
             selection,
             places: BTreeMap::new(),
-            recent: Recent::new(),
+            recent: Recent::new(NOWHERE),
             queues: Vec::new(),
             queue_places: BTreeMap::new(),
             streams: Vec::new(),
@@ -212,37 +186,46 @@ impl Ledger {
     /// its number was seen before: then it is a duplicate.
     #[inline]
     pub fn observe(&mut self, record: &Record) -> bool {
+        self.account(record).0
+    }
+
+    /// The same, and the [`settled_losses`](Self::settled_losses) of its queue by now.
+    #[inline]
+    pub(crate) fn account(&mut self, record: &Record) -> (bool, u64) {
         if record.flags().contains(Flags::REPEATED) {
             self.observe_repeated(record);
-            return false;
+            return (false, self.settled_losses(record.queue()));
         }
         let whole = self.selection.is_whole();
         let Some((queue, stream)) = self.stream(record.queue(), record.producer().id()) else {
             self.untracked += 1;
-            return true;
+            return (true, self.settled_losses(record.queue()));
         };
-        let mut is_new = true;
-        if stream.place_next(record.sequence()) {
+        let (is_new, losses) = if stream.place_next(record.sequence()) {
             // In its order and with no gap behind it: no loss is believed or
             // doubted because of it.
+            (true, queue.believed())
         } else {
             let settled_before = stream.settled_losses(whole);
             let placed = stream.place(record.sequence());
             let settled = stream.settled_losses(whole);
             queue.move_settled(settled_before, settled);
-            is_new = placed != Placed::Duplicate;
-            match placed {
-                Placed::BehindGap if whole => queue.loss_epoch += 1,
-                Placed::Impossible => self.untracked += 1,
-                Placed::BehindGap | Placed::InOrder | Placed::Late | Placed::Duplicate => {}
+            if whole && placed == Placed::BehindGap {
+                queue.loss_epoch += 1;
             }
-        }
+            let losses = queue.believed();
+            if placed == Placed::Impossible {
+                self.untracked += 1;
+            }
+            (placed != Placed::Duplicate, losses)
+        };
         if record.kind() == Ok(Kind::Statistics)
             && let Ok(Body::Statistics(statistics)) = record.body()
         {
             self.learn(record.queue(), &statistics);
+            return (is_new, self.settled_losses(record.queue()));
         }
-        is_new
+        (is_new, losses)
     }
 
     /// A record that has no number: what it says of a producer's numbers is learnt.
@@ -341,11 +324,9 @@ impl Ledger {
         queue: QueueId,
         producer: ProducerId,
     ) -> Option<(&mut QueueSums, &mut Stream)> {
-        let (key, place) = *self.recent.slot(queue, producer);
-        let place = if key == Recent::key(queue, producer) {
-            place
-        } else {
-            self.look_up(queue, producer)?
+        let place = match self.recent.get(queue, producer) {
+            Some(place) => place,
+            None => self.look_up(queue, producer)?,
         };
         let sums = self.queues.get_mut(place.queue)?;
         Some((sums, self.streams.get_mut(place.stream)?))
@@ -366,7 +347,7 @@ impl Ledger {
                 place
             }
         };
-        *self.recent.slot(queue, producer) = (Recent::key(queue, producer), place);
+        self.recent.put(queue, producer, place);
         Some(place)
     }
 
@@ -434,8 +415,7 @@ impl Ledger {
     /// Losses of `queue` that are believed: the producer told of them, or so
     /// many records have passed the gap that nothing can be merely late.
     pub fn settled_losses(&self, queue: QueueId) -> u64 {
-        self.sums(queue)
-            .map_or(0, |queue| queue.settled_losses.max(queue.told_lost))
+        self.sums(queue).map_or(0, QueueSums::believed)
     }
 
     /// Whether every producer's final statistics were seen. If not, records may
@@ -468,6 +448,11 @@ impl Ledger {
 }
 
 impl QueueSums {
+    /// Losses that are believed.
+    fn believed(&self) -> u64 {
+        self.settled_losses.max(self.told_lost)
+    }
+
     fn move_settled(&mut self, before: u64, after: u64) {
         self.settled_losses = self.settled_losses + after - before;
     }

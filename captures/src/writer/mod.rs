@@ -19,6 +19,7 @@ use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
 use pcap_file::{DataLink, Endianness};
 use virtscope_record::{FRAME_LEN, Kind, QueueId, Record, Timestamp};
 
+use crate::recent::Recent;
 use crate::{CaptureInfo, Ledger, Origin, QueueDescription, Totals};
 
 use packet::Packet;
@@ -57,7 +58,10 @@ pub struct CaptureWriter<W: Write> {
     snaplen: u32,
     clock: crate::ClockOffset,
     ledger: Ledger,
-    interfaces: BTreeMap<QueueId, Interface>,
+    interfaces: Vec<Interface>,
+    /// By queue: which interface it has.
+    numbers: BTreeMap<QueueId, usize>,
+    recent: Recent<usize>,
     programs_skipped: u64,
     written: u64,
     ended: bool,
@@ -117,7 +121,9 @@ impl<W: Write> CaptureWriter<W> {
             snaplen: info.snaplen,
             clock: info.clock,
             ledger: Ledger::new(info.selection),
-            interfaces: BTreeMap::new(),
+            interfaces: Vec::new(),
+            numbers: BTreeMap::new(),
+            recent: Recent::new(0),
             programs_skipped: 0,
             written: 0,
             ended: false,
@@ -139,11 +145,12 @@ impl<W: Write> CaptureWriter<W> {
         }
         let queue = record.queue();
         let kind = record.kind().ok();
-        if kind == Some(Kind::QueueFacts) && !self.interfaces.contains_key(&queue) {
+        if kind == Some(Kind::QueueFacts) && !self.numbers.contains_key(&queue) {
             let description = QueueDescription::from_payload(payload, queue);
             self.open(record, &description, payload.len())?;
         }
-        let Some(interface) = self.interfaces.get_mut(&queue) else {
+        let number = self.interface(record);
+        let Some(interface) = number.and_then(|number| self.interfaces.get_mut(number)) else {
             return Err(WriteError::Undeclared { queue });
         };
 
@@ -155,12 +162,11 @@ impl<W: Write> CaptureWriter<W> {
         let stored = payload.get(..limit).unwrap_or(payload);
         let full = saturate(payload.len()).max(record.full_payload_len().unwrap_or(0));
 
-        self.ledger.observe(record);
+        let (_, losses) = self.ledger.account(record);
         let flags = kind.map(|kind| match kind.is_towards_device() {
             true => OUTBOUND,
             false => INBOUND,
         });
-        let losses = self.ledger.settled_losses(queue);
         let untold = losses.saturating_sub(interface.losses_told);
         interface.losses_told += untold;
         let time = record.time();
@@ -181,13 +187,25 @@ impl<W: Write> CaptureWriter<W> {
         Ok(())
     }
 
+    /// Which interface the queue of `record` has.
+    #[inline]
+    fn interface(&mut self, record: &Record) -> Option<usize> {
+        let (queue, producer) = (record.queue(), record.producer().id());
+        if let Some(number) = self.recent.get(queue, producer) {
+            return Some(number);
+        }
+        let number = *self.numbers.get(&queue)?;
+        self.recent.put(queue, producer, number);
+        Some(number)
+    }
+
     /// Opens the interface of the queue that `record` is of, if it is not open
     /// yet, by a name and nothing else: for captures whose facts were lost.
     ///
     /// # Errors
     /// Trouble of the output.
     pub fn declare(&mut self, record: &Record, name: &str) -> Result<(), WriteError> {
-        if self.interfaces.contains_key(&record.queue()) {
+        if self.numbers.contains_key(&record.queue()) {
             return Ok(());
         }
         let description = QueueDescription::from_payload(name.as_bytes(), record.queue());
@@ -246,7 +264,8 @@ impl<W: Write> CaptureWriter<W> {
             first: facts.time(),
             last: facts.time(),
         };
-        self.interfaces.insert(facts.queue(), interface);
+        self.numbers.insert(facts.queue(), self.interfaces.len());
+        self.interfaces.push(interface);
         Ok(())
     }
 
@@ -293,7 +312,10 @@ impl<W: Write> CaptureWriter<W> {
         } else {
             "unknown"
         };
-        for (queue, interface) in &self.interfaces {
+        for (queue, number) in &self.numbers {
+            let Some(interface) = self.interfaces.get(*number) else {
+                continue;
+            };
             let totals = self.ledger.queue_totals(*queue);
             let unix = |time| Duration::from_nanos(self.clock.to_unix_ns(time));
             let mut comment = format!(
