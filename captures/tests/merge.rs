@@ -1,6 +1,6 @@
-//! The merge stage against sorting.
+//! The merge stage against sorting, and against the plainest stage that keeps its promises.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 use virtscope_captures::{Merge, MergeConfig, StreamKey};
@@ -97,7 +97,263 @@ fn run(config: MergeConfig, arrivals: &[(u64, u16, Mark)]) -> (Vec<Mark>, u64) {
     (left, late)
 }
 
+/// What [`Merge`] promises, with a list for each stream and no thought of cost.
+#[derive(Default)]
+struct Model {
+    streams: BTreeMap<StreamKey, ModelStream>,
+    released: u64,
+    late: u64,
+    early: u64,
+}
+
+#[derive(Default)]
+struct ModelStream {
+    next: u64,
+    /// By sequence, equal ones in the order they came.
+    held: Vec<Mark>,
+}
+
+impl Model {
+    fn begin(&mut self, stream: u16, number: u64) {
+        let stream = self.streams.entry(key(stream)).or_default();
+        stream.next = stream.next.max(number);
+    }
+
+    fn push(&mut self, config: MergeConfig, stream: u16, item: Mark) -> Option<Mark> {
+        let stream = self.streams.entry(key(stream)).or_default();
+        self.late += u64::from(item.time < self.released || u64::from(item.sequence) < stream.next);
+        let held = &mut stream.held;
+        let place = held.partition_point(|there| there.sequence <= item.sequence);
+        held.insert(place, item);
+        if self.len() > config.capacity {
+            self.early += 1;
+            self.pop()
+        } else {
+            None
+        }
+    }
+
+    fn pop_due(&mut self, config: MergeConfig, now: u64) -> Option<Mark> {
+        let (key, first) = self.first()?;
+        let next = self.streams[&key].next;
+        let sequence = u64::from(first.sequence);
+        let wait = match sequence > next {
+            true => config.gap_window_ns,
+            false => config.window_ns,
+        };
+        let is_late = sequence < next || first.time < self.released;
+        let is_due = now >= first.time + wait;
+        if is_late || is_due { self.pop() } else { None }
+    }
+
+    fn pop(&mut self) -> Option<Mark> {
+        let (key, first) = self.first()?;
+        let stream = self.streams.get_mut(&key)?;
+        stream.held.remove(0);
+        stream.next = stream.next.max(u64::from(first.sequence) + 1);
+        self.released = self.released.max(first.time);
+        Some(first)
+    }
+
+    fn first(&self) -> Option<(StreamKey, Mark)> {
+        let firsts = self
+            .streams
+            .iter()
+            .filter_map(|(key, stream)| Some((*key, *stream.held.first()?)));
+        firsts.min_by_key(|(_, first)| *first)
+    }
+
+    fn len(&self) -> usize {
+        self.streams.values().map(|stream| stream.held.len()).sum()
+    }
+}
+
+/// What is done with a stage.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Push(u16, Mark),
+    PopDue(u64),
+    Pop,
+    Begin(u16, u64),
+}
+
+/// How an item differs from the next one in order of its stream and of all.
+#[derive(Clone, Copy, Debug)]
+enum Stray {
+    /// Not at all.
+    None,
+    /// Its time is so much earlier, with its sequence in order.
+    Earlier(u64),
+    /// Its sequence is so much lower, with its time in order.
+    Lower(u32),
+    /// Both: it comes late.
+    Behind(u32, u64),
+    /// Those before it are missing.
+    Gap(u32),
+}
+
+impl Stray {
+    fn mark(self, stream: u16, next: &mut u32, now: u64) -> Mark {
+        let (sequence, time) = match self {
+            Self::None => (*next, now),
+            Self::Earlier(by) => (*next, now - by),
+            Self::Lower(by) => (next.saturating_sub(by), now),
+            Self::Behind(by, earlier) => (next.saturating_sub(by), now - earlier),
+            Self::Gap(by) => (*next + by, now),
+        };
+        *next = (*next).max(sequence + 1);
+        mark(stream, sequence, time)
+    }
+}
+
+/// Pushes of items that are in order but for `strays`, with looks in between.
+fn steps(strays: impl Strategy<Value = Stray>) -> impl Strategy<Value = Vec<Step>> {
+    let other = prop_oneof![
+        95 => Just(None),
+        3 => Just(Some(Step::Pop)),
+        2 => (0u16..6, 0u64..300).prop_map(|(stream, number)| Some(Step::Begin(stream, number))),
+    ];
+    // Streams, steps of time and looks that favour none, so that a run grows long.
+    let looks = prop_oneof![9 => Just(None), 1 => (0u64..400).prop_map(Some)];
+    let each = (0u16..6, 0u64..4, strays, looks, other);
+    proptest::collection::vec(each, 0..400).prop_map(|each| {
+        let mut steps = Vec::new();
+        let mut now = 1000;
+        let mut next = [0u32; 6];
+        for (stream, step, stray, look, other) in each {
+            now += step;
+            let next = &mut next[usize::from(stream)];
+            let item = stray.mark(stream, next, now);
+            steps.push(Step::Push(stream, item));
+            // The clock that all share lies behind what is looked at, now and then.
+            steps.extend(look.map(|behind| Step::PopDue((now + 200).saturating_sub(behind))));
+            steps.extend(other);
+        }
+        steps
+    })
+}
+
+/// Streams that are looked at in turn: each brings all that it has of a while, and those
+/// behind it begin where it began.
+fn in_turn(strays: impl Strategy<Value = Stray>) -> impl Strategy<Value = Vec<Step>> {
+    let turn = proptest::collection::vec((0u64..6, strays), 0..60);
+    let round = proptest::collection::vec(turn, 1..6);
+    proptest::collection::vec(round, 1..6).prop_map(|rounds| {
+        let mut steps = Vec::new();
+        let mut began = 1000;
+        let mut next = [0u32; 6];
+        for round in rounds {
+            let mut ended = began;
+            for ((stream, next), turn) in (0u16..).zip(&mut next).zip(round) {
+                let mut now = began;
+                for (step, stray) in turn {
+                    now += step;
+                    steps.push(Step::Push(stream, stray.mark(stream, next, now)));
+                }
+                ended = ended.max(now);
+            }
+            steps.push(Step::PopDue(ended));
+            began = ended;
+        }
+        steps
+    })
+}
+
+/// Does `steps` with a stage and with the model, which have to agree at every one.
+fn agree(config: MergeConfig, steps: &[Step]) {
+    let mut merge = Merge::new(config);
+    let mut model = Model::default();
+    for step in steps {
+        match *step {
+            Step::Push(stream, item) => assert_eq!(
+                push(&mut merge, stream, item),
+                model.push(config, stream, item)
+            ),
+            Step::PopDue(now) => loop {
+                let left = merge.pop_due(Timestamp::from_nanos(now));
+                assert_eq!(left, model.pop_due(config, now));
+                if left.is_none() {
+                    break;
+                }
+            },
+            Step::Pop => assert_eq!(merge.pop(), model.pop()),
+            Step::Begin(stream, number) => {
+                merge.begin(key(stream), number);
+                model.begin(stream, number);
+            }
+        }
+        let counts = (merge.len(), merge.late(), merge.early());
+        assert_eq!(counts, (model.len(), model.late, model.early));
+    }
+    while let Some(left) = merge.pop() {
+        assert_eq!(Some(left), model.pop());
+    }
+    assert_eq!(model.len(), 0);
+}
+
+/// Mostly none, and of these kinds.
+fn seldom(strays: impl Strategy<Value = Stray>) -> impl Strategy<Value = Stray> {
+    prop_oneof![49 => Just(Stray::None), 1 => strays]
+}
+
+fn any_stray() -> impl Strategy<Value = Stray> {
+    prop_oneof![
+        Just(Stray::None),
+        (1u64..300).prop_map(Stray::Earlier),
+        (1u32..20).prop_map(Stray::Lower),
+        (1u32..20, 1u64..300).prop_map(|(by, earlier)| Stray::Behind(by, earlier)),
+        (1u32..5).prop_map(Stray::Gap),
+    ]
+}
+
+fn capacities() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(usize::MAX), 0usize..100]
+}
+
 proptest! {
+    /// What comes a few places too early or too late, but in its stream's order.
+    #[test]
+    fn nearly_sorted_leaves_as_the_model_says(
+        steps in steps(prop_oneof![
+            8 => Just(Stray::None),
+            2 => (1u64..6).prop_map(Stray::Earlier),
+            1 => (1u64..300).prop_map(Stray::Earlier),
+        ]),
+        capacity in capacities(),
+    ) {
+        agree(MergeConfig::new(WINDOW, capacity), &steps);
+    }
+
+    /// Long runs into whose middle others belong.
+    #[test]
+    fn looked_at_in_turn_as_the_model_says(
+        steps in prop_oneof![in_turn(Just(Stray::None)), in_turn(seldom(any_stray()))],
+        capacity in prop_oneof![Just(usize::MAX), 0usize..300],
+    ) {
+        agree(MergeConfig::new(WINDOW, capacity), &steps);
+    }
+
+    /// Long runs with a contradiction now and then.
+    #[test]
+    fn with_few_contradictions_as_the_model_says(
+        steps in steps(seldom(any_stray())),
+        capacity in capacities(),
+    ) {
+        agree(MergeConfig::new(WINDOW, capacity), &steps);
+    }
+
+    /// Order and chaos by turns.
+    #[test]
+    fn between_order_and_chaos_as_the_model_says(
+        parts in proptest::collection::vec(
+            prop_oneof![steps(seldom(any_stray())), steps(any_stray())],
+            1..4,
+        ),
+        capacity in capacities(),
+    ) {
+        agree(MergeConfig::new(WINDOW, capacity), &parts.concat());
+    }
+
     /// Arrivals that are late by less than the window leave sorted.
     #[test]
     fn within_the_window_it_sorts(arrivals in streams(WINDOW - 1)) {
