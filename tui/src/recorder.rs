@@ -27,7 +27,7 @@ use virtscope_record::{
 use virtscope_tracer::trace::StreamCounters;
 
 use crate::rotate::{Files, Rotate};
-use sink::{Entry, Sink};
+use sink::{Entry, Payload, Sink};
 
 pub use source::{Begun, QueueNotice, Source};
 
@@ -334,7 +334,7 @@ impl Drainer {
         source.drain(&mut |record, payload| {
             let entry = Entry {
                 record: *record,
-                payload: payload.into(),
+                payload: Payload::from_slice(payload),
             };
             if let Some(early) = merge.push_record(record, entry) {
                 sink.take(early);
@@ -369,7 +369,7 @@ impl Drainer {
         // At once: its first record comes by the merge.
         self.sink.take(Entry {
             record,
-            payload: Box::default(),
+            payload: Payload::new(),
         });
     }
 
@@ -379,13 +379,13 @@ impl Drainer {
         let record = self.own_record(life, Token::default(), facts);
         self.sink.take(Entry {
             record,
-            payload: notice.text.as_bytes().into(),
+            payload: Payload::from_slice(notice.text.as_bytes()),
         });
         for (token, found) in &notice.in_flight {
             let record = self.own_record(life, *token, Body::InFlight(*found));
             self.sink.take(Entry {
                 record,
-                payload: Box::default(),
+                payload: Payload::new(),
             });
         }
     }
@@ -438,7 +438,7 @@ impl Drainer {
             );
             let entry = Entry {
                 record,
-                payload: Box::default(),
+                payload: Payload::new(),
             };
             if let Some(early) = self.merge.push_record(&record, entry) {
                 self.sink.take(early);

@@ -12,6 +12,7 @@ use pcap_file::pcapng::blocks::interface_description::{
 };
 use pcap_file::pcapng::blocks::section_header::SectionHeaderBlock;
 use pcap_file::{DataLink, Endianness};
+use smallvec::SmallVec;
 use virtscope_captures::{
     CaptureInfo, CaptureReader, CaptureWriter, ClockOffset, Item, Merge, MergeConfig,
 };
@@ -28,6 +29,8 @@ const BATCH: usize = 64 * 1024;
 
 /// A record with what was kept of its buffer.
 type Owned = (Record, Box<[u8]>);
+/// The same as a tracer holds it.
+type Held = (Record, SmallVec<[u8; 32]>);
 
 /// The records of a capture, as a tracer would bring them.
 #[derive(Debug)]
@@ -133,10 +136,10 @@ impl Records {
     /// until none that is older can come, and written.
     pub fn in_order_by_us(&self) -> u64 {
         let mut writer = writer();
-        let mut merge: Merge<Owned> = Merge::new(MergeConfig::new(WINDOW_NS, CAPACITY));
+        let mut merge: Merge<Held> = Merge::new(MergeConfig::new(WINDOW_NS, CAPACITY));
         let mut looked = Timestamp::default();
         for (record, payload) in &self.0 {
-            let item = (*record, payload.clone());
+            let item = (*record, SmallVec::from_slice(payload));
             if let Some((record, payload)) = merge.push_record(record, item) {
                 writer.write(&record, &payload).expect("a sink");
             }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 use virtscope_analyzer::{Analyzer, CaptureEnd};
 use virtscope_captures::{CaptureWriter, WriteError};
 use virtscope_record::{Common, Kind, Producer, ProducerId, QueueId, Record, Sequence, Timestamp};
@@ -15,8 +16,16 @@ use crate::rotate::Files;
 /// A record on its way, with its payload.
 pub(super) struct Entry {
     pub(super) record: Record,
-    pub(super) payload: Box<[u8]>,
+    pub(super) payload: Payload,
 }
+
+/// Headers, which are all the payload that most records have, are kept where the record
+/// is: asking for memory and giving it back costs more than to write a packet.
+pub(super) type Payload = SmallVec<[u8; 32]>;
+
+/// With what the merge stage keeps beside it, 128 bytes: more are not moved by the
+/// registers that the compiler has, but by a call.
+const _: () = assert!(size_of::<Entry>() <= 104);
 
 /// Records of a queue that was not declared yet, and the bytes that they take.
 #[derive(Default)]
@@ -27,7 +36,12 @@ pub(super) struct Held {
 
 impl Held {
     fn push(&mut self, entry: Entry) {
-        self.bytes += size_of::<Entry>() + entry.payload.len();
+        let elsewhere = if entry.payload.spilled() {
+            entry.payload.len()
+        } else {
+            0
+        };
+        self.bytes += size_of::<Entry>() + elsewhere;
         self.entries.push(entry);
     }
 }
@@ -59,16 +73,16 @@ pub(super) struct Sink {
 
 impl Sink {
     /// Takes a record; of a queue that nobody knows yet, it is held until somebody tells.
-    pub(super) fn take(&mut self, entry: Entry) {
+    pub(super) fn take(&mut self, mut entry: Entry) {
         let queue = entry.record.queue();
         if entry.record.kind() == Ok(Kind::QueueFacts) {
-            self.put(&entry);
+            self.put(&mut entry);
             self.declared.insert(queue);
-            for held in self.held.remove(&queue).unwrap_or_default().entries {
-                self.put(&held);
+            for mut held in self.held.remove(&queue).unwrap_or_default().entries {
+                self.put(&mut held);
             }
         } else if self.declared.contains(&queue) {
-            self.put(&entry);
+            self.put(&mut entry);
         } else {
             self.held.entry(queue).or_default().push(entry);
         }
@@ -80,20 +94,21 @@ impl Sink {
         held.find_map(|(queue, held)| (held.bytes >= enough).then_some(*queue))
     }
 
-    fn put(&mut self, entry: &Entry) {
+    fn put(&mut self, entry: &mut Entry) {
         if self.is_too_late(&entry.record) {
             let producer = entry.record.producer().id();
             let stream = (entry.record.queue(), producer);
             *self.withheld.entry(stream).or_default() += 1;
             return;
         }
-        let record = self.numbered(&entry.record);
+        self.number(&mut entry.record);
+        let Entry { record, payload } = entry;
         if let Some(analyzer) = &mut self.analyzer {
-            analyzer.push(&record, &entry.payload);
+            analyzer.push(record, payload);
         }
         if let Some(writer) = &mut self.writer {
-            match writer.write(&record, &entry.payload) {
-                Ok(()) => self.go_on(&record, &entry.payload),
+            match writer.write(record, payload) {
+                Ok(()) => self.go_on(record, payload),
                 Err(error) => self.fail(error),
             }
         }
@@ -138,13 +153,13 @@ impl Sink {
         Some(before + self.writer.as_ref()?.size())
     }
 
-    /// The record, if it is our own with the number that it has now.
-    fn numbered(&mut self, record: &Record) -> Record {
+    /// Gives the record, if it is our own, the number that it has now.
+    fn number(&mut self, record: &mut Record) {
         if record.producer() != Producer::Recorder {
-            return *record;
+            return;
         }
         let Ok(body) = record.body() else {
-            return *record;
+            return;
         };
         let next = self.own.entry(record.queue()).or_default();
         let sequence = Sequence(*next as u32);
@@ -153,7 +168,7 @@ impl Sink {
             sequence,
             ..record.common()
         };
-        Record::new(common, body)
+        *record = Record::new(common, body);
     }
 
     /// Whether a limit has been reached before this record. What is still said then is how
