@@ -7,10 +7,10 @@
 mod bell;
 pub mod btf;
 pub mod doctor;
-mod fill;
 pub mod kallsyms;
 pub mod memory;
 mod program;
+mod ring;
 pub mod trace;
 pub mod usdt;
 pub mod walk;

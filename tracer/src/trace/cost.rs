@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::links::Links;
-use crate::fill::Fill;
 
 /// What one program has cost.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -63,7 +62,6 @@ pub(crate) struct CostWatch {
     links: Links,
     /// The kernel counts for as long as this is open.
     counting: Option<OwnedFd>,
-    fill: Option<Fill>,
     /// What is known of the buffer; when all is closed, also of the programs.
     last: Cost,
 }
@@ -77,7 +75,6 @@ impl CostWatch {
         Self {
             watched: Vec::new(),
             links: Links::default(),
-            fill: None,
             last: Cost {
                 is_counted: counting.is_some(),
                 buffer: buffer.into(),
@@ -85,11 +82,6 @@ impl CostWatch {
             },
             counting,
         }
-    }
-
-    /// How full the buffer is can be read here.
-    pub(crate) fn fill(&mut self, fill: Option<Fill>) {
-        self.fill = fill;
     }
 
     /// The program `fd` runs at `function`.
@@ -112,15 +104,10 @@ impl CostWatch {
         self.last.untold = self.links.told() < kprobes;
     }
 
-    /// Looks how full the buffer is: bytes that wait, and `u64::MAX` where that can't be
-    /// seen.
-    pub(crate) fn look(&mut self) -> u64 {
-        let Some(fill) = &self.fill else {
-            return u64::MAX;
-        };
-        self.last.waiting = fill.waiting();
-        self.last.most_waiting = self.last.most_waiting.max(self.last.waiting);
-        self.last.waiting
+    /// So many bytes of the buffer wait to be read.
+    pub(crate) fn note(&mut self, waiting: u64) {
+        self.last.waiting = waiting;
+        self.last.most_waiting = self.last.most_waiting.max(waiting);
     }
 
     /// What has been counted so far.

@@ -6,7 +6,7 @@ use virtscope_record::{FRAME_LEN, QueueId};
 use virtscope_tracer_shared::{PayloadMode, SMALL_SNAPLEN};
 
 use super::error::TraceError;
-use crate::fill::footprint_of;
+use crate::ring::footprint;
 
 /// What is to be traced.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,7 +68,7 @@ impl TraceOptions {
     /// # Errors
     /// It has not.
     pub fn check(&self) -> Result<(), TraceError> {
-        let needed = 2 * footprint_of(FRAME_LEN as u64 + u64::from(self.snaplen));
+        let needed = 2 * footprint(FRAME_LEN + self.snaplen as usize) as u64;
         if self.payload == PayloadMode::None || needed <= u64::from(self.buffer_bytes) {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::{Ebpf, EbpfLoader};
 use virtscope_record::{FRAME_LEN, PseudoHeader, QueueId, Record};
@@ -23,7 +23,7 @@ use super::quiet::{Quiet, RawState, State};
 use super::start::OnProgress;
 use super::switches;
 use crate::bell::Bell;
-use crate::fill::{Fill, footprint};
+use crate::ring::Ring;
 
 /// The programs, as `cargo xtask bpf` builds them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../virtscope.bpf.o");
@@ -50,7 +50,7 @@ const LOOKER: &str = "look";
 pub struct Tracer {
     /// The programs and their links, until it is detached.
     ebpf: Option<Ebpf>,
-    records: RingBuf<MapData>,
+    records: Ring,
     bell: Bell,
     counters: PerCpuArray<MapData, RawCounters>,
     control: Array<MapData, u64>,
@@ -128,10 +128,9 @@ impl Tracer {
             .map_err(|source| TraceError::Load {
                 source: Box::new(source),
             })?;
-        let mut cost = CostWatch::new(options.buffer_bytes, options.count_cost);
-        let records = RingBuf::try_from(take(&mut ebpf, "RECORDS")?)
-            .map_err(|error| TraceError::Object(error.to_string()))?;
-        cost.fill(Fill::of(records.as_fd(), options.buffer_bytes));
+        let cost = CostWatch::new(options.buffer_bytes, options.count_cost);
+        let records = Ring::of(take(&mut ebpf, "RECORDS")?, options.buffer_bytes)
+            .map_err(TraceError::Object)?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)
             .map_err(|error| TraceError::Object(error.to_string()))?;
         let control = Array::try_from(take(&mut ebpf, "CONTROL")?)
@@ -179,22 +178,23 @@ impl Tracer {
     /// Hands every record written up to now to `take`, in the order they were written.
     /// Returns how many there were.
     pub fn drain(&mut self, mut take: impl FnMut(&Record, &[u8])) -> usize {
-        // No more than that: who writes faster than this reads would never let it end.
-        let mut left = self.cost.look();
+        let Self {
+            records,
+            cost,
+            last,
+            malformed,
+            ..
+        } = self;
+        cost.note(records.waiting());
         let mut frames = 0;
-        while left > 0
-            && let Some(frame) = self.records.next()
-        {
-            left = left.saturating_sub(footprint(&frame));
-            match split(&frame) {
-                Some((record, _)) if is_after(self.last.as_deref(), &record) => {}
-                Some((record, payload)) => {
-                    frames += 1;
-                    take(&record, payload);
-                }
-                None => self.malformed += 1,
+        records.drain(|frame| match split(frame) {
+            Some((record, _)) if is_after(last.as_deref(), &record) => {}
+            Some((record, payload)) => {
+                frames += 1;
+                take(&record, payload);
             }
-        }
+            None => *malformed += 1,
+        });
         frames
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 
-use aya::maps::{Array, HashMap as BpfHashMap, MapData, RingBuf};
+use aya::maps::{Array, HashMap as BpfHashMap, MapData};
 use aya::programs::UProbe;
 use aya::{Ebpf, EbpfLoader, Pod};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,7 +14,7 @@ use super::attach::Pmu;
 use super::error::UsdtError;
 use super::streams::{QueueTold, StreamBegin, Streams, queue_of};
 use super::target::Target;
-use crate::fill::{Fill, footprint};
+use crate::ring::Ring;
 use crate::trace::{Cost, QueueFilter, StreamCounters, TraceOptions};
 use crate::trace::{CostWatch, explain, missing_of, split};
 
@@ -68,7 +68,7 @@ pub struct UsdtTracer {
     /// What is attached, until it is detached. Before the program it belongs to.
     events: Vec<OwnedFd>,
     ebpf: Option<Ebpf>,
-    records: RingBuf<MapData>,
+    records: Ring,
     lost: BpfHashMap<MapData, Words<LostKey>, Words<LostRecords>>,
     unreadable: Array<MapData, u64>,
     process: Option<OwnedFd>,
@@ -104,8 +104,8 @@ impl UsdtTracer {
                 source: Box::new(source),
             })?;
         let mut cost = CostWatch::new(options.buffer_bytes, options.count_cost);
-        let records = RingBuf::try_from(take(&mut ebpf, "RECORDS")?).map_err(object)?;
-        cost.fill(Fill::of(records.as_fd(), options.buffer_bytes));
+        let records = Ring::of(take(&mut ebpf, "RECORDS")?, options.buffer_bytes)
+            .map_err(UsdtError::Object)?;
         let lost = BpfHashMap::try_from(take(&mut ebpf, "LOST")?).map_err(object)?;
         let unreadable = Array::try_from(take(&mut ebpf, "UNREADABLE")?).map_err(object)?;
         let mut programs = HashMap::new();
@@ -190,24 +190,28 @@ impl UsdtTracer {
     /// but for those of producers that [`begun`](Self::begun) has not told of. Returns
     /// how many frames the buffer had.
     pub fn drain(&mut self, mut take: impl FnMut(&Record, &[u8])) -> usize {
-        // No more than that: who writes faster than this reads would never let it end.
-        let mut left = self.cost.look();
-        self.streams.release(&mut take);
+        let Self {
+            records,
+            cost,
+            streams,
+            filter,
+            malformed,
+            ..
+        } = self;
+        cost.note(records.waiting());
+        streams.release(&mut take);
         let mut frames = 0;
-        while left > 0
-            && let Some(frame) = self.records.next()
-        {
-            left = left.saturating_sub(footprint(&frame));
+        records.drain(|frame| {
             frames += 1;
-            match split(&frame) {
+            match split(frame) {
                 Some((record, payload)) => {
-                    if self.filter.wants(record.queue(), None) {
-                        self.streams.take(&record, payload, &mut take);
+                    if filter.wants(record.queue(), None) {
+                        streams.take(&record, payload, &mut take);
                     }
                 }
-                None => self.malformed += 1,
+                None => *malformed += 1,
             }
-        }
+        });
         frames
     }
 
