@@ -127,6 +127,23 @@ pub(crate) fn count(counter: &mut u64, by: u64) -> u64 {
     value
 }
 
+/// Puts `new` where `old` stands; what stood there.
+#[inline(always)]
+pub(crate) fn exchange_if(word: &mut u64, old: u64, new: u64) -> u64 {
+    let mut found = old;
+    // As above. It is the register that the instruction compares with and answers in.
+    // SAFETY: it changes the word that `word` borrows, and the register `found`.
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {new})",
+            inout("r0") found,
+            word = in(reg) word,
+            new = in(reg) new,
+        );
+    }
+    found
+}
+
 /// A record that a filter leaves out: it takes its number.
 #[inline(always)]
 pub(crate) fn filtered(state: &QueueState) {
@@ -166,7 +183,7 @@ pub(crate) fn draft(token: u64, flags: Flags, body: Body) -> Record {
 }
 
 /// Says the rest: when, where, who, in the order of the record's bytes. `record` is in a
-/// frame of the caller's.
+/// frame of the caller's, and has been written.
 #[inline(always)]
 pub(crate) fn complete(record: *mut Record, state: &QueueState, sequence: u64) {
     let (process, thread) = task();
@@ -182,7 +199,10 @@ pub(crate) fn complete(record: *mut Record, state: &QueueState, sequence: u64) {
         at.add(34)
             .cast::<u16>()
             .write(Producer::Cpu(cpu() as u16 & 0x7fff).id().0);
-        at.add(37).write(context() as u8);
+        let known = at.add(37);
+        if known.read() == Context::Unknown as u8 {
+            known.write(context() as u8);
+        }
     }
 }
 
@@ -201,6 +221,11 @@ pub(crate) fn mark_unreached(record: *mut Record) {
 #[inline(always)]
 pub(crate) fn emit(work: &mut Work, state: &QueueState, token: u64, flags: Flags, body: Body) {
     work.draft = draft(token, flags, body);
+    // SAFETY: within a record's 64 bytes; 0 where it is not known yet.
+    unsafe {
+        let context = (&raw mut work.draft).cast::<u8>().add(37);
+        context.write(work.context as u8);
+    }
     emit_plain(state, &work.draft);
 }
 

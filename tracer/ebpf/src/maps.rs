@@ -100,8 +100,8 @@ pub(crate) fn this_cpu() -> Option<*mut Cpu> {
 #[map]
 pub(crate) static PENDING: HashMap<u64, PendingAdd> = HashMap::with_max_entries(4096, 0);
 
-/// Notifications that were decided on and have not come yet: by queue and thread, with
-/// the queue's id.
+/// Notifications that were decided on and have not come yet, beyond the one that a queue's
+/// state has room for: by queue and thread, with the queue's id.
 #[map]
 pub(crate) static PROMISES: HashMap<u64, u64> = HashMap::with_max_entries(4096, 0);
 

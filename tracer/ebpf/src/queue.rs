@@ -12,6 +12,7 @@ use crate::emit::{count, draft, emit, emit_draft};
 use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, NUMBERS, Number, QUEUES, SLOTS, config};
 use crate::missed::{Quiet, settle};
+use crate::operations::leave_promises;
 use crate::whole::forget_all;
 use crate::work::{Work, claim_for};
 
@@ -83,7 +84,7 @@ pub extern "C" fn register_queue(vq: u64) -> i32 {
 }
 
 /// Create a map's entry, or leave the one that is there: `BPF_NOEXIST`.
-const NOEXIST: u64 = 1;
+pub(crate) const NOEXIST: u64 = 1;
 
 /// `VIRTIO_F_INDIRECT_DESC` (virtio 1.4 §6): a buffer of several segments goes into a
 /// table of its own.
@@ -436,6 +437,7 @@ pub(crate) fn delete(vq: u64) {
 pub(crate) fn end(vq: u64) {
     if let Some(state) = known(vq) {
         forget_all(state);
+        leave_promises(state);
         if let Some(mut claimed) = claim_for(vq, state) {
             let work = claimed.work();
             let reset = Reset {

@@ -19,6 +19,8 @@ use crate::payload::Walk;
 pub struct Work {
     /// Not 0: a program is using it.
     taken: u64,
+    /// Where the program runs (`Context`), if it has found out before it makes its record.
+    pub(crate) context: u64,
     /// The driver's ring, as it was when the program began.
     pub(crate) ring: Ring,
     /// What is being added.
@@ -44,7 +46,10 @@ impl Claimed {
         if at < 0 {
             return None;
         }
-        WORKS.get_ptr_mut(at as u32).map(Self)
+        let work = WORKS.get_ptr_mut(at as u32)?;
+        // SAFETY: a map's word, which is this program's now.
+        unsafe { (&raw mut (*work).context).write(0) };
+        Some(Self(work))
     }
 
     #[inline(always)]

@@ -37,6 +37,11 @@ pub struct QueueState {
     /// When the first copy of a program ran that has no position to go by, for each
     /// such operation.
     pub first_copy: [u64; 4],
+    /// The notification that was decided on and has not come yet; 0: none. Where several
+    /// are under way at once, the others are in a map.
+    pub promise: u64,
+    /// How many are in that map.
+    pub other_promises: u64,
     /// Which life of the queue.
     pub generation: u16,
     /// The device's type.
@@ -66,6 +71,12 @@ pub struct QueueState {
     /// The last recorded completion was one of several that the device told of in one
     /// entry, and not the last of them.
     pub in_batch: u8,
+}
+
+impl QueueState {
+    /// Set in [`promise`](Self::promise), which may be anything else: no thread's number is
+    /// so large that it takes this bit.
+    pub const PROMISED: u64 = 1 << 63;
 }
 
 /// Where a segment of a buffer is in the kernel's address space.

@@ -32,6 +32,8 @@ pub(super) struct State {
     generation: Generation,
     is_told: bool,
     is_ignored: bool,
+    /// A notification was decided on and has not come.
+    is_promised: bool,
 }
 
 impl State {
@@ -41,13 +43,21 @@ impl State {
             offset_of!(QueueState, generation),
         );
         let id = [raw[id], raw[id + 1], raw[id + 2], raw[id + 3]];
+        let promise = offset_of!(QueueState, promise);
         Self {
             address,
             id: queue_of(u32::from_ne_bytes(id).into()),
             generation: Generation(u16::from_ne_bytes([raw[rest], raw[rest + 1]])),
             is_told: raw[offset_of!(QueueState, synced)] != 0,
             is_ignored: raw[offset_of!(QueueState, ignored)] != 0,
+            is_promised: raw[promise..promise + size_of::<u64>()] != [0; 8],
         }
+    }
+
+    /// The queue, if a notification was decided on and has not come; there may be more of
+    /// them than the state tells of.
+    pub(super) fn promised(&self) -> Option<QueueId> {
+        self.is_promised.then_some(self.id)
     }
 
     const fn life(&self) -> Life {

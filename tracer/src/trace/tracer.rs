@@ -56,7 +56,8 @@ pub struct Tracer {
     control: Array<MapData, u64>,
     /// The queues, by the address of each.
     queues: HashMap<MapData, u64, RawState>,
-    /// Notifications that were decided on and have not come, with their queue's id.
+    /// Notifications that were decided on and have not come, with their queue's id: those
+    /// beyond one for each queue, which its state tells of.
     promises: HashMap<MapData, u64, u64>,
     /// The queues of those that never came, once tracing has ended.
     unkept: Vec<QueueId>,
@@ -312,11 +313,21 @@ impl Tracer {
             return;
         }
         let until = Instant::now() + NOTIFYING;
-        while self.promises.keys().next().is_some() && Instant::now() < until {
+        self.unkept = self.promised();
+        while !self.unkept.is_empty() && Instant::now() < until {
             std::thread::sleep(LOOK);
+            self.unkept = self.promised();
         }
-        let left = self.promises.iter().filter_map(Result::ok);
-        self.unkept = left.map(|(_, queue)| queue_of(queue)).collect();
+    }
+
+    /// The queue of each notification that was decided on and has not come.
+    fn promised(&self) -> Vec<QueueId> {
+        let states = self.queues.iter().filter_map(Result::ok);
+        let first = states.filter_map(|(at, raw)| State::of(at, &raw).promised());
+        let others = self.promises.iter().filter_map(Result::ok);
+        first
+            .chain(others.map(|(_, queue)| queue_of(queue)))
+            .collect()
     }
 }
 

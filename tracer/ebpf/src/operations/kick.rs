@@ -1,14 +1,16 @@
 //! Kick decisions, and the notifications that they promise.
 
-use virtscope_record::{Body, Flags, Kind, Notification, NotificationReason, Notify, RingIndex};
+use virtscope_record::{
+    Body, Context, Flags, Kind, Notification, NotificationReason, Notify, RingIndex,
+};
 use virtscope_tracer_shared::{QueueState, control};
 
 use super::{Unplaced, flags_of, is_first};
-use crate::emit::{context, emit, task};
+use crate::emit::{context, count, emit, exchange_if, task};
 use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, PROMISES};
 use crate::missed::tell_missed;
-use crate::queue::{find, sync};
+use crate::queue::{NOEXIST, find, sync};
 use crate::work::{Claimed, Work, claim_for};
 
 /// It was decided whether to notify the device (Linux `virtqueue_kick_prepare`, at its
@@ -105,21 +107,21 @@ fn reason(ring: &Ring, old: u16, new: u16, event: u16, event_flags: u16) -> Noti
 /// The thread that runs, as one that promises to notify this queue's device. What
 /// interrupts it promises for itself.
 #[inline(always)]
-fn promiser(state: &QueueState) -> u64 {
+fn promiser(state: &QueueState, context: Context) -> u64 {
     let (_, thread) = task();
     u64::from(thread) << 32
         | u64::from(state.generation) << 16
         | u64::from(state.number & 0x3fff) << 2
-        | u64::from(context() as u8 & 3)
+        | u64::from(context as u8 & 3)
 }
 
 /// The thread that runs will notify the device: next of all on this queue. If it has
 /// promised that before and comes back to decide anew, its notification was missed.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn promise(state: *const QueueState, work: *mut Work) -> i32 {
+pub extern "C" fn promise(state: *mut QueueState, work: *mut Work) -> i32 {
     // SAFETY: null, or a caller's reference.
-    let (Some(state), Some(work)) = (unsafe { (state.as_ref(), work.as_mut()) }) else {
+    let (Some(state), Some(work)) = (unsafe { (state.as_mut(), work.as_mut()) }) else {
         return 0;
     };
     // What is promised while tracing ends is not waited for.
@@ -129,13 +131,65 @@ pub extern "C" fn promise(state: *const QueueState, work: *mut Work) -> i32 {
     {
         return 0;
     }
-    let promiser = promiser(state);
-    if PROMISES.get_ptr(promiser).is_some() {
+    let context = context();
+    work.context = context as u64;
+    if is_promised(state, promiser(state, context)) {
         let avail = work.ring.avail.into();
         tell_missed(state, work, Kind::Notify as u32, 1, avail);
     }
-    let _ = PROMISES.insert(promiser, u64::from(state.id), 0);
     0
+}
+
+/// Makes a promise. Whether it had been made before.
+///
+/// A queue's state has room for one, which nearly always is enough, and takes no more than an
+/// atomic operation. What is in the state is not in the map.
+#[inline(always)]
+fn is_promised(state: &mut QueueState, promiser: u64) -> bool {
+    let promise = promiser | QueueState::PROMISED;
+    let found = exchange_if(&mut state.promise, 0, promise);
+    if found == promise {
+        return true;
+    }
+    if found == 0 {
+        return is_kept_by_map(state, promiser);
+    }
+    if PROMISES
+        .insert(promiser, u64::from(state.id), NOEXIST)
+        .is_ok()
+    {
+        count(&mut state.other_promises, 1);
+        return false;
+    }
+    // Or there was no room.
+    PROMISES.get_ptr(promiser).is_some()
+}
+
+/// Keeps a promise. Whether it had been made.
+#[inline(always)]
+fn is_kept(state: &mut QueueState, promiser: u64) -> bool {
+    let promise = promiser | QueueState::PROMISED;
+    exchange_if(&mut state.promise, promise, 0) == promise || is_kept_by_map(state, promiser)
+}
+
+/// The same of one in the map, where those are that found the place in the state taken.
+#[inline(always)]
+fn is_kept_by_map(state: &mut QueueState, promiser: u64) -> bool {
+    // What this thread has put there is counted, whatever others do.
+    if state.other_promises == 0 || PROMISES.remove(promiser).is_err() {
+        return false;
+    }
+    count(&mut state.other_promises, 1_u64.wrapping_neg());
+    true
+}
+
+/// The queue goes away: its promises outlive it, as those that nobody keeps.
+#[inline(always)]
+pub(crate) fn leave_promises(state: &QueueState) {
+    if state.promise != 0 {
+        let promiser = state.promise & !QueueState::PROMISED;
+        let _ = PROMISES.insert(promiser, u64::from(state.id), 0);
+    }
 }
 
 /// The device is notified (Linux `vp_notify`, `vm_notify`, at their entry). The second
@@ -145,7 +199,8 @@ pub(crate) fn notified(vq: u64, copy: u8) {
     let Some(state) = find(vq) else {
         return;
     };
-    let was_promised = PROMISES.remove(promiser(state)).is_ok();
+    let context = context();
+    let was_promised = is_kept(state, promiser(state, context));
     state.promises = 1;
     if copy != 0 && !was_promised {
         return;
@@ -154,6 +209,7 @@ pub(crate) fn notified(vq: u64, copy: u8) {
         return;
     };
     let work = claimed.work();
+    work.context = context as u64;
     let notify = Notify {
         free: work.ring.free,
         error: 0,
