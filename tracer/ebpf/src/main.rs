@@ -26,6 +26,7 @@ use aya_ebpf::programs::{
 };
 use virtscope_tracer_shared::PendingAdd;
 
+use copies::Call;
 use maps::PENDING;
 use missed::Quiet;
 
@@ -66,18 +67,18 @@ macro_rules! kprobes {
 
 /// The same in two copies.
 macro_rules! fentry_copies {
-    ($($a:ident, $b:ident: |$arg:ident, $copy:ident| $body:expr;)*) => {$(
+    ($($a:ident, $b:ident: $call:ident, |$arg:ident, $copy:ident| $body:expr;)*) => {$(
         #[fentry]
         pub fn $a(ctx: FEntryContext) -> i32 {
             let ($arg, $copy) = (|n: usize| -> u64 { argument(ctx.as_ptr(), n) }, 0);
-            copies::first(ctx.as_ptr(), || $body);
+            copies::first(ctx.as_ptr(), Call::$call, || $body);
             0
         }
 
         #[fentry]
         pub fn $b(ctx: FEntryContext) -> i32 {
             let ($arg, $copy) = (|n: usize| -> u64 { argument(ctx.as_ptr(), n) }, 1);
-            copies::second(ctx.as_ptr(), || $body);
+            copies::second(ctx.as_ptr(), Call::$call, || $body);
             0
         }
     )*};
@@ -85,22 +86,43 @@ macro_rules! fentry_copies {
 
 fentries! {
     interrupted_a: |arg| operations::interrupted(arg(1));
-    enabling_a: |arg| operations::enabling(arg(0));
-    enabling_b: |arg| operations::enabling(arg(0));
     restarting_1: |arg| missed::settle(arg(0), Quiet::Surely);
     restarting_2: |arg| missed::settle(arg(0), Quiet::Surely);
     deleted_a: |arg| queue::delete(arg(0));
 }
 
+/// The same for an operation that moves no position.
+macro_rules! unplaced_fentry_copies {
+    ($($a:ident, $b:ident: $call:ident, |$arg:ident| $body:expr;)*) => {$(
+        #[fentry]
+        pub fn $a(ctx: FEntryContext) -> i32 {
+            let $arg = |n: usize| -> u64 { argument(ctx.as_ptr(), n) };
+            copies::first_of_queue(ctx.as_ptr(), Call::$call, || $body);
+            0
+        }
+
+        #[fentry]
+        pub fn $b(ctx: FEntryContext) -> i32 {
+            let $arg = |n: usize| -> u64 { argument(ctx.as_ptr(), n) };
+            copies::second_of_queue(ctx.as_ptr(), Call::$call, || $body);
+            0
+        }
+    )*};
+}
+
+unplaced_fentry_copies! {
+    enabling_a, enabling_b: Enabling, |arg| operations::enabling(arg(0));
+}
+
 fentry_copies! {
-    detached_s_a, detached_s_b: |arg, _copy| operations::detached(arg(0), arg(1) as u16);
-    detached_p_a, detached_p_b: |arg, _copy| operations::detached(arg(0), arg(1) as u16);
-    detached_so_a, detached_so_b: |arg, _copy| operations::detached(arg(0), arg(1) as u16);
-    detached_po_a, detached_po_b: |arg, _copy| operations::detached(arg(0), arg(1) as u16);
-    notified_1_a, notified_1_b: |arg, copy| operations::notified(arg(0), copy);
-    notified_2_a, notified_2_b: |arg, copy| operations::notified(arg(0), copy);
-    notified_3_a, notified_3_b: |arg, copy| operations::notified(arg(0), copy);
-    notified_4_a, notified_4_b: |arg, copy| operations::notified(arg(0), copy);
+    detached_s_a, detached_s_b: Detach, |arg, _copy| operations::detached(arg(0), arg(1) as u16);
+    detached_p_a, detached_p_b: Detach, |arg, _copy| operations::detached(arg(0), arg(1) as u16);
+    detached_so_a, detached_so_b: Detach, |arg, _copy| operations::detached(arg(0), arg(1) as u16);
+    detached_po_a, detached_po_b: Detach, |arg, _copy| operations::detached(arg(0), arg(1) as u16);
+    notified_1_a, notified_1_b: Notify, |arg, copy| operations::notified(arg(0), copy);
+    notified_2_a, notified_2_b: Notify, |arg, copy| operations::notified(arg(0), copy);
+    notified_3_a, notified_3_b: Notify, |arg, copy| operations::notified(arg(0), copy);
+    notified_4_a, notified_4_b: Notify, |arg, copy| operations::notified(arg(0), copy);
 }
 
 kprobes! {
@@ -145,7 +167,7 @@ macro_rules! adds {
         #[fexit]
         pub fn $a(ctx: FExitContext) -> i32 {
             let $arg = |n: usize| -> u64 { argument(ctx.as_ptr(), n) };
-            copies::first(ctx.as_ptr(), || {
+            copies::first(ctx.as_ptr(), Call::Add, || {
                 operations::added($add, ctx.arg::<u64>($result) as i32, 0);
             });
             0
@@ -154,7 +176,7 @@ macro_rules! adds {
         #[fexit]
         pub fn $b(ctx: FExitContext) -> i32 {
             let $arg = |n: usize| -> u64 { argument(ctx.as_ptr(), n) };
-            copies::second(ctx.as_ptr(), || {
+            copies::second(ctx.as_ptr(), Call::Add, || {
                 operations::added($add, ctx.arg::<u64>($result) as i32, 1);
             });
             0
@@ -245,51 +267,67 @@ fn kept(ctx: &RetProbeContext) -> Option<u64> {
 /// Programs at the return of a function with one argument, the queue, by fexit in two
 /// copies.
 macro_rules! fexits {
-    ($($a:ident, $b:ident: |$vq:ident, $result:ident, $copy:ident| $body:expr;)*) => {$(
+    ($($a:ident, $b:ident: $call:ident, |$vq:ident, $result:ident, $copy:ident| $body:expr;)*) => {$(
         #[fexit]
         pub fn $a(ctx: FExitContext) -> i32 {
             let ($vq, $result, $copy): (u64, u64, u8) = (argument(ctx.as_ptr(), 0), ctx.arg(1), 0);
-            $body;
+            copies::first_of_queue(ctx.as_ptr(), Call::$call, || $body);
             0
         }
 
         #[fexit]
         pub fn $b(ctx: FExitContext) -> i32 {
             let ($vq, $result, $copy): (u64, u64, u8) = (argument(ctx.as_ptr(), 0), ctx.arg(1), 1);
-            $body;
+            copies::second_of_queue(ctx.as_ptr(), Call::$call, || $body);
             0
         }
     )*};
 }
 
 fexits! {
-    kicked_s_a, kicked_s_b: |vq, result, copy| operations::kicked(vq, result & 0xff != 0, copy);
-    kicked_p_a, kicked_p_b: |vq, result, copy| operations::kicked(vq, result & 0xff != 0, copy);
-    enabled_a, enabled_b: |vq, result, copy| operations::enabled(vq, result & 0xff != 0, copy);
-    delayed_a, delayed_b: |vq, result, copy| operations::enabled(vq, result & 0xff != 0, copy);
+    kicked_s_a, kicked_s_b: Kick, |vq, result, copy| operations::kicked(vq, result & 0xff != 0, copy);
+    kicked_p_a, kicked_p_b: Kick, |vq, result, copy| operations::kicked(vq, result & 0xff != 0, copy);
+    enabled_a, enabled_b: Enable, |vq, result, copy| operations::enabled(vq, result & 0xff != 0, copy);
+    delayed_a, delayed_b: Enable, |vq, result, copy| operations::enabled(vq, result & 0xff != 0, copy);
 }
 
 /// The same, where what is returned says nothing: it is not looked at, since a function
 /// that returns nothing has no such argument.
 macro_rules! void_fexits {
-    ($($name:ident: |$vq:ident| $body:expr;)*) => {$(
+    ($($a:ident, $b:ident: $call:ident, |$vq:ident, $copy:ident| $body:expr;)*) => {$(
         #[fexit]
-        pub fn $name(ctx: FExitContext) -> i32 {
-            let $vq: u64 = argument(ctx.as_ptr(), 0);
-            $body;
+        pub fn $a(ctx: FExitContext) -> i32 {
+            let ($vq, $copy): (u64, u8) = (argument(ctx.as_ptr(), 0), 0);
+            copies::first_of_queue(ctx.as_ptr(), Call::$call, || $body);
+            0
+        }
+
+        #[fexit]
+        pub fn $b(ctx: FExitContext) -> i32 {
+            let ($vq, $copy): (u64, u8) = (argument(ctx.as_ptr(), 0), 1);
+            copies::second_of_queue(ctx.as_ptr(), Call::$call, || $body);
             0
         }
     )*};
 }
 
 void_fexits! {
-    prepared_a: |vq| operations::prepared(vq, 0);
-    prepared_b: |vq| operations::prepared(vq, 1);
-    disabled_a: |vq| operations::disabled(vq, 0);
-    disabled_b: |vq| operations::disabled(vq, 1);
-    restarted_1: |vq| queue::end(vq);
-    restarted_2: |vq| queue::end(vq);
+    prepared_a, prepared_b: Prepare, |vq, copy| operations::prepared(vq, copy);
+    disabled_a, disabled_b: Disable, |vq, copy| operations::disabled(vq, copy);
 }
+
+/// The same, in one copy, at the return of functions after which a queue begins anew.
+macro_rules! ends {
+    ($($name:ident)*) => {$(
+        #[fexit]
+        pub fn $name(ctx: FExitContext) -> i32 {
+            queue::end(argument(ctx.as_ptr(), 0));
+            0
+        }
+    )*};
+}
+
+ends! { restarted_1 restarted_2 }
 
 /// The same by kretprobe, with what the entry has kept.
 macro_rules! kretprobes {
@@ -298,7 +336,7 @@ macro_rules! kretprobes {
         pub fn $name(ctx: RetProbeContext) -> u32 {
             if let Some($vq) = kept(&ctx) {
                 let $result: u64 = ctx.ret();
-                $body;
+                let _ = $body;
             }
             0
         }
@@ -323,7 +361,7 @@ pub fn keep_k(ctx: ProbeContext) -> u32 {
 /// The same, where the entry says something by itself.
 #[kprobe]
 pub fn keep_enabling_k(ctx: ProbeContext) -> u32 {
-    operations::enabling(ctx.arg(0).unwrap_or(0));
+    let _ = operations::enabling(ctx.arg(0).unwrap_or(0));
     keep(&ctx);
     0
 }

@@ -72,6 +72,11 @@ pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(16384, 0);
 pub(crate) static COUNTERS: PerCpuArray<Counters> =
     PerCpuArray::with_max_entries(COUNTERS_PER_CPU, 0);
 
+/// When the first copy of a program ran that has no position to go by, for each such
+/// operation, by the queue's number; 0 once the second one has run, too.
+#[map]
+pub(crate) static MARKS: Array<[u64; 4]> = Array::with_max_entries(COUNTERS_PER_CPU, 0);
+
 /// Single numbers.
 #[map]
 pub(crate) static CONTROL: Array<u64> = Array::with_max_entries(control::COUNT, 0);
@@ -80,7 +85,7 @@ pub(crate) static CONTROL: Array<u64> = Array::with_max_entries(control::COUNT, 
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Cpu {
-    /// The call whose operation a program's first copy has recorded, for the second one; 0:
+    /// The call whose operation a program's first copy has seen to, for the second one; 0:
     /// none. See `copies`.
     pub(crate) done: u64,
     /// Where its preemption counter is; 0: not looked up yet.

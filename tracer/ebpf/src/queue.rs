@@ -12,7 +12,7 @@ use crate::emit::{count, draft, emit, emit_draft};
 use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, NUMBERS, Number, QUEUES, SLOTS, config};
 use crate::missed::{Quiet, settle};
-use crate::operations::leave_promises;
+use crate::operations::{forget_marks, leave_promises};
 use crate::whole::forget_all;
 use crate::work::{Work, claim_for};
 
@@ -112,6 +112,7 @@ fn has_room(state: &mut QueueState) -> bool {
         return false;
     };
     state.number = known.number;
+    forget_marks(state.number);
     state.generation = known.lives as u16;
     known.lives = known.lives.wrapping_add(1);
     if known.size < state.size {

@@ -34,9 +34,6 @@ pub struct QueueState {
     pub adds: u32,
     /// Where the enable-callbacks call now under way began: its depth.
     pub enabling: u32,
-    /// When the first copy of a program ran that has no position to go by, for each
-    /// such operation.
-    pub first_copy: [u64; 4],
     /// The notification that was decided on and has not come yet; 0: none. Where several
     /// are under way at once, the others are in a map.
     pub promise: u64,

@@ -1,8 +1,9 @@
 //! Interrupts, and the switch by which the driver asks for them.
 
 use virtscope_record::{Body, Callback, CallbackSwitch, Flags, RingIndex};
+use virtscope_tracer_shared::QueueState;
 
-use super::{Unplaced, flags_of, is_first};
+use super::{NO_QUEUE, Unplaced, flags_of, is_first};
 use crate::emit::emit;
 use crate::kernel::{Ring, read};
 use crate::queue::{find, known};
@@ -65,68 +66,67 @@ fn switch(ring: &Ring) -> CallbackSwitch {
     }
 }
 
-/// Used buffer notifications were switched off (Linux `virtqueue_disable_cb`).
+/// Used buffer notifications were switched off (Linux `virtqueue_disable_cb`). The queue's
+/// number.
 #[inline(always)]
-pub(crate) fn disabled(vq: u64, copy: u8) {
+pub(crate) fn disabled(vq: u64, copy: u8) -> u32 {
     let Some(state) = find(vq) else {
-        return;
+        return NO_QUEUE;
     };
-    if !is_first(state, Unplaced::Disable, copy) {
-        return;
+    if is_first(state, Unplaced::Disable, copy)
+        && let Some(mut claimed) = claim_for(vq, state)
+    {
+        let work = claimed.work();
+        let (flags, switch) = (flags_of(&work.ring), switch(&work.ring));
+        emit(work, state, 0, flags, Body::CallbacksDisabled(switch));
     }
-    let Some(mut claimed) = claim_for(vq, state) else {
-        return;
-    };
-    let work = claimed.work();
-    let (flags, switch) = (flags_of(&work.ring), switch(&work.ring));
-    emit(work, state, 0, flags, Body::CallbacksDisabled(switch));
+    state.number
 }
 
 /// They are being switched on by a call that may call another (Linux
-/// `virtqueue_enable_cb`).
+/// `virtqueue_enable_cb`). The queue's number.
 #[inline(always)]
-pub(crate) fn enabling(vq: u64) {
-    if let Some(state) = known(vq) {
-        state.enabling = 1;
-    }
+pub(crate) fn enabling(vq: u64) -> u32 {
+    let Some(state) = known(vq) else {
+        return NO_QUEUE;
+    };
+    state.enabling = 1;
+    state.number
 }
 
 /// They were switched on, from within another call or not (Linux
-/// `virtqueue_enable_cb_prepare`).
+/// `virtqueue_enable_cb_prepare`). The queue's number.
 #[inline(always)]
-pub(crate) fn prepared(vq: u64, copy: u8) {
+pub(crate) fn prepared(vq: u64, copy: u8) -> u32 {
     let Some(state) = find(vq) else {
-        return;
+        return NO_QUEUE;
     };
-    if state.enabling != 0 || !is_first(state, Unplaced::Enable, copy) {
-        return;
+    if state.enabling == 0 {
+        switched_on(vq, state, Flags::empty(), copy);
     }
-    let Some(mut claimed) = claim_for(vq, state) else {
-        return;
-    };
-    let work = claimed.work();
-    let (flags, switch) = (flags_of(&work.ring), switch(&work.ring));
-    emit(work, state, 0, flags, Body::CallbacksEnabled(switch));
+    state.number
 }
 
 /// They were switched on; `idle` says that nothing was pending (Linux
-/// `virtqueue_enable_cb`, `virtqueue_enable_cb_delayed`).
+/// `virtqueue_enable_cb`, `virtqueue_enable_cb_delayed`). The queue's number.
 #[inline(always)]
-pub(crate) fn enabled(vq: u64, idle: bool, copy: u8) {
+pub(crate) fn enabled(vq: u64, idle: bool, copy: u8) -> u32 {
     let Some(state) = find(vq) else {
-        return;
+        return NO_QUEUE;
     };
     state.enabling = 0;
-    if !is_first(state, Unplaced::Enable, copy) {
-        return;
+    let pending = if idle { Flags::empty() } else { Flags::PENDING };
+    switched_on(vq, state, pending, copy);
+    state.number
+}
+
+#[inline(always)]
+fn switched_on(vq: u64, state: &QueueState, pending: Flags, copy: u8) {
+    if is_first(state, Unplaced::Enable, copy)
+        && let Some(mut claimed) = claim_for(vq, state)
+    {
+        let work = claimed.work();
+        let (flags, switch) = (flags_of(&work.ring) | pending, switch(&work.ring));
+        emit(work, state, 0, flags, Body::CallbacksEnabled(switch));
     }
-    let Some(mut claimed) = claim_for(vq, state) else {
-        return;
-    };
-    let work = claimed.work();
-    let (mut flags, switch) = (flags_of(&work.ring), switch(&work.ring));
-    if !idle {
-        flags |= Flags::PENDING;
-    }
-    emit(work, state, 0, flags, Body::CallbacksEnabled(switch));
 }

@@ -5,7 +5,7 @@ use virtscope_record::{
 };
 use virtscope_tracer_shared::{QueueState, control};
 
-use super::{Unplaced, flags_of, is_first};
+use super::{NO_QUEUE, Unplaced, flags_of, is_first};
 use crate::emit::{context, count, emit, exchange_if, task};
 use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, PROMISES};
@@ -14,15 +14,20 @@ use crate::queue::{NOEXIST, find, sync};
 use crate::work::{Claimed, Work, claim_for};
 
 /// It was decided whether to notify the device (Linux `virtqueue_kick_prepare`, at its
-/// return).
+/// return). The queue's number.
 #[inline(always)]
-pub(crate) fn kicked(vq: u64, needed: bool, copy: u8) {
+pub(crate) fn kicked(vq: u64, needed: bool, copy: u8) -> u32 {
     let Some(state) = find(vq) else {
-        return;
+        return NO_QUEUE;
     };
-    if !is_first(state, Unplaced::Kick, copy) {
-        return;
+    if is_first(state, Unplaced::Kick, copy) {
+        decided(vq, state, needed);
     }
+    state.number
+}
+
+#[inline(always)]
+fn decided(vq: u64, state: &mut QueueState, needed: bool) {
     // Where all are in use, the ring's positions will tell.
     let Some(mut claimed) = Claimed::new() else {
         return;
