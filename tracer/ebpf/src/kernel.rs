@@ -223,9 +223,7 @@ impl Ring {
     pub(crate) fn is_used(&self, position: u16) -> bool {
         if self.is_packed() {
             let (_, _, flags) = self.packed_desc(position);
-            let avail = flags & (1 << 7) != 0;
-            let used = flags & (1 << 15) != 0;
-            avail == used && used == (position & 0x8000 != 0)
+            is_used_by(flags, position)
         } else {
             self.used_idx() != position
         }
@@ -274,6 +272,14 @@ impl Ring {
             new.wrapping_sub(old)
         }
     }
+}
+
+/// The same of a packed ring's descriptor with these flags.
+#[inline(always)]
+pub(crate) fn is_used_by(flags: u16, position: u16) -> bool {
+    let avail = flags & (1 << 7) != 0;
+    let used = flags & (1 << 15) != 0;
+    avail == used && used == (position & 0x8000 != 0)
 }
 
 /// In a function of its own, because the window takes much of the stack.

@@ -4,6 +4,7 @@ use virtscope_record::{Body, Detach, RingIndex, Used};
 
 use super::flags_of;
 use crate::emit::{draft, emit, filtered};
+use crate::kernel::is_used_by;
 use crate::missed::completions_before;
 use crate::payload::wanted;
 use crate::queue::{find, slot, sync};
@@ -51,7 +52,18 @@ pub(crate) fn detached(vq: u64, head: u16) {
     // One entry may stand for several buffers (virtio 1.4 §2.8.8). In a packed ring it is
     // the one of the first of them.
     let ends_batch = ring.is_packed_in_order() && after_batch && head == position & 0x7fff;
-    if !in_batch && !ends_batch && !ring.is_used(position) {
+    // Each is looked at once, though it says two things.
+    let used_index = if ring.is_packed() { 0 } else { ring.used_idx() };
+    let (mut length, mut is_used) = (0, true);
+    if !in_batch && !ends_batch {
+        if ring.is_packed() {
+            let (len, _, flags) = ring.packed_desc(position);
+            (length, is_used) = (len, is_used_by(flags, position));
+        } else {
+            is_used = used_index != position;
+        }
+    }
+    if !is_used {
         // Nothing was used: the driver takes back what the device never got to.
         if slot.token != 0 {
             slot.token = 0;
@@ -72,7 +84,7 @@ pub(crate) fn detached(vq: u64, head: u16) {
     } else if ring.is_in_order() {
         ring.batch_len
     } else if ring.is_packed() {
-        ring.packed_desc(position).0
+        length
     } else {
         ring.split_used(position).1
     };
@@ -99,7 +111,6 @@ pub(crate) fn detached(vq: u64, head: u16) {
         filtered(state);
         return;
     }
-    let used_index = if ring.is_packed() { 0 } else { ring.used_idx() };
     let body = Body::Used(Used {
         free: state.free,
         error: 0,
