@@ -55,19 +55,33 @@ pub struct Ring {
 #[repr(C, align(8))]
 struct Window([u8; WINDOW]);
 
+/// Bytes of its beginning that have what a notification says, on the kernels there are.
+const HEAD: usize = 48;
+
+#[repr(C, align(8))]
+struct Head([u8; HEAD]);
+
+/// Where that ends on this kernel.
+#[inline(always)]
+fn head_ends() -> u32 {
+    let ends = config!(window_num_free)
+        .max(config!(window_layout))
+        .max(config!(window_event))
+        .max(config!(window_broken));
+    ends + 4
+}
+
 macro_rules! at {
     ($window:expr, $field:ident, $ty:ty) => {
         // SAFETY: it begins within the window, and the verifier, which knows the offset,
         // refuses what ends behind it or is not aligned.
-        unsafe {
-            core::ptr::read_volatile(member(&raw const *$window, config!($field)).cast::<$ty>())
-        }
+        unsafe { core::ptr::read_volatile(member($window, config!($field)).cast::<$ty>()) }
     };
 }
 
 /// Where a member is. For what the compiler would make of it, it takes two instructions more.
 #[inline(always)]
-fn member(window: *const Window, offset: u32) -> *const u8 {
+fn member(window: *const u8, offset: u32) -> *const u8 {
     let mut at = u64::from(offset);
     // SAFETY: it changes a register, `at`.
     unsafe { core::arch::asm!("{0} += {1}", inout(reg) at, in(reg) window) };
@@ -79,6 +93,17 @@ impl Ring {
     #[inline(always)]
     pub(crate) fn load(&mut self, vq: u64) {
         load_ring(vq, self);
+    }
+
+    /// The same of what a notification says: free descriptors and flags, and nothing else.
+    #[inline(always)]
+    pub(crate) fn load_head(&mut self, vq: u64) {
+        // The verifier knows which of the two it is.
+        if head_ends() <= HEAD as u32 {
+            load_ring_head(vq, self);
+        } else {
+            load_ring(vq, self);
+        }
     }
 
     /// Entries of the ring of `vq`, without reading all of it.
@@ -95,9 +120,9 @@ impl Ring {
         read::<u32>(window + u64::from(num)) & 0xffff
     }
 
-    /// Each member into its place.
+    /// What stands at the window's beginning, into its place.
     #[inline(always)]
-    fn fill(&mut self, window: &Window) {
+    fn fill_head(&mut self, window: *const u8) {
         self.layout = if config!(layout_is_enum) != 0 {
             (at!(window, window_layout, u32) & 3) as u8
         } else {
@@ -106,6 +131,12 @@ impl Ring {
         self.event_idx = at!(window, window_event, u8);
         self.broken = at!(window, window_broken, u8);
         self.free = at!(window, window_num_free, u32) as u16;
+    }
+
+    /// Each member into its place.
+    #[inline(always)]
+    fn fill(&mut self, window: *const u8) {
+        self.fill_head(window);
         self.free_head = at!(window, window_free_head, u32) as u16;
         self.num_added = at!(window, window_num_added, u32) as u16;
         self.last_used = at!(window, window_last_used_idx, u16);
@@ -302,7 +333,31 @@ pub extern "C" fn load_ring(vq: u64, ring: *mut Ring) -> i32 {
             WINDOW as u32,
             (vq + u64::from(config!(window))) as *const _,
         );
-        ring.fill(window.assume_init_ref());
+        ring.fill(window.as_ptr().cast());
     }
+    0
+}
+
+/// See [`Ring::load_head`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn load_ring_head(vq: u64, ring: *mut Ring) -> i32 {
+    // SAFETY: null, or a caller's reference.
+    let Some(ring) = (unsafe { ring.as_mut() }) else {
+        return 0;
+    };
+    if head_ends() > HEAD as u32 {
+        return 0;
+    }
+    let mut head = MaybeUninit::<Head>::uninit();
+    // SAFETY: the helper writes all of the head, zeroes if it cannot read.
+    unsafe {
+        read_raw(
+            head.as_mut_ptr().cast(),
+            HEAD as u32,
+            (vq + u64::from(config!(window))) as *const _,
+        );
+    }
+    ring.fill_head(head.as_ptr().cast());
     0
 }

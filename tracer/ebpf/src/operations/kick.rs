@@ -6,12 +6,12 @@ use virtscope_record::{
 use virtscope_tracer_shared::{QueueState, control};
 
 use super::{NO_QUEUE, Unplaced, flags_of, is_first};
-use crate::emit::{context, count, emit, exchange_if, task};
+use crate::emit::{context, count, emit, exchange_if, lost, task};
 use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, PROMISES};
 use crate::missed::tell_missed;
 use crate::queue::{NOEXIST, find, sync};
-use crate::work::{Claimed, Work, claim_for};
+use crate::work::{Claimed, Work};
 
 /// It was decided whether to notify the device (Linux `virtqueue_kick_prepare`, at its
 /// return). The queue's number.
@@ -210,10 +210,12 @@ pub(crate) fn notified(vq: u64, copy: u8) {
     if copy != 0 && !was_promised {
         return;
     }
-    let Some(mut claimed) = claim_for(vq, state) else {
+    let Some(mut claimed) = Claimed::new() else {
+        lost(state);
         return;
     };
     let work = claimed.work();
+    work.ring.load_head(vq);
     work.context = context as u64;
     let notify = Notify {
         free: work.ring.free,
