@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
 use aya::maps::{Map, MapData};
 use rustix::io::Errno;
@@ -57,6 +57,12 @@ impl Ring {
         self.reader.waiting() as u64
     }
 
+    /// Whether the last [drain](Self::drain) had to stop at a record that was still being
+    /// written.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.reader.is_held_up
+    }
+
     /// Hands all that has been written up to now to `take`, in order, up to the first that is
     /// still being written.
     pub(crate) fn drain(&mut self, take: impl FnMut(&[u8])) {
@@ -77,6 +83,7 @@ struct Reader {
     read: usize,
     /// Up to where the kernel has been told so.
     told: usize,
+    is_held_up: bool,
 }
 
 impl Reader {
@@ -86,11 +93,12 @@ impl Reader {
             pages,
             read,
             told: read,
+            is_held_up: false,
         }
     }
 
     fn waiting(&self) -> usize {
-        let written = self.pages.producer().load(Ordering::Acquire);
+        let written = self.pages.written();
         // Positions go round after their last number.
         written.wrapping_sub(self.read).min(self.pages.bytes)
     }
@@ -100,10 +108,10 @@ impl Reader {
         // No more than that: who writes faster than this reads would never let it end.
         let mut left = self.waiting();
         while left > 0 {
-            let header = self.pages.header(self.read).load(Ordering::Acquire);
+            let header = self.pages.header(self.read);
             let len = (header & !(BUSY | DISCARDED)) as usize;
             let taken = footprint(len);
-            // Of a kernel that keeps its own rules none is longer than what waits.
+            // No header that is whole tells of more than waits.
             if header & BUSY != 0 || taken > left {
                 break;
             }
@@ -116,6 +124,7 @@ impl Reader {
                 self.tell();
             }
         }
+        self.is_held_up = left > 0;
         self.tell();
     }
 
@@ -153,7 +162,9 @@ unsafe impl Sync for Pages {}
 
 impl Pages {
     fn map(buffer: BorrowedFd<'_>, bytes: usize) -> Result<Self, Errno> {
-        assert!(bytes.is_power_of_two() && bytes.is_multiple_of(page_size()));
+        if !bytes.is_power_of_two() || !bytes.is_multiple_of(page_size()) {
+            return Err(Errno::INVAL);
+        }
         let pages = |at: Range<usize>, access| {
             // SAFETY: a new mapping, at a place that the kernel chooses.
             let place = unsafe {
@@ -183,6 +194,7 @@ impl Pages {
         }
     }
 
+    /// Up to where the kernel knows that it was read.
     fn consumer(&self) -> &AtomicUsize {
         // SAFETY: the page is mapped as long as this is, begins with a position (Linux `struct
         // bpf_ringbuf`), and everybody reaches it atomically.
@@ -194,9 +206,23 @@ impl Pages {
         unsafe { self.producer.cast().as_ref() }
     }
 
-    /// The first word of the header at `position`, which is written by an atomic operation when
+    /// Up to where has been written. In memory that can't be written to, Rust allows relaxed
+    /// loads alone, hence the fence.
+    fn written(&self) -> usize {
+        let written = self.producer().load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        written
+    }
+
+    /// The first word of the header at `position`, which changes by an atomic operation when
     /// the record is there.
-    fn header(&self, position: usize) -> &AtomicU32 {
+    fn header(&self, position: usize) -> u32 {
+        let header = self.header_at(position).load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        header
+    }
+
+    fn header_at(&self, position: usize) -> &AtomicU32 {
         // SAFETY: within the bytes, and aligned, since all that is reserved is a multiple of 8.
         unsafe { self.at(position).cast().as_ref() }
     }

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
 use virtscope_record::{
     Body, Common, Context, FRAME_LEN, Flags, Producer, PseudoHeader, Record, Token,
 };
-use virtscope_tracer_shared::{Counters, QueueState, SMALL_SNAPLEN, Segments, control};
+use virtscope_tracer_shared::{Counters, QueueState, SMALL_SNAPLEN, Segments, control, wake};
 
 use crate::kernel::read;
 use crate::maps::{CONTROL, COUNTERS, DEPTHS, RECORDS, SCRATCH, Scratch, config, this_cpu};
@@ -23,27 +23,42 @@ const CONS_POS: u64 = 2;
 /// How a record is to be submitted for which `more` bytes are still to be reserved: waking the
 /// reader for each costs more than the record. It looks by itself now and then, and is woken
 /// if by that time there might be no room left.
-///
-/// Once, until it has read as much as was waiting then: while it is at it, it needs no
-/// waking.
 #[inline(always)]
-pub(crate) fn wakeup(more: u64) -> u64 {
-    let wake_at = config!(wake_at);
-    if RECORDS.query(AVAIL_DATA) + more < wake_at {
+fn wakeup(more: u64) -> u64 {
+    let enough = config!(wake_at);
+    if RECORDS.query(AVAIL_DATA) + more < enough {
         return NO_WAKEUP;
     }
     let Some(again) = CONTROL.get_ptr_mut(control::WAKE_AGAIN) else {
         return NO_WAKEUP;
     };
+    // Asked for in this order, see `wake`.
     let read = RECORDS.query(CONS_POS);
-    // SAFETY: a map's word, see `maps`; if two wake at once, nothing is lost.
+    let waiting = RECORDS.query(AVAIL_DATA) + more;
+    // SAFETY: a map's word, see `maps`; if two wake at once, the lesser position may stand.
     unsafe {
-        if read < again.read_volatile() {
+        let Some(next) = wake(read, waiting, again.read_volatile(), enough) else {
             return NO_WAKEUP;
-        }
-        again.write_volatile(read + wake_at);
+        };
+        again.write_volatile(next);
     }
     FORCE_WAKEUP
+}
+
+/// Writes a whole frame at once; whether there was room.
+#[inline(always)]
+pub(crate) fn store(frame: &[u8]) -> bool {
+    let wakeup = wakeup(frame.len() as u64);
+    let is_stored = RECORDS.output::<[u8]>(frame, wakeup).is_ok();
+    if !is_stored
+        && wakeup == FORCE_WAKEUP
+        && let Some(again) = CONTROL.get_ptr_mut(control::WAKE_AGAIN)
+    {
+        // Nobody was woken.
+        // SAFETY: as above.
+        unsafe { again.write_volatile(0) };
+    }
+    is_stored
 }
 
 /// A frame without payload.
@@ -313,9 +328,7 @@ pub extern "C" fn emit_loaded(
                 let start = (&raw const (*scratch).frame).cast::<u8>();
                 core::slice::from_raw_parts(start, len as usize)
             };
-            let stored = RECORDS
-                .output::<[u8]>(bytes, wakeup(len.into()))
-                .is_ok();
+            let stored = store(bytes);
             // SAFETY: a map's word, claimed until this.
             unsafe { (&raw mut (*scratch).taken).write_volatile(0) };
             stored

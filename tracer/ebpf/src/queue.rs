@@ -12,7 +12,7 @@ use crate::emit::{count, draft, emit, emit_draft};
 use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, NUMBERS, Number, QUEUES, SLOTS, config};
 use crate::missed::{Quiet, settle};
-use crate::operations::{forget_marks, leave_promises};
+use crate::operations::{forget_marks, leave_promise};
 use crate::whole::forget_all;
 use crate::work::{Work, claim_for};
 
@@ -438,7 +438,7 @@ pub(crate) fn delete(vq: u64) {
 pub(crate) fn end(vq: u64) {
     if let Some(state) = known(vq) {
         forget_all(state);
-        leave_promises(state);
+        leave_promise(state);
         if let Some(mut claimed) = claim_for(vq, state) {
             let work = claimed.work();
             let reset = Reset {

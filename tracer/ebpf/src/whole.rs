@@ -16,9 +16,9 @@ use virtscope_tracer_shared::{
 };
 
 use crate::emit::{
-    Frame, complete, count, counters, emit_draft, emit_plain, mark_unreached, take, wakeup,
+    Frame, complete, count, counters, emit_draft, emit_plain, mark_unreached, store, take,
 };
-use crate::maps::{LARGE, LISTS, Large, List, PIECE, RECORDS, SLOTS, config};
+use crate::maps::{LARGE, LISTS, Large, List, PIECE, SLOTS, config};
 use crate::payload::{MAX_ENTRIES, P9, Step, Steps};
 use crate::queue::slot;
 
@@ -400,9 +400,7 @@ fn output(state: &QueueState, draft: &Record, mut large: *mut Large, want: u32) 
         }
         let len = FRAME_LEN + copied as usize;
         let bytes = core::slice::from_raw_parts(frame.cast::<u8>(), len);
-        RECORDS
-            .output::<[u8]>(bytes, wakeup(len as u64))
-            .is_ok()
+        store(bytes)
     };
     if !stored {
         count(&mut counters.lost, 1);

@@ -10,6 +10,7 @@ mod config;
 mod position;
 mod probe;
 mod state;
+mod wake;
 
 pub use config::{
     Config, MAX_DRIVER_NAME, MAX_FILTERED_DEVICES, MAX_FILTERED_QUEUES, MAX_NOTIFY, PayloadMode,
@@ -21,3 +22,4 @@ pub use state::{
     COUNTERS_PER_CPU, Counters, LARGE_AT_ONCE, LISTED, PendingAdd, QueueState, SEGMENTS,
     SMALL_SNAPLEN, SNAPLEN_LIMIT, Segment, Segments, Slot, WORKS_PER_CPU, control,
 };
+pub use wake::wake;

@@ -67,7 +67,7 @@ impl Kernel {
             return None;
         }
         let position = self.written;
-        let header = self.pages.header(position);
+        let header = self.pages.header_at(position);
         header.store(len as u32 | BUSY, Ordering::Relaxed);
         self.pages.producer().store(end, Ordering::Release);
         self.written = end;
@@ -83,7 +83,7 @@ impl Kernel {
             to.copy_from_nonoverlapping(record.as_ptr(), reserved.len);
         }
         let discarded = if is_kept { 0 } else { DISCARDED };
-        let header = self.pages.header(reserved.position);
+        let header = self.pages.header_at(reserved.position);
         header.swap(reserved.len as u32 | discarded, Ordering::SeqCst);
     }
 }
@@ -148,6 +148,7 @@ proptest! {
                     let mut got = Vec::new();
                     reader.drain(|frame| got.push(frame.to_vec()));
                     prop_assert_eq!(got, wanted);
+                    prop_assert_eq!(reader.is_held_up, !model.is_empty());
                 }
             }
         }
@@ -157,26 +158,64 @@ proptest! {
 /// The room of what has been read is given back while the rest is still being read.
 #[test]
 fn the_kernel_is_told_in_between() {
-    let bytes = 1 << 20;
-    let (mut kernel, mut reader) = buffer(bytes, 0);
-    while let Some(reserved) = kernel.reserve(56) {
-        kernel.submit(&reserved, &record(7, 56), true);
+    for (bytes, at_once) in [(4096, 64), (1 << 20, 1 << 14), (8 << 20, TOLD_AT_ONCE)] {
+        let (mut kernel, mut reader) = buffer(bytes, 0);
+        for _ in 0..(2 * at_once / footprint(56)).min(bytes / footprint(56) - 1) {
+            let reserved = kernel.reserve(56).unwrap();
+            kernel.submit(&reserved, &record(7, 56), true);
+        }
+        let told = || kernel.pages.consumer().load(Ordering::Relaxed);
+        let (mut most, mut read) = (0, 0);
+        reader.drain(|_| {
+            most = most.max(read - told());
+            read += footprint(56);
+        });
+        assert_eq!(most, at_once - footprint(56));
+        assert_eq!(told(), read);
     }
-    let consumer = twice_read(&reader);
-    let mut most = 0;
-    let mut read = 0;
-    reader.drain(|_| {
-        most = most.max(read - consumer.load(Ordering::Relaxed));
-        read += footprint(56);
-    });
-    assert_eq!(most, bytes / TOLD_PART - footprint(56));
-    assert_eq!(consumer.load(Ordering::Relaxed), read);
 }
 
-/// The position of what was read, to look at while the reader is at work.
-fn twice_read(reader: &Reader) -> &'static AtomicUsize {
-    // SAFETY: the test ends before the reader does.
-    unsafe { reader.pages.consumer.cast().as_ref() }
+/// Who writes faster than this reads does not keep it from ending.
+#[test]
+fn what_comes_meanwhile_is_left() {
+    let (mut kernel, mut reader) = buffer(4096, 0);
+    let mut write = || {
+        let reserved = kernel.reserve(8).unwrap();
+        kernel.submit(&reserved, &record(1, 8), true);
+    };
+    write();
+    write();
+    for _ in 0..3 {
+        let mut taken = 0;
+        reader.drain(|_| {
+            taken += 1;
+            assert!(taken <= 2);
+            write();
+        });
+        assert_eq!(taken, 2);
+    }
+}
+
+#[test]
+fn it_says_whether_it_had_to_stop() {
+    let (mut kernel, mut reader) = buffer(4096, 0);
+    let [first, second] = [(); 2].map(|()| kernel.reserve(8).unwrap());
+    kernel.submit(&second, &record(2, 8), true);
+    reader.drain(|_| panic!("the first is not there"));
+    assert!(reader.is_held_up);
+    kernel.submit(&first, &record(1, 8), false);
+    let mut taken = Vec::new();
+    reader.drain(|frame| taken.push(frame.to_vec()));
+    assert_eq!(taken, [record(2, 8)]);
+    assert!(!reader.is_held_up);
+}
+
+#[test]
+fn a_size_that_the_kernel_refuses_is_an_error() {
+    let file = memfd_create("buffer", MemfdFlags::CLOEXEC).unwrap();
+    for bytes in [0, 100, page_size() + 8, 3 * page_size()] {
+        assert_eq!(Pages::map(file.as_fd(), bytes).unwrap_err(), Errno::INVAL);
+    }
 }
 
 /// While one writes and the other reads, nothing is lost, doubled or torn.

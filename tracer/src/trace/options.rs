@@ -63,19 +63,20 @@ impl TraceOptions {
     }
 
     /// Whether the buffer has room for the longest records there may be, twice: with less,
-    /// each of them would be lost that comes while another one waits to be read.
+    /// each of them would be lost that comes while another one waits to be read. (The kernel
+    /// never fills a buffer to its last byte.)
     ///
     /// # Errors
     /// It has not.
     pub fn check(&self) -> Result<(), TraceError> {
         let needed = 2 * footprint(FRAME_LEN + self.snaplen as usize) as u64;
-        if self.payload == PayloadMode::None || needed <= u64::from(self.buffer_bytes) {
+        if self.payload == PayloadMode::None || needed < u64::from(self.buffer_bytes) {
             return Ok(());
         }
         Err(TraceError::Buffer {
             snaplen: self.snaplen,
             buffer: self.buffer_bytes,
-            needed: needed.next_power_of_two(),
+            needed: (needed + 1).next_power_of_two(),
         })
     }
 
@@ -219,7 +220,7 @@ mod tests {
             ..TraceOptions::default()
         };
         let full = PayloadMode::Full;
-        for (snaplen, buffer) in [(0, 4096), (256, 4096), (1968, 4096), (1 << 19, 1 << 21)] {
+        for (snaplen, buffer) in [(0, 4096), (256, 4096), (1960, 4096), (1 << 19, 1 << 21)] {
             assert!(options(snaplen, buffer, full).check().is_ok(), "{snaplen}");
         }
         assert!(TraceOptions::default().check().is_ok());
@@ -229,7 +230,7 @@ mod tests {
             "{refused}"
         );
         assert!(
-            options(1969, 4096, PayloadMode::Headers).check().is_err(),
+            options(1961, 4096, PayloadMode::Headers).check().is_err(),
             "9P messages are headers"
         );
         assert!(options(1 << 19, 4096, PayloadMode::None).check().is_ok());

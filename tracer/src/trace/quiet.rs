@@ -32,8 +32,8 @@ pub(super) struct State {
     generation: Generation,
     is_told: bool,
     is_ignored: bool,
-    /// A notification was decided on and has not come.
-    is_promised: bool,
+    /// The notification that its state tells of, 0 for none.
+    promise: u64,
 }
 
 impl State {
@@ -50,14 +50,14 @@ impl State {
             generation: Generation(u16::from_ne_bytes([raw[rest], raw[rest + 1]])),
             is_told: raw[offset_of!(QueueState, synced)] != 0,
             is_ignored: raw[offset_of!(QueueState, ignored)] != 0,
-            is_promised: raw[promise..promise + size_of::<u64>()] != [0; 8],
+            promise: u64::from_ne_bytes(std::array::from_fn(|at| raw[promise + at])),
         }
     }
 
-    /// The queue, if a notification was decided on and has not come; there may be more of
-    /// them than the state tells of.
-    pub(super) fn promised(&self) -> Option<QueueId> {
-        self.is_promised.then_some(self.id)
+    /// A notification that was decided on and has not come, as the map of others has it: by
+    /// whom, and the queue. There may be more of them than the state tells of.
+    pub(super) fn promised(&self) -> Option<(u64, QueueId)> {
+        (self.promise != 0).then_some((self.promise & !QueueState::PROMISED, self.id))
     }
 
     const fn life(&self) -> Life {
@@ -171,6 +171,18 @@ mod tests {
         raw[offset_of!(QueueState, synced)] = is_told.into();
         raw[offset_of!(QueueState, ignored)] = is_ignored.into();
         raw
+    }
+
+    #[test]
+    fn a_promise_stands_in_the_state_as_in_the_map() {
+        let mut raw = raw(0x0003_0001, 0, true, false);
+        assert_eq!(State::of(7, &raw).promised(), None);
+        let promiser: u64 = (4711 << 32) | 5;
+        let at = offset_of!(QueueState, promise);
+        let word = (promiser | QueueState::PROMISED).to_ne_bytes();
+        raw[at..at + word.len()].copy_from_slice(&word);
+        let promised = Some((promiser, QueueId::new(3, 1)));
+        assert_eq!(State::of(7, &raw).promised(), promised);
     }
 
     fn found(address: u64, id: QueueId) -> Found {

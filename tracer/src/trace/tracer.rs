@@ -1,5 +1,6 @@
 //! Loads the programs, attaches them, and takes their records.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -36,10 +37,12 @@ const LISTS: u32 = 2048;
 /// Of so many parts of the buffer one is full when whoever reads it is woken: the others are
 /// for what comes until it reads.
 const FULL_ENOUGH: u32 = 4;
+/// How long a record is waited for that is still being written, with others behind it.
+const HELD_UP: Duration = Duration::from_millis(5);
 /// How long at the end a notification may take that was decided on.
 const NOTIFYING: Duration = Duration::from_secs(1);
 /// Between two looks whether it has come.
-const LOOK: Duration = Duration::from_millis(1);
+const LOOK: Duration = Duration::from_millis(10);
 /// How long at the end nothing must have moved on a queue, for what is open there to have
 /// been missed: no operation takes that long.
 const UNMOVED: Duration = Duration::from_millis(50);
@@ -103,7 +106,7 @@ impl Tracer {
         let mut config = layout::config(btf, symbols, options)?;
         config.slots = slots;
         config.cpus = cpus;
-        config.wake_at = u64::from(options.buffer_bytes / FULL_ENOUGH);
+        config.wake_at = wake_at(options.buffer_bytes);
         let plan = Plan::new(btf, symbols, options.kprobes_only);
         if let Some(operation) = plan.missing.iter().find(|missing| missing.is_needed()) {
             return Err(TraceError::NoFunction {
@@ -202,7 +205,13 @@ impl Tracer {
     /// Rests until so much waits to be [drained](Self::drain) that it should be, at most so
     /// long.
     pub fn rest(&self, at_most: Duration) {
-        self.bell.rest(at_most);
+        // The programs count on both (`virtscope_tracer_shared::wake`): what they wrote while
+        // they saw that this was reading, they rang nobody for.
+        if self.records.is_held_up() {
+            self.bell.rest(at_most.min(HELD_UP));
+        } else if self.records.waiting() < wake_at(self.buffer) {
+            self.bell.rest(at_most);
+        }
     }
 
     /// The counters of every queue and CPU that has any.
@@ -324,10 +333,11 @@ impl Tracer {
     fn promised(&self) -> Vec<QueueId> {
         let states = self.queues.iter().filter_map(Result::ok);
         let first = states.filter_map(|(at, raw)| State::of(at, &raw).promised());
+        // One that goes from a queue to the map meanwhile is seen in both.
+        let mut promised: BTreeMap<_, _> = first.collect();
         let others = self.promises.iter().filter_map(Result::ok);
-        first
-            .chain(others.map(|(_, queue)| queue_of(queue)))
-            .collect()
+        promised.extend(others.map(|(promiser, queue)| (promiser, queue_of(queue))));
+        promised.into_values().collect()
     }
 }
 
@@ -343,6 +353,11 @@ impl std::fmt::Debug for Tracer {
 fn take(ebpf: &mut Ebpf, map: &str) -> Result<aya::maps::Map, TraceError> {
     ebpf.take_map(map)
         .ok_or_else(|| TraceError::Object(format!("no map {map}")))
+}
+
+/// Bytes that wait in a buffer of so many when whoever reads it is woken.
+fn wake_at(buffer: u32) -> u64 {
+    u64::from(buffer / FULL_ENOUGH)
 }
 
 /// A frame's record and payload.

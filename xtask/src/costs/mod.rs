@@ -34,6 +34,10 @@ pub(crate) struct CostsArgs {
     #[arg(long, value_enum, default_value = "6.12")]
     kernel: Kernel,
 
+    /// How many CPUs it has.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    cpus: u32,
+
     /// How often each is run.
     #[arg(long, value_name = "ROUNDS", default_value_t = 5)]
     rounds: usize,
@@ -124,6 +128,7 @@ pub(crate) fn costs(args: &CostsArgs) -> anyhow::Result<bool> {
     }
     let machine = Machine {
         kernel: args.kernel,
+        cpus: args.cpus,
         memory: 2048,
         devices: vec![Device::P9, Device::Blk],
         disk: Some(disk),

@@ -6,7 +6,7 @@ use virtscope_record::{
 use virtscope_tracer_shared::{QueueState, control};
 
 use super::{NO_QUEUE, Unplaced, flags_of, is_first};
-use crate::emit::{context, count, emit, exchange_if, lost, task};
+use crate::emit::{context, count, emit, exchange_if, lost, missed, task};
 use crate::kernel::{Ring, read};
 use crate::maps::{CONTROL, PROMISES};
 use crate::missed::tell_missed;
@@ -138,7 +138,7 @@ pub extern "C" fn promise(state: *mut QueueState, work: *mut Work) -> i32 {
     }
     let context = context();
     work.context = context as u64;
-    if is_promised(state, promiser(state, context)) {
+    if make_promise(state, promiser(state, context)) {
         let avail = work.ring.avail.into();
         tell_missed(state, work, Kind::Notify as u32, 1, avail);
     }
@@ -148,16 +148,17 @@ pub extern "C" fn promise(state: *mut QueueState, work: *mut Work) -> i32 {
 /// Makes a promise. Whether it had been made before.
 ///
 /// A queue's state has room for one, which nearly always is enough, and takes no more than an
-/// atomic operation. What is in the state is not in the map.
+/// atomic operation. What is in the state is not in the map. Where a thread's end leaves its
+/// promise there, the others' are in the map from then on.
 #[inline(always)]
-fn is_promised(state: &mut QueueState, promiser: u64) -> bool {
+fn make_promise(state: &mut QueueState, promiser: u64) -> bool {
     let promise = promiser | QueueState::PROMISED;
     let found = exchange_if(&mut state.promise, 0, promise);
     if found == promise {
         return true;
     }
     if found == 0 {
-        return is_kept_by_map(state, promiser);
+        return keep_in_map(state, promiser);
     }
     if PROMISES
         .insert(promiser, u64::from(state.id), NOEXIST)
@@ -172,14 +173,14 @@ fn is_promised(state: &mut QueueState, promiser: u64) -> bool {
 
 /// Keeps a promise. Whether it had been made.
 #[inline(always)]
-fn is_kept(state: &mut QueueState, promiser: u64) -> bool {
+fn keep_promise(state: &mut QueueState, promiser: u64) -> bool {
     let promise = promiser | QueueState::PROMISED;
-    exchange_if(&mut state.promise, promise, 0) == promise || is_kept_by_map(state, promiser)
+    exchange_if(&mut state.promise, promise, 0) == promise || keep_in_map(state, promiser)
 }
 
 /// The same of one in the map, where those are that found the place in the state taken.
 #[inline(always)]
-fn is_kept_by_map(state: &mut QueueState, promiser: u64) -> bool {
+fn keep_in_map(state: &mut QueueState, promiser: u64) -> bool {
     // What this thread has put there is counted, whatever others do.
     if state.other_promises == 0 || PROMISES.remove(promiser).is_err() {
         return false;
@@ -188,12 +189,17 @@ fn is_kept_by_map(state: &mut QueueState, promiser: u64) -> bool {
     true
 }
 
-/// The queue goes away: its promises outlive it, as those that nobody keeps.
+/// The queue goes away: its promise outlives it, as one that nobody keeps. Unless somebody
+/// does so now, on another CPU.
 #[inline(always)]
-pub(crate) fn leave_promises(state: &QueueState) {
-    if state.promise != 0 {
-        let promiser = state.promise & !QueueState::PROMISED;
-        let _ = PROMISES.insert(promiser, u64::from(state.id), 0);
+pub(crate) fn leave_promise(state: &mut QueueState) {
+    let promise = state.promise;
+    if promise == 0 || exchange_if(&mut state.promise, promise, 0) != promise {
+        return;
+    }
+    let promiser = promise & !QueueState::PROMISED;
+    if PROMISES.insert(promiser, u64::from(state.id), 0).is_err() {
+        missed(state, 1);
     }
 }
 
@@ -205,7 +211,7 @@ pub(crate) fn notified(vq: u64, copy: u8) {
         return;
     };
     let context = context();
-    let was_promised = is_kept(state, promiser(state, context));
+    let was_promised = keep_promise(state, promiser(state, context));
     state.promises = 1;
     if copy != 0 && !was_promised {
         return;

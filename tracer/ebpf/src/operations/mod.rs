@@ -7,7 +7,7 @@ mod used;
 
 pub(crate) use add::added;
 pub(crate) use callbacks::{disabled, enabled, enabling, interrupted, prepared};
-pub(crate) use kick::{kicked, leave_promises, notified};
+pub(crate) use kick::{kicked, leave_promise, notified};
 pub(crate) use used::detached;
 
 use virtscope_record::Flags;
