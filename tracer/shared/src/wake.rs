@@ -32,6 +32,8 @@ mod tests {
     /// Records of one byte in a buffer of eight: enough to follow all that can happen.
     const BUFFER: u64 = 8;
     const ENOUGH: u64 = 2;
+    /// A buffer has room for two of the longest records.
+    const LONGEST: u64 = 3;
     /// Records that are written in all.
     const RECORDS: u64 = 10;
 
@@ -46,6 +48,23 @@ mod tests {
         /// It knows whether it will wake the reader.
         Decided(u64, bool),
     }
+
+    /// What the reader and the programs see to.
+    #[derive(Clone, Copy, Debug)]
+    struct Care {
+        /// The reader does not rest while enough is waiting,
+        is_emptied: bool,
+        /// nor where it had to stop at a record that is still being written.
+        is_waited_for: bool,
+        /// The programs ask up to where was read before they ask what is waiting.
+        is_asked_in_order: bool,
+    }
+
+    const ALL: Care = Care {
+        is_emptied: true,
+        is_waited_for: true,
+        is_asked_in_order: true,
+    };
 
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     enum Reader {
@@ -90,8 +109,13 @@ mod tests {
             self.busy & (1 << place) != 0
         }
 
+        /// The kernel leaves a byte free.
+        fn has_room(&self, record: u64) -> bool {
+            self.waiting() + record < BUFFER
+        }
+
         /// More waits than is worth waking the reader for, and neither has anybody done so nor
-        /// will the next record.
+        /// will the next record, or it may be so long that it finds no room.
         fn is_stuck(&self) -> bool {
             let next = wake(self.read, self.waiting() + 1, self.again, ENOUGH);
             let all_idle = self.programs.iter().all(|it| *it == Program::Idle);
@@ -99,11 +123,11 @@ mod tests {
                 && !self.is_called
                 && all_idle
                 && self.waiting() >= ENOUGH
-                && next.is_none()
+                && (next.is_none() || !self.has_room(LONGEST))
         }
 
-        /// What the reader may do next; `is_careful`: as it does.
-        fn read(&self, is_careful: bool) -> Option<Self> {
+        /// What the reader may do next.
+        fn read(&self, care: Care) -> Option<Self> {
             let mut next = self.clone();
             match self.reader {
                 Reader::Looks => next.reader = Reader::Reads(self.waiting()),
@@ -112,8 +136,11 @@ mod tests {
                     next.reader = Reader::Reads(left - 1);
                 }
                 Reader::Reads(left) => {
-                    let goes_on = left > 0 || self.waiting() >= ENOUGH;
-                    next.reader = match is_careful && goes_on {
+                    let goes_on = match left > 0 {
+                        true => care.is_waited_for,
+                        false => care.is_emptied && self.waiting() >= ENOUGH,
+                    };
+                    next.reader = match goes_on {
                         true => Reader::Looks,
                         false => Reader::Rests,
                     };
@@ -130,9 +157,9 @@ mod tests {
             Some(next)
         }
 
-        /// What the program may do next; `is_late`: it asks up to where was read when it knows
-        /// what is waiting, and not before.
-        fn write(&self, program: usize, is_late: bool) -> Option<Self> {
+        /// What the program may do next.
+        fn write(&self, program: usize, care: Care) -> Option<Self> {
+            let is_late = !care.is_asked_in_order;
             let mut next = self.clone();
             let decide = |next: &mut Self, place, read, waiting| {
                 let again = wake(read, waiting, next.again, ENOUGH);
@@ -141,7 +168,7 @@ mod tests {
             };
             next.programs[program] = match self.programs[program] {
                 Program::Idle => {
-                    if self.written == RECORDS || self.waiting() + 1 >= BUFFER {
+                    if self.written == RECORDS || !self.has_room(1) {
                         return None;
                     }
                     next.written += 1;
@@ -165,15 +192,15 @@ mod tests {
     }
 
     /// The states that can be reached, and whether one of them is stuck.
-    fn explore(programs: usize, is_careful: bool, is_late: bool) -> (usize, bool) {
+    fn explore(programs: usize, care: Care) -> (usize, bool) {
         let mut seen = HashSet::from([State::new(programs)]);
         let mut ahead = VecDeque::from([State::new(programs)]);
         while let Some(state) = ahead.pop_front() {
             if state.is_stuck() {
                 return (seen.len(), true);
             }
-            let writes = (0..programs).filter_map(|program| state.write(program, is_late));
-            for next in state.read(is_careful).into_iter().chain(writes) {
+            let writes = (0..programs).filter_map(|program| state.write(program, care));
+            for next in state.read(care).into_iter().chain(writes) {
                 if seen.insert(next.clone()) {
                     ahead.push_back(next);
                 }
@@ -185,7 +212,7 @@ mod tests {
     #[test]
     fn nobody_rests_on_a_full_buffer() {
         for programs in [1, 2] {
-            let (states, is_stuck) = explore(programs, true, false);
+            let (states, is_stuck) = explore(programs, ALL);
             assert!(!is_stuck, "with {programs} programs");
             assert!(states > 1000, "{states}");
         }
@@ -193,7 +220,22 @@ mod tests {
 
     #[test]
     fn each_of_its_conditions_is_needed() {
-        assert!(explore(2, false, false).1, "rests whatever is waiting");
-        assert!(explore(2, true, true).1, "asks too late what was read");
+        let without = [
+            Care {
+                is_emptied: false,
+                ..ALL
+            },
+            Care {
+                is_waited_for: false,
+                ..ALL
+            },
+            Care {
+                is_asked_in_order: false,
+                ..ALL
+            },
+        ];
+        for care in without {
+            assert!(explore(2, care).1, "{care:?}");
+        }
     }
 }
