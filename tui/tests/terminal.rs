@@ -89,7 +89,7 @@ fn every_screen_is_readable_and_alive(#[case] columns: u16, #[case] rows: u16) {
     assert_alive(&terminal);
 
     let screens: [(&str, &[&str]); 4] = [
-        ("2", &["service", "latency", "life", "tag"]),
+        ("2", &["service", "number", "request (", "latency", "life"]),
         ("3", &["available ring", "used ring", "slot", "avail_idx"]),
         ("4", &["operation", "p50", "p99", "of time▼", "errors"]),
         (
